@@ -1,0 +1,4 @@
+//! composite
+use crate::op::*;
+/// stub
+pub static COMPOSITE: &[&Record] = &[];

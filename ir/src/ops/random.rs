@@ -1,0 +1,4 @@
+//! random
+use crate::op::*;
+/// stub
+pub static RANDOM: &[&Record] = &[];

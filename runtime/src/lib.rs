@@ -1,0 +1,2 @@
+//! The runtime: buffers, programs and their execution, threads, matrix products.
+pub mod program;

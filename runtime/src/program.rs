@@ -1,0 +1,224 @@
+//! A Program: a flat list of launches over one planned arena. Built by the compiler, run here.
+
+use igneous_ir::dim::{Dim, Symbol};
+use igneous_ir::error::Loc;
+use igneous_ir::types::{DType, TensorType};
+use std::any::Any;
+use std::sync::Arc;
+
+/// Compiled code of a stage list over a box of its section's parallel axes.
+///
+/// - `params`: one pointer for each kernel parameter, in order;
+/// - `dims`: the value of each of the program's symbols, in the order of [`Program::symbols`];
+/// - `bounds`: for each *parallel* axis of the section in order, the first index and the one past the last;
+/// - `scratch`: at least the section's scratch bytes, 64-byte aligned, for this call alone;
+/// - `error`: the run's error word; see [`ErrorWord`].
+pub type KernelFn = unsafe extern "C" fn(
+    params: *const *mut u8,
+    dims: *const i64,
+    bounds: *const i64,
+    scratch: *mut u8,
+    error: *mut ErrorWord,
+);
+
+/// Where checks report. `code` is 0 while nothing failed, else one more than the check's index in [`Program::checks`].
+/// The first report stays.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct ErrorWord {
+    /// 0, or one more than the index of the failed check.
+    pub code: std::sync::atomic::AtomicU64,
+    /// The number the check reported.
+    pub value: std::sync::atomic::AtomicI64,
+}
+
+/// A compiled graph.
+pub struct Program {
+    /// The graph's name.
+    pub name: String,
+    /// The symbols whose values `dims` holds, each with the input and axis it is read from.
+    pub symbols: Vec<(Symbol, usize, usize)>,
+    /// The inputs' types.
+    pub inputs: Vec<TensorType>,
+    /// The outputs' types and what memory they use.
+    pub outputs: Vec<Output>,
+    /// Every buffer the launches name.
+    pub buffers: Vec<BufferSpec>,
+    /// The constants that `Place::Constant` names: bytes in the dtype's layout.
+    pub constants: Vec<Arc<[u8]>>,
+    /// The work, in order.
+    pub launches: Vec<Launch>,
+    /// The messages and lines of the checks.
+    pub checks: Vec<(String, Option<Loc>)>,
+    /// Keeps the machine code alive.
+    pub code: Arc<dyn Any + Send + Sync>,
+}
+
+/// A result of a program.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its type.
+    pub ty: TensorType,
+    /// Which buffer holds it after the run.
+    pub buffer: usize,
+}
+
+/// A buffer of a program.
+#[derive(Clone, Debug)]
+pub struct BufferSpec {
+    /// Its type.
+    pub ty: TensorType,
+    /// Where it lies.
+    pub place: Place,
+}
+
+/// Where a buffer lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The caller's input, read only.
+    Input(usize),
+    /// The caller's input, overwritten by the run: the caller must own it alone (a variable updated in place).
+    InOut(usize),
+    /// A fresh block that the run returns.
+    Result,
+    /// In the arena at this byte offset, a multiple of 64 (symbolic extents make it an expression).
+    Arena(Dim),
+    /// A constant.
+    Constant(usize),
+}
+
+/// One step of a program.
+pub struct Launch {
+    /// The kernel's name.
+    pub name: String,
+    /// The buffer behind each kernel parameter.
+    pub params: Vec<usize>,
+    /// The kernel's sections; they run at once.
+    pub work: Vec<Work>,
+    /// Arithmetic operations, for reports.
+    pub flops: Dim,
+    /// Bytes moved at least, for reports.
+    pub bytes: Dim,
+    /// Whether it writes an input in place: such a launch does nothing once the error word is set.
+    pub commits: bool,
+}
+
+/// What a section does.
+pub enum Work {
+    /// Calls `function` on boxes that cover the parallel axes.
+    Loop(LoopWork),
+    /// A matrix product by the library, with packed operands and an epilogue by compiled code.
+    Dot(Box<DotWork>),
+    /// Runs a program once for each step, carrying values.
+    Scan(Box<ScanWork>),
+    /// Runs an outlined block; the launch's params are its inputs, then its outputs.
+    Call(Arc<Program>),
+    /// Copies param 0 to param 1.
+    Copy,
+}
+
+/// A section run by compiled code alone.
+#[derive(Clone)]
+pub struct LoopWork {
+    /// The code.
+    pub function: KernelFn,
+    /// The extents of the parallel axes.
+    pub extents: Vec<Dim>,
+    /// Which parallel axes may be cut into boxes, best first; the others always run whole.
+    pub bind: Vec<usize>,
+    /// Estimated nanoseconds per point of the parallel axes: decides into how many tasks the work is cut.
+    pub point_ns: f64,
+    /// Scratch bytes each call needs.
+    pub scratch: Dim,
+}
+
+/// `out[b, m, n] = Σ_k lhs[b, m, k] · rhs[b, k, n]`, then the epilogue.
+#[derive(Clone)]
+pub struct DotWork {
+    /// The element type of operands and accumulators, `f32` or `f64`.
+    pub dtype: DType,
+    /// Extents of the batch axes (each kept apart), and products of the extents of the m, n and k axes.
+    pub batch: Vec<Dim>,
+    /// Rows.
+    pub m: Dim,
+    /// Columns.
+    pub n: Dim,
+    /// Contracted.
+    pub k: Dim,
+    /// The left operand.
+    pub lhs: Operand,
+    /// The right operand.
+    pub rhs: Operand,
+    /// Into how many parts k is cut; partial sums are added in order.
+    pub split_k: usize,
+    /// Where the product goes.
+    pub out: DotOut,
+    /// Rows and columns per task: blocks are the same for every number of threads.
+    pub block: (Dim, Dim),
+}
+
+/// An operand of a dot.
+#[derive(Clone)]
+pub enum Operand {
+    /// Elements of a kernel parameter at `offset + Σ batch·stride + row·stride + column·stride` (elements).
+    Strided {
+        /// The kernel parameter.
+        param: usize,
+        /// The first element.
+        offset: Dim,
+        /// One stride for each batch axis.
+        batch: Vec<Dim>,
+        /// The stride along m (left) or n (right).
+        outer: Dim,
+        /// The stride along k.
+        k: Dim,
+    },
+    /// Computed into scratch by compiled code: a `KernelFn` whose bounds are, in order, those of the batch axes, of
+    /// `outer` and of `k` (both flattened), and which writes `[k_hi-k_lo][outer_hi-outer_lo]` elements densely, k outermost,
+    /// to `scratch` (batch ranges have length one).
+    Packed {
+        /// The code.
+        function: KernelFn,
+    },
+}
+
+/// Where the product of a dot goes.
+#[derive(Clone)]
+pub enum DotOut {
+    /// Straight to a kernel parameter, laid out `[batch…, m, n]` with these strides in elements.
+    Param {
+        /// The kernel parameter.
+        param: usize,
+        /// One stride for each batch axis.
+        batch: Vec<Dim>,
+        /// The stride along m.
+        m: Dim,
+        /// The stride along n.
+        n: Dim,
+    },
+    /// To scratch, then the epilogue: a `KernelFn` whose bounds are those of the batch axes, m and n (flattened), and which
+    /// reads the block `[m_hi-m_lo][n_hi-n_lo]`, dense, from `scratch` (batch ranges have length one). Its own scratch follows
+    /// the block, aligned to 64 bytes.
+    Epilogue {
+        /// The code.
+        function: KernelFn,
+        /// Scratch bytes behind the block.
+        scratch: Dim,
+    },
+}
+
+/// A loop over steps. The launch's params are: constants, carries (initial), sequences, then carries (final), stacked results.
+pub struct ScanWork {
+    /// The body: inputs are constants, carries, one element of each sequence; outputs are carries, one element of each result.
+    pub body: Arc<Program>,
+    /// The number of steps.
+    pub steps: Dim,
+    /// How many params are constants.
+    pub constants: usize,
+    /// How many are carries.
+    pub carries: usize,
+    /// How many are sequences (axis 0 is the step).
+    pub sequences: usize,
+    /// Whether steps run from last to first.
+    pub reverse: bool,
+}
