@@ -1,1 +1,3 @@
 //! igneous-compiler
+
+pub mod cpu;

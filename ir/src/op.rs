@@ -232,6 +232,12 @@ impl Op {
         }
     }
 
+    /// Whether a node may be dropped when nobody uses its results: not if it is or contains a check.
+    pub fn removable(&self) -> bool {
+        let contains_check = |a: &Attr| matches!(a, Attr::Region(r) if r.contains_check());
+        self.record.name != "check" && !self.attrs.iter().any(contains_check)
+    }
+
     /// The types of the results for operands of these types.
     ///
     /// # Errors
@@ -339,13 +345,6 @@ pub struct Record {
     pub samples: fn(&mut Samples),
     /// Ill-typed instances; their messages are snapshots.
     pub error_samples: fn(&mut Samples),
-}
-
-impl Record {
-    /// Whether a node may be dropped when nobody uses its results. Checks have none and stay.
-    pub fn removable(&self) -> bool {
-        self.name != "check"
-    }
 }
 
 impl fmt::Debug for Record {
@@ -609,6 +608,8 @@ pub enum Jvp {
     FromVjp,
     /// Tangents of the results from those of the operands.
     Rule(for<'b, 'e> fn(&JvpArgs<'b, 'e>) -> Vec<Option<X<'b, 'e>>>),
+    /// Handled by [`crate::autodiff`]: `call`, `scan`.
+    Structural,
 }
 
 /// The arguments of a jvp rule.
@@ -635,6 +636,8 @@ pub enum Batch {
     Rule(for<'b, 'e> fn(&BatchArgs<'b, 'e>) -> Vec<X<'b, 'e>>),
     /// Batch the decomposition.
     Decomposition,
+    /// Has no operands, or is handled by [`crate::batch`]: `call`, `scan`.
+    Structural,
     /// Not defined; `vmap` over it is an error that names the operator.
     Unsupported,
 }
