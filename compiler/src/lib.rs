@@ -1,3 +1,6 @@
 //! igneous-compiler
 
 pub mod cpu;
+
+pub mod egraph;
+pub mod precision;

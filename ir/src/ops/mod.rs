@@ -10,6 +10,7 @@ pub mod random;
 pub mod reduction;
 pub mod shape;
 pub mod structural;
+mod type_rule;
 
 use crate::dim::Dim;
 use crate::error::{Error, Result};
