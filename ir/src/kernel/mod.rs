@@ -12,6 +12,9 @@
 //! `ArgMax`/`ArgMin` give the first extremum and need no tree. `Dot` sums have the library's order.
 
 mod alias;
+mod expression;
+mod lex;
+mod parse;
 mod print;
 #[cfg(test)]
 mod tests;
