@@ -12,7 +12,7 @@ mod name;
 mod units;
 
 use crate::schedule::schedule;
-use build::{Built, Refusal, build};
+use build::{Refusal, build};
 use igneous_ir::dim::Dim;
 use igneous_ir::error::{Error, Result};
 use igneous_ir::graph::{Graph, Value};
@@ -20,7 +20,8 @@ use igneous_ir::types::TensorType;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 
-pub use build::Built as BuiltKernel;
+pub use build::Built;
+pub use name::Names;
 pub use units::{Role, Units, without_reshapes};
 
 /// What fusion did and refused, in order.
@@ -38,6 +39,12 @@ impl FusionLog {
         self.0.push(line);
     }
 
+    /// Appends the log of the graph called `name`.
+    pub fn extend(&mut self, name: &str, other: FusionLog) {
+        self.0.push(format!("graph {name}"));
+        self.0.extend(other.0);
+    }
+
     /// The lines.
     pub fn lines(&self) -> &[String] {
         &self.0
@@ -48,7 +55,12 @@ impl FusionLog {
 #[derive(Clone, Debug)]
 pub enum Step {
     /// A kernel.
-    Kernel(Box<Built>),
+    Kernel {
+        /// It and its parameters.
+        built: Box<Built>,
+        /// Its arithmetic operations.
+        flops: Dim,
+    },
     /// A node that is not a kernel: `call` or `scan`.
     Node(u32),
 }
@@ -69,18 +81,18 @@ const LAUNCH_BYTES: f64 = 100_000.0;
 /// A group holds at most this many units.
 const MAX_UNITS: usize = 96;
 
-/// Fuses a graph of primitives. `first_check` numbers its checks; `variable_outputs` are values that only update variables.
+/// Fuses a graph of primitives. `first_check` numbers its checks; `variable_outputs` are values that only update
+/// variables; `names` keeps kernel names unique within the program.
 ///
 /// # Errors
 /// If a node cannot be made a kernel at all.
-pub fn fuse(graph: &Graph, first_check: u32, variable_outputs: &BTreeSet<Value>) -> Result<Fused> {
+pub fn fuse(graph: &Graph, first_check: u32, variable_outputs: &BTreeSet<Value>, names: &mut Names) -> Result<Fused> {
     let units = Units::new(graph, first_check);
     let mut fusion = Fusion::new(graph, &units)?;
     fusion.run();
     let groups = fusion.ordered();
     let mut log = fusion.log;
     let groups = horizontal::merge(&units, groups, variable_outputs, &mut log);
-    let mut names = name::Names::default();
     let steps = groups
         .into_iter()
         .map(|group| match group.built {
@@ -90,7 +102,8 @@ pub fn fuse(graph: &Graph, first_check: u32, variable_outputs: &BTreeSet<Value>)
                 name::label(&mut built.kernel);
                 built.kernel.name = names.unique(graph, &units, &group.members);
                 schedule(&mut built.kernel);
-                Step::Kernel(Box::new(built))
+                let flops = flops(graph, &units, &group.members);
+                Step::Kernel { built: Box::new(built), flops }
             }
         })
         .collect();
@@ -338,6 +351,20 @@ impl<'g> Fusion<'g> {
         assert_eq!(order.len(), self.groups.len(), "groups depend on each other in a circle");
         order
     }
+}
+
+/// The arithmetic operations of a group: of its units and of all they inline.
+fn flops(graph: &Graph, units: &Units, members: &BTreeSet<u32>) -> Dim {
+    let mut counted = members.clone();
+    let mut open: Vec<u32> = members.iter().copied().collect();
+    let mut sum = Dim::ZERO;
+    while let Some(n) = open.pop() {
+        let node = graph.node(n);
+        let operands: Vec<TensorType> = node.operands.iter().map(|&v| graph.ty(v).clone()).collect();
+        sum = sum + (node.op.record().flops)(&node.op, &operands, &node.results);
+        open.extend(node.operands.iter().map(|v| v.node).filter(|&o| units.role(o) == Role::Inline && counted.insert(o)));
+    }
+    sum
 }
 
 /// The number of elements; symbolic extents count as 64, within their range.
