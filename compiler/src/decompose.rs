@@ -37,7 +37,7 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
 fn share(graph: &Graph) -> Result<Graph> {
     let mut known: HashMap<(Op, SmallVec<[Value; 4]>), Values> = HashMap::new();
     let shared = graph.rewrite(|g, _, node, operands| {
-        if !node.op.record().removable() {
+        if !node.op.removable() {
             return Ok(g.push(node.op.clone(), operands, node.results.clone()));
         }
         let key = (node.op.clone(), SmallVec::from(operands));
