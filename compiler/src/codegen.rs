@@ -138,7 +138,9 @@ fn symbols(flat: &Flat) -> Result<Vec<(Symbol, usize, usize)>> {
     }
     match needed.iter().find(|s| !found.iter().any(|(f, _, _)| f == *s)) {
         None => Ok(found),
-        Some(s) => Err(Error::new(format!("symbolic dimension `{}` is not an axis of any input, so its value cannot be known", s.name))),
+        Some(s) => {
+            Err(Error::new(format!("symbolic dimension `{}` is not an axis of any input, so its value cannot be known", s.name)))
+        }
     }
 }
 
@@ -158,7 +160,8 @@ fn memory_map(flat: &Flat, plan: &Plan) -> String {
                 format!("arena at {offset}, launches {from} to {to}")
             }
         };
-        writeln!(text, "slot {slot:3}  {:24} {:>12} bytes  {place}", ty.to_string(), ty.bytes().to_string()).expect("a string takes all text");
+        writeln!(text, "slot {slot:3}  {:24} {:>12} bytes  {place}", ty.to_string(), ty.bytes().to_string())
+            .expect("a string takes all text");
     }
     writeln!(text, "arena {} bytes", plan.arena).expect("a string takes all text");
     text

@@ -8,7 +8,6 @@
 
 mod codegen;
 pub mod cpu;
-pub mod cuda;
 mod decompose;
 mod driver;
 pub mod egraph;

@@ -108,7 +108,8 @@ struct Lowering {
 
 impl Lowering {
     fn region(&mut self, graph: &Graph, variable_outputs: &BTreeSet<usize>) -> Result<Flat> {
-        let others: BTreeSet<Value> = graph.outputs().iter().enumerate().filter(|(i, _)| !variable_outputs.contains(i)).map(|(_, o)| o.0).collect();
+        let others: BTreeSet<Value> =
+            graph.outputs().iter().enumerate().filter(|(i, _)| !variable_outputs.contains(i)).map(|(_, o)| o.0).collect();
         let updates = variable_outputs.iter().map(|&i| graph.outputs()[i].0).filter(|v| !others.contains(v)).collect();
         let first_check = self.lowered.checks.len() as u32;
         let fused = fuse::fuse(graph, first_check, &updates, &mut self.names)?;
@@ -161,7 +162,13 @@ impl Lowering {
                 };
                 let writes = operands.iter().map(|_| false).chain(results.iter().map(|_| true)).collect();
                 let params = operands.into_iter().chain(results).collect();
-                flat.flat.steps.push(FlatStep { kind: StepKind::Scan(Box::new(scan)), params, writes, checks: true, flops: Dim::ZERO });
+                flat.flat.steps.push(FlatStep {
+                    kind: StepKind::Scan(Box::new(scan)),
+                    params,
+                    writes,
+                    checks: true,
+                    flops: Dim::ZERO,
+                });
                 Ok(())
             }
             _ => {

@@ -60,8 +60,12 @@ struct Order {
 
 impl Order {
     fn new(flat: &Flat) -> Order {
-        let mut order =
-            Order { after: vec![BTreeSet::new(); flat.steps.len()], writer: BTreeMap::new(), readers: BTreeMap::new(), checks: Vec::new() };
+        let mut order = Order {
+            after: vec![BTreeSet::new(); flat.steps.len()],
+            writer: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            checks: Vec::new(),
+        };
         for (i, step) in flat.steps.iter().enumerate() {
             for (&slot, &writes) in step.params.iter().zip(&step.writes) {
                 if writes {
@@ -167,8 +171,7 @@ impl Plan {
             *block = (block.0.min(from), block.1.max(to));
         }
         let size = |slot: usize| flat.slots[slot].ty.bytes();
-        let mut fixed: Vec<(i64, usize)> =
-            blocks.keys().filter_map(|&b| Some((align(size(b).as_const()?), b))).collect();
+        let mut fixed: Vec<(i64, usize)> = blocks.keys().filter_map(|&b| Some((align(size(b).as_const()?), b))).collect();
         fixed.sort_by_key(|&(bytes, b)| (std::cmp::Reverse(bytes), blocks[&b].0, b));
         let mut placed: Vec<(i64, i64, (usize, usize))> = Vec::new();
         let mut offsets: BTreeMap<usize, Dim> = BTreeMap::new();
@@ -197,9 +200,8 @@ impl Plan {
         for (&b, &life) in blocks.iter().filter(|(b, _)| !offsets.contains_key(b)).collect::<Vec<_>>() {
             let bytes = size(b);
             let free = |&(_, s, other): &(Dim, Dim, (usize, usize))| s == bytes && (other.1 < life.0 || life.1 < other.0);
-            let reusable = symbolic.iter().find(|block| {
-                free(block) && symbolic.iter().filter(|other| other.0 == block.0).all(free)
-            });
+            let reusable =
+                symbolic.iter().find(|block| free(block) && symbolic.iter().filter(|other| other.0 == block.0).all(free));
             let offset = reusable.map_or(symbolic_end, |r| r.0);
             if offset == symbolic_end {
                 symbolic_end = symbolic_end + bytes.div_ceil(ALIGNMENT as usize) * ALIGNMENT as usize;

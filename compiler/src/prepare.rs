@@ -1,9 +1,9 @@
 //! Splitting off what depends only on variables that a program reads and does not assign: packed or folded weights,
 //! casts. It becomes a program of its own whose results are kept until one of those variables changes.
 
+use igneous_ir::Result;
 use igneous_ir::graph::{Graph, Value, Values};
 use igneous_ir::ops;
-use igneous_ir::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A graph cut in two.
@@ -34,7 +34,8 @@ pub fn split(graph: &Graph, stable: &BTreeSet<usize>) -> Result<Option<Split>> {
         let pure = node.op.removable() && !matches!(node.op.name(), "scan" | "call" | "random_bits");
         let constant = node.op.name() == "constant";
         fixed[n] = pure && (constant || !node.operands.is_empty() && node.operands.iter().all(|v| fixed[v.node as usize]));
-        let view = constant || matches!(node.op.name(), "broadcast" | "reshape" | "transpose" | "slice" | "flip" | "stop_gradient");
+        let view =
+            constant || matches!(node.op.name(), "broadcast" | "reshape" | "transpose" | "slice" | "flip" | "stop_gradient");
         works[n] = fixed[n] && (!view || node.operands.iter().any(|v| works[v.node as usize]));
         // Constants alone are folded elsewhere.
         let on_variable = |v: &Value| fixed[v.node as usize] && graph.node(v.node).op.name() != "constant";
@@ -88,7 +89,8 @@ pub fn split(graph: &Graph, stable: &BTreeSet<usize>) -> Result<Option<Split>> {
         prepared.insert(*v, main.input(format!("prepared{k}"), graph.ty(*v).clone()));
     }
     for (i, node) in graph.nodes().filter(|(i, n)| live[*i as usize] && !n.op.is(&ops::structural::INPUT)) {
-        let operands: Vec<Value> = node.operands.iter().map(|v| prepared.get(v).copied().unwrap_or_else(|| map[&v.node][v.result as usize])).collect();
+        let operands: Vec<Value> =
+            node.operands.iter().map(|v| prepared.get(v).copied().unwrap_or_else(|| map[&v.node][v.result as usize])).collect();
         (main.loc, main.scope) = (node.loc, node.scope);
         let results = main.push(node.op.clone(), &operands, node.results.clone());
         map.insert(i, results);

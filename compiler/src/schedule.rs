@@ -27,8 +27,10 @@ fn dot(section: &Section) -> Vec<Directive> {
     let extent = |axes: &[u32]| -> Dim { axes.iter().map(|&a| section.axes[a as usize].extent).product() };
     let dtype = section.locals[*to as usize].dtype;
     let (_, _, split) = cpu::dot_blocking(extent(m), extent(n), extent(axes), dtype);
-    let mut schedule: Vec<Directive> =
-        (0..section.axes.len() as u32).filter(|&a| section.axes[a as usize].kind == AxisKind::Parallel).map(Directive::Bind).collect();
+    let mut schedule: Vec<Directive> = (0..section.axes.len() as u32)
+        .filter(|&a| section.axes[a as usize].kind == AxisKind::Parallel)
+        .map(Directive::Bind)
+        .collect();
     if let (Some(&outermost), true) = (axes.first(), split > 1) {
         schedule.push(Directive::Split(outermost, split as u32));
     }

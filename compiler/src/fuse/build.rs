@@ -152,9 +152,10 @@ impl<'g, 'x> Builder<'g, 'x> {
                 if d == Dim::ONE {
                     return self.zero();
                 }
-                let found = self.axes.borrow().iter().enumerate().position(|(i, a)| {
-                    a.kind == AxisKind::Serial && a.extent == d && used.last().is_none_or(|&u| u < i as u32)
-                });
+                let found =
+                    self.axes.borrow().iter().enumerate().position(|(i, a)| {
+                        a.kind == AxisKind::Serial && a.extent == d && used.last().is_none_or(|&u| u < i as u32)
+                    });
                 let s = match found {
                     Some(i) => S::of(self.exprs, self.exprs.borrow_mut().raw(ScalarOp::Axis(i as u32), &[], DType::I64)),
                     None => self.axis(d, AxisKind::Serial),
@@ -493,9 +494,12 @@ impl<'g, 'x> Builder<'g, 'x> {
         // Which result axes an update fixes is known only from the lowering, so it runs twice: once to see.
         let parallel = self.lowered(n, 0, &vec![self.zero(); shape.len()], |cx| lower(cx).parallel);
         let bound: BTreeSet<usize> = parallel.iter().flatten().copied().collect();
-        let point: Vec<S<'x>> = (0..shape.len())
-            .map(|a| if bound.contains(&a) && shape[a] != Dim::ONE { self.axis(shape[a], AxisKind::Parallel) } else { self.zero() })
-            .collect();
+        let point: Vec<S<'x>> =
+            (0..shape.len())
+                .map(|a| {
+                    if bound.contains(&a) && shape[a] != Dim::ONE { self.axis(shape[a], AxisKind::Parallel) } else { self.zero() }
+                })
+                .collect();
         let free: Vec<usize> = (0..shape.len()).filter(|a| !bound.contains(a)).collect();
         let mut index = point.clone();
         for (&a, s) in free.iter().zip(self.serial(&free.iter().map(|&a| shape[a]).collect::<Vec<_>>())) {

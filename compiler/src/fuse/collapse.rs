@@ -24,7 +24,10 @@ fn mergeable_pair(kernel: &Kernel) -> Option<(u32, u32)> {
     let n = section.axes.len() as u32;
     for p in 0..n {
         for q in 0..n {
-            if p != q && section.axes[p as usize].kind == section.axes[q as usize].kind && can_merge(&kernel.params, section, p, q) {
+            if p != q
+                && section.axes[p as usize].kind == section.axes[q as usize].kind
+                && can_merge(&kernel.params, section, p, q)
+            {
                 return Some((p, q));
             }
         }
@@ -88,7 +91,8 @@ fn can_merge(params: &[Param], section: &Section, p: u32, q: u32) -> bool {
     let uses = |param: u32, index: &[ExprId]| index.iter().any(|&id| axis(id) == Some(p)) && fits(param, index);
     accesses.iter().all(|(param, index)| fits(*param, index))
         && accesses.iter().all(|(param, index)| {
-            !uses(*param, index) || accesses.iter().filter(|(other, _)| other == param).all(|(_, other)| same_places(index, other, &axis, p))
+            !uses(*param, index)
+                || accesses.iter().filter(|(other, _)| other == param).all(|(_, other)| same_places(index, other, &axis, p))
         })
 }
 
@@ -179,7 +183,8 @@ fn stores(stage: &Stage) -> &[igneous_ir::kernel::Store] {
 
 /// Serial axes that no stage loops over any more disappear.
 fn drop_unused_axes(section: &mut Section) {
-    let used = |a: u32| section.axes[a as usize].kind == AxisKind::Parallel || section.stages.iter().any(|s| s.axes().contains(&a));
+    let used =
+        |a: u32| section.axes[a as usize].kind == AxisKind::Parallel || section.stages.iter().any(|s| s.axes().contains(&a));
     let keep: Vec<bool> = (0..section.axes.len() as u32).map(used).collect();
     if keep.iter().all(|k| *k) {
         return;

@@ -11,12 +11,7 @@ use std::collections::BTreeSet;
 
 /// Merges, into the place of the last of them, all groups without dots and scatters whose results are new values of
 /// variables and are read by nobody else.
-pub fn merge(
-    units: &Units,
-    groups: Vec<Group>,
-    variable_outputs: &BTreeSet<Value>,
-    log: &mut FusionLog,
-) -> Vec<Group> {
+pub fn merge(units: &Units, groups: Vec<Group>, variable_outputs: &BTreeSet<Value>, log: &mut FusionLog) -> Vec<Group> {
     let read: BTreeSet<Value> = groups.iter().flat_map(|g| &g.reads).copied().collect();
     let updates = |group: &Group| {
         let plain = group.members.iter().all(|&n| matches!(units.role(n), super::Role::Map | super::Role::Reduction));

@@ -191,7 +191,8 @@ impl<'g> Fusion<'g> {
 
     /// The values of `members` that are read elsewhere or are outputs of the graph.
     fn outputs_of(&self, members: &BTreeSet<u32>) -> BTreeSet<Value> {
-        let outside = |v: &Value| self.readers.get(v).is_some_and(|r| r.iter().any(|g| !self.groups[g].members.is_subset(members)));
+        let outside =
+            |v: &Value| self.readers.get(v).is_some_and(|r| r.iter().any(|g| !self.groups[g].members.is_subset(members)));
         let results = members.iter().flat_map(|&n| self.graph.results(n));
         results.filter(|v| self.graph_outputs.contains(v) || outside(v)).collect()
     }

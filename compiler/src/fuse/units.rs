@@ -123,7 +123,8 @@ impl Units {
     /// by something outside of the kernel.
     pub fn stored_source(&self, graph: &Graph, value: Value, members: &BTreeSet<u32>) -> Option<Value> {
         let source = without_reshapes(graph, value);
-        (self.role(source.node) != Role::Inline && !members.contains(&source.node) && self.literal(graph, source).is_none()).then_some(source)
+        (self.role(source.node) != Role::Inline && !members.contains(&source.node) && self.literal(graph, source).is_none())
+            .then_some(source)
     }
 
     /// The stored values that `unit` reads, through everything inlined.
@@ -165,7 +166,9 @@ fn weight(node: &Node) -> (u32, bool) {
     match node.op.name() {
         _ if is_view(node) => (0, false),
         "random_bits" => (60, true),
-        "exp" | "log" | "log1p" | "expm1" | "sin" | "cos" | "tanh" | "erf" | "sigmoid" | "silu" | "softplus" | "pow" => (15, true),
+        "exp" | "log" | "log1p" | "expm1" | "sin" | "cos" | "tanh" | "erf" | "sigmoid" | "silu" | "softplus" | "pow" => {
+            (15, true)
+        }
         "div" | "sqrt" | "rsqrt" | "reciprocal" | "rem" => (4, false),
         "gather" | "pad" | "concat" => (3, false),
         _ => (1, false),
