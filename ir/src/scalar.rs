@@ -186,6 +186,11 @@ pub struct Exprs {
 }
 
 impl Exprs {
+    /// An empty arena for a section whose axes have these extents.
+    pub fn with_axes(axes: Vec<Dim>) -> Exprs {
+        Exprs { axes, ..Exprs::default() }
+    }
+
     /// The node behind `id`.
     pub fn get(&self, id: ExprId) -> &Expr {
         &self.nodes[id.0 as usize]
