@@ -35,7 +35,8 @@ pub static RANDOM_BITS: Record = Record {
     reference: |r| {
         let (shape, state) = (r.results[0].sizes()?, [r.inputs[0].i(0) as u64, r.inputs[0].i(1) as u64]);
         let elements: usize = shape.iter().product();
-        let blocks = (0..elements.div_ceil(4) as u64).flat_map(|block| philox4x32([words(block), words(state[1])].concat(), words(state[0])));
+        let blocks = (0..elements.div_ceil(4) as u64)
+            .flat_map(|block| philox4x32([words(block), words(state[1])].concat(), words(state[0])));
         Ok(vec![Array::ints(DType::U32, shape, blocks.take(elements).map(i64::from).collect())])
     },
     lowering: Lowering::Map(element),

@@ -83,10 +83,7 @@ pub static CONVOLUTION: Record = Record {
     lowering: Lowering::Contraction(lowered),
     vjp: Vjp::Rule(|v| {
         let (x, w, dy) = (v.x(0), v.x(1), v.dy(0));
-        vec![
-            v.wanted[0].then(|| image_cotangent(v.op, x, w, dy)),
-            v.wanted[1].then(|| weight_cotangent(v.op, x, w, dy)),
-        ]
+        vec![v.wanted[0].then(|| image_cotangent(v.op, x, w, dy)), v.wanted[1].then(|| weight_cotangent(v.op, x, w, dy))]
     }),
     jvp: Jvp::Multilinear,
     batch: Batch::Rule(batched),

@@ -70,7 +70,8 @@ fn indexed_positions(shape: &[usize], axes: &[usize], indices: &[&Array]) -> Vec
     let inner = walk::positions(&extents, 0, &others.iter().map(|&a| strides[a]).collect::<Vec<_>>());
     let mut positions = Vec::with_capacity(indices[0].len() * inner.len());
     for i in 0..indices[0].len() {
-        let along = |(&a, index): (&usize, &&Array)| index.i(i).clamp(0, (shape[a] as i64 - 1).max(0)) as usize * strides[a] as usize;
+        let along =
+            |(&a, index): (&usize, &&Array)| index.i(i).clamp(0, (shape[a] as i64 - 1).max(0)) as usize * strides[a] as usize;
         let start: usize = axes.iter().zip(indices).map(along).sum();
         positions.extend(inner.iter().map(|p| start + p));
     }

@@ -39,7 +39,13 @@ pub static ARG_REDUCE: Record = Record {
         let mut best: Vec<Option<usize>> = vec![None; shape.iter().product()];
         let better = |a: usize, b: usize| match x.data() {
             crate::array::Data::Float(v) => replaces(kind, v[a], v[b]),
-            crate::array::Data::Int(v) => if kind == ReduceKind::ArgMax { v[b] > v[a] } else { v[b] < v[a] },
+            crate::array::Data::Int(v) => {
+                if kind == ReduceKind::ArgMax {
+                    v[b] > v[a]
+                } else {
+                    v[b] < v[a]
+                }
+            }
         };
         for (e, p) in result_positions(x, &axes).into_iter().enumerate() {
             if best[p].is_none_or(|b| better(b, e)) {

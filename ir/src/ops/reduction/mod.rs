@@ -12,7 +12,7 @@ use crate::array::Array;
 use crate::dim::Dim;
 use crate::emit::X;
 use crate::error::Result;
-use crate::op::{BatchArgs, Indexing, ReduceKind, Record, Reduction};
+use crate::op::{BatchArgs, Indexing, Record, ReduceKind, Reduction};
 use crate::ops::type_rule::*;
 use crate::ops::{extent, walk};
 use smallvec::SmallVec;

@@ -86,9 +86,8 @@ fn cotangent<'b, 'e>(v: &VjpArgs<'b, 'e>) -> X<'b, 'e> {
         return x.zeros_like();
     }
     let strides = v.op.ints("stride");
-    let high: Vec<Dim> = (0..start.len())
-        .map(|i| x.shape()[i] - limit[i] + (limit[i] - start[i] - 1).rem(Dim::constant(strides[i])))
-        .collect();
+    let high: Vec<Dim> =
+        (0..start.len()).map(|i| x.shape()[i] - limit[i] + (limit[i] - start[i] - 1).rem(Dim::constant(strides[i]))).collect();
     let interior: Vec<i64> = strides.iter().map(|s| s - 1).collect();
     v.emitter.one(pad(start, &high, &interior), &[v.dy(0), x.lit(0.0)])
 }
