@@ -225,7 +225,7 @@ impl Graph {
             live[v.node as usize] = true;
         }
         for (i, node) in self.nodes().rev() {
-            if live[i as usize] || !node.op.record().removable() {
+            if live[i as usize] || !node.op.removable() {
                 live[i as usize] = true;
                 for v in &node.operands {
                     live[v.node as usize] = true;
@@ -342,6 +342,11 @@ impl Emit for Graph {
     fn type_of(&self, value: Value) -> TensorType {
         self.ty(value).clone()
     }
+
+    fn attribute_to(&mut self, value: Value) {
+        let node = self.node(value.node);
+        (self.loc, self.scope) = (node.loc, node.scope);
+    }
 }
 
 /// A nested graph as an attribute: shared, compared by structure.
@@ -349,13 +354,20 @@ impl Emit for Graph {
 pub struct Region {
     graph: Arc<Graph>,
     digest: u64,
+    contains_check: bool,
 }
 
 impl Region {
     /// Wraps a graph.
     pub fn new(graph: Graph) -> Region {
         let digest = graph.digest();
-        Region { graph: Arc::new(graph), digest }
+        let contains_check = graph.nodes().any(|(_, node)| !node.op.removable());
+        Region { graph: Arc::new(graph), digest, contains_check }
+    }
+
+    /// Whether a node in it, or in a region in it, is a check.
+    pub fn contains_check(&self) -> bool {
+        self.contains_check
     }
 
     /// The graph.

@@ -1,5 +1,6 @@
 //! A Program: a flat list of launches over one planned arena. Built by the compiler, run here.
 
+use crate::executor::Plans;
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::Loc;
 use igneous_ir::types::{DType, TensorType};
@@ -13,13 +14,8 @@ use std::sync::Arc;
 /// - `bounds`: for each *parallel* axis of the section in order, the first index and the one past the last;
 /// - `scratch`: at least the section's scratch bytes, 64-byte aligned, for this call alone;
 /// - `error`: the run's error word; see [`ErrorWord`].
-pub type KernelFn = unsafe extern "C" fn(
-    params: *const *mut u8,
-    dims: *const i64,
-    bounds: *const i64,
-    scratch: *mut u8,
-    error: *mut ErrorWord,
-);
+pub type KernelFn =
+    unsafe extern "C" fn(params: *const *mut u8, dims: *const i64, bounds: *const i64, scratch: *mut u8, error: *mut ErrorWord);
 
 /// Where checks report. `code` is 0 while nothing failed, else one more than the check's index in [`Program::checks`].
 /// The first report stays.
@@ -52,6 +48,8 @@ pub struct Program {
     pub checks: Vec<(String, Option<Loc>)>,
     /// Keeps the machine code alive.
     pub code: Arc<dyn Any + Send + Sync>,
+    /// What runs have resolved and recycle; the compiler gives `Default::default()`.
+    pub plans: Plans,
 }
 
 /// A result of a program.
@@ -104,6 +102,7 @@ pub struct Launch {
 }
 
 /// What a section does.
+#[derive(Clone)]
 pub enum Work {
     /// Calls `function` on boxes that cover the parallel axes.
     Loop(LoopWork),
@@ -208,6 +207,7 @@ pub enum DotOut {
 }
 
 /// A loop over steps. The launch's params are: constants, carries (initial), sequences, then carries (final), stacked results.
+#[derive(Clone)]
 pub struct ScanWork {
     /// The body: inputs are constants, carries, one element of each sequence; outputs are carries, one element of each result.
     pub body: Arc<Program>,

@@ -1,4 +1,0 @@
-//! contraction
-use crate::op::*;
-/// stub
-pub static CONTRACTION: &[&Record] = &[];

@@ -1,4 +1,0 @@
-//! index
-use crate::op::*;
-/// stub
-pub static INDEX: &[&Record] = &[];
