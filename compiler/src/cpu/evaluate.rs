@@ -158,7 +158,17 @@ impl Emitter<'_, '_> {
                             _ => None,
                         };
                         let from = exprs.dtype(node.args[0]);
-                        vector::apply(&mut self.b, &self.target, op, from, node.dtype, &args, count)
+                        let constant = match op {
+                            ScalarOp::Min | ScalarOp::Max if node.dtype.is_float() => {
+                                (0..2).find_map(|i| exprs.literal(node.args[i]).map(|l| (l, i)))
+                            }
+                            _ => None,
+                        };
+                        let short = constant.and_then(|(l, i)| vector::extremum_with(&mut self.b, op, l, args[i], args[1 - i]));
+                        match short {
+                            Some(group) => group,
+                            None => vector::apply(&mut self.b, &self.target, op, from, node.dtype, &args, count),
+                        }
                     }
                 },
             };

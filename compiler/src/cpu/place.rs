@@ -1,7 +1,7 @@
 //! Where each expression is computed: at the depth of the innermost loop that it depends on.
 
 use super::affine::Affine;
-use super::lower::{Lowered, Pass};
+use super::lower::Lowered;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{Access as Use, Param, Store, Target};
 use igneous_ir::scalar::{ExprId, ScalarOp};

@@ -103,13 +103,7 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
         ScalarOp::Mul => b.ins().imul(x, args[1]),
         ScalarOp::Div if float => b.ins().fdiv(x, args[1]),
         ScalarOp::Div => quotient(b, unsigned, x, args[1]),
-        ScalarOp::Rem if float => {
-            // The remainder of the definition `x - ⌊x / y⌋ · y`.
-            let q = b.ins().fdiv(x, args[1]);
-            let q = apply(b, target, ScalarOp::Floor, dtype, dtype, &[q]);
-            let p = b.ins().fmul(q, args[1]);
-            b.ins().fsub(x, p)
-        }
+        ScalarOp::Rem if float => remainder(b, dtype, x, args[1]),
         ScalarOp::Rem => {
             let q = quotient(b, unsigned, x, args[1]);
             let p = b.ins().imul(q, args[1]);
@@ -118,15 +112,8 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
             let none = b.ins().iconst(register(dtype), 0);
             b.ins().select(zero, none, r)
         }
-        ScalarOp::Min | ScalarOp::Max if float => {
-            // `a` where it is the extremum or NaN, else `b`.
-            let y = args[1];
-            let (lesser, greater) = if op == ScalarOp::Min { (x, y) } else { (y, x) };
-            let better = b.ins().fcmp(FloatCC::LessThan, lesser, greater);
-            let best = b.ins().select(better, x, y);
-            let nan = b.ins().fcmp(FloatCC::Unordered, x, x);
-            b.ins().select(nan, x, best)
-        }
+        ScalarOp::Min if float => b.ins().fmin(x, args[1]),
+        ScalarOp::Max if float => b.ins().fmax(x, args[1]),
         ScalarOp::Min if unsigned => b.ins().umin(x, args[1]),
         ScalarOp::Max if unsigned => b.ins().umax(x, args[1]),
         ScalarOp::Min => b.ins().smin(x, args[1]),
@@ -138,6 +125,10 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
         ScalarOp::Shr if unsigned => b.ins().ushr(x, args[1]),
         ScalarOp::Shr => b.ins().sshr(x, args[1]),
         ScalarOp::MulHi => b.ins().umulhi(x, args[1]),
+        ScalarOp::Fma if !float => {
+            let p = b.ins().imul(x, args[1]);
+            b.ins().iadd(p, args[2])
+        }
         ScalarOp::Fma if target.fma => b.ins().fma(x, args[1], args[2]),
         ScalarOp::Fma => {
             let p = b.ins().fmul(x, args[1]);
@@ -155,7 +146,7 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
     };
     // Arithmetic on bytes is done in 32 bits and wrapped.
     let wraps = dtype == DType::U8
-        && matches!(op, ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Shl);
+        && matches!(op, ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Fma | ScalarOp::Shl);
     if wraps { b.ins().band_imm_u(value, 0xff) } else { value }
 }
 
@@ -264,6 +255,47 @@ fn round(b: &mut FunctionBuilder, op: ScalarOp, dtype: DType, x: Value) -> Value
     let signed = b.ins().fcopysign(rounded, x);
     let small = b.ins().fcmp(FloatCC::LessThan, magnitude, limit);
     b.ins().select(small, signed, x)
+}
+
+/// The remainder with the sign of the divisor, exact: multiples of the divisor by powers of two are taken away, the
+/// largest first. In `f64`, where every `f32` is normal.
+fn remainder(b: &mut FunctionBuilder, dtype: DType, x: Value, y: Value) -> Value {
+    let [wide_x, wide_y] = [x, y].map(|v| if dtype == DType::F64 { v } else { b.ins().fpromote(types::F64, v) });
+    let (magnitude, divisor) = (b.ins().fabs(wide_x), b.ins().fabs(wide_y));
+    let [zero, infinity, nan] = [0.0, f64::INFINITY, f64::NAN].map(|v| b.ins().f64const(v));
+    let finite = b.ins().fcmp(FloatCC::LessThan, magnitude, infinity);
+    let proper = b.ins().fcmp(FloatCC::GreaterThan, divisor, zero);
+    let defined = b.ins().band(finite, proper);
+    let start = b.ins().select(defined, magnitude, nan);
+    let (head, body, exit) = (b.create_block(), b.create_block(), b.create_block());
+    let rest = b.append_block_param(head, types::F64);
+    b.ins().jump(head, &[start.into()]);
+    b.switch_to_block(head);
+    let again = b.ins().fcmp(FloatCC::GreaterThanOrEqual, rest, divisor);
+    b.ins().brif(again, body, &[], exit, &[]);
+    b.switch_to_block(body);
+    // The divisor with its exponent raised to that of the rest, or one less if it would exceed the rest.
+    let (rest_bits, divisor_bits) = (bits(b, rest), bits(b, divisor));
+    let distance = b.ins().isub(rest_bits, divisor_bits);
+    let exponent = b.ins().band_imm_u(distance, 0x7ff0_0000_0000_0000);
+    let multiple = b.ins().iadd(divisor_bits, exponent);
+    let multiple = b.ins().bitcast(types::F64, MemFlagsData::new(), multiple);
+    let next = b.ins().fsub(rest, multiple);
+    b.ins().jump(head, &[next.into()]);
+    b.switch_to_block(exit);
+    let signed = b.ins().fcopysign(rest, wide_x);
+    let r = if dtype == DType::F64 { signed } else { b.ins().fdemote(types::F32, signed) };
+    let zero = literal(b, Literal::float(dtype, 0.0));
+    let (r_negative, y_negative) = (b.ins().fcmp(FloatCC::LessThan, r, zero), b.ins().fcmp(FloatCC::LessThan, y, zero));
+    let opposite = b.ins().bxor(r_negative, y_negative);
+    let inexact = b.ins().fcmp(FloatCC::NotEqual, r, zero);
+    let adjust = b.ins().band(opposite, inexact);
+    let moved = b.ins().fadd(r, y);
+    b.ins().select(adjust, moved, r)
+}
+
+fn bits(b: &mut FunctionBuilder, x: Value) -> Value {
+    b.ins().bitcast(types::I64, MemFlagsData::new(), x)
 }
 
 fn cast(b: &mut FunctionBuilder, from: DType, to: DType, x: Value) -> Value {

@@ -258,6 +258,10 @@ pub(super) fn apply(
             _ => b.ins().sshr(x[0], count),
         }),
         ScalarOp::MulHi => each(b, &|b, x| multiply_high(b, x[0], x[1])),
+        ScalarOp::Fma if !float => each(b, &|b, x| {
+            let p = b.ins().imul(x[0], x[1]);
+            b.ins().iadd(p, x[2])
+        }),
         ScalarOp::Fma if target.fma => each(b, &|b, x| b.ins().fma(x[0], x[1], x[2])),
         ScalarOp::Fma => each(b, &|b, x| {
             let p = b.ins().fmul(x[0], x[1]);
@@ -284,7 +288,7 @@ pub(super) fn apply(
         _ => return by_lanes(b, target, op, from, dtype, args),
     };
     let wraps = dtype == DType::U8
-        && matches!(op, ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Shl);
+        && matches!(op, ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Fma | ScalarOp::Shl);
     if wraps {
         let byte = constant(b, types::I32X4, &[0xff; 4]);
         return smallvec![b.ins().band(group[0], byte)];
@@ -302,16 +306,42 @@ fn by_lanes(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from: DType,
     gather(b, dtype, &results.try_into().expect("one result for each lane"))
 }
 
-/// The smaller or larger of two, NaN if either is: `a` where it is the extremum or NaN, else `b`.
+/// The smaller or larger of two; -0 is below 0, NaN if either is. A comparison gives the second operand for equal zeros
+/// and for NaN, so both orders are taken and their bits united.
 fn float_extremum(b: &mut FunctionBuilder, op: ScalarOp, x: Value, y: Value) -> Value {
     let ty = b.func.dfg.value_type(x);
-    let (lesser, greater) = if op == ScalarOp::Min { (x, y) } else { (y, x) };
-    let better = b.ins().fcmp(FloatCC::LessThan, lesser, greater);
-    let better = as_type(b, ty, better);
-    let best = b.ins().bitselect(better, x, y);
-    let nan = b.ins().fcmp(FloatCC::Unordered, x, x);
+    let (first, second) = (better(b, op, x, y), better(b, op, y, x));
+    if op == ScalarOp::Min {
+        return b.ins().bor(first, second);
+    }
+    let both = b.ins().band(first, second);
+    let nan = b.ins().fcmp(FloatCC::Unordered, x, y);
     let nan = as_type(b, ty, nan);
-    b.ins().bitselect(nan, x, best)
+    b.ins().bor(both, nan)
+}
+
+/// `x` if it is strictly smaller (larger) than `y`, else `y`.
+fn better(b: &mut FunctionBuilder, op: ScalarOp, x: Value, y: Value) -> Value {
+    let ty = b.func.dfg.value_type(x);
+    let (lesser, greater) = if op == ScalarOp::Min { (x, y) } else { (y, x) };
+    let mask = b.ins().fcmp(FloatCC::LessThan, lesser, greater);
+    let mask = as_type(b, ty, mask);
+    b.ins().bitselect(mask, x, y)
+}
+
+/// The smaller or larger of `x` and a constant, which `c` holds, in fewer instructions than two variables take; none if
+/// the constant does not allow that.
+pub(super) fn extremum_with(b: &mut FunctionBuilder, op: ScalarOp, constant: Literal, c: &Group, x: &Group) -> Option<Group> {
+    let value = constant.as_f64();
+    if value.is_nan() || op == ScalarOp::Min && constant.is(-0.0) {
+        return None;
+    }
+    let results = c.iter().zip(x).map(|(&c, &x)| {
+        let result = better(b, op, c, x);
+        // Of two zeros the comparison gives `x`, and -0 + 0 is 0.
+        if op == ScalarOp::Max && constant.is(0.0) { b.ins().fadd(result, c) } else { result }
+    });
+    Some(results.collect())
 }
 
 /// `then` where `mask` is -1, else `otherwise`.
