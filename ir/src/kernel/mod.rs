@@ -13,9 +13,11 @@
 
 mod alias;
 mod expression;
+pub mod interp;
 mod lex;
 mod parse;
 mod print;
+mod share;
 #[cfg(test)]
 mod tests;
 mod verify;
