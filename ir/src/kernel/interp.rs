@@ -134,7 +134,8 @@ impl Memory {
             None => value,
             Some(kind) => {
                 let old = self.values[at].filter(|_| self.writer[at].is_some());
-                let old = old.ok_or_else(|| Error::new(format!("{}{index:?} is combined with before it is written", self.name)))?;
+                let old =
+                    old.ok_or_else(|| Error::new(format!("{}{index:?} is combined with before it is written", self.name)))?;
                 eval_op(combiner(kind), &[old, value], value.dtype())
             }
         });
@@ -228,7 +229,8 @@ impl<'a> Machine<'a> {
             let mut frame = Frame { section, point: (number, position), extents: &extents, axes, locals, values };
             for stage in &section.stages {
                 self.stage(&mut frame, stage).map_err(|e| {
-                    let place = section.axes.iter().zip(&frame.axes).map(|(a, i)| format!("{} = {i}", a.name)).collect::<Vec<_>>();
+                    let place =
+                        section.axes.iter().zip(&frame.axes).map(|(a, i)| format!("{} = {i}", a.name)).collect::<Vec<_>>();
                     e.note("at", place.join(", "))
                 })?;
             }

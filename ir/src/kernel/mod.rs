@@ -14,6 +14,8 @@
 mod alias;
 mod expression;
 pub mod interp;
+#[cfg(test)]
+mod interp_tests;
 mod lex;
 mod parse;
 mod print;
