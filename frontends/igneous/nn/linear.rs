@@ -1,0 +1,61 @@
+//! The fully connected layer.
+
+use super::visit::{Module, Visitor};
+use super::{Forward, init};
+use crate::tensor::Tensor;
+
+/// `y = x · weightᵀ + bias` (`torch.nn.Linear`). Input `[…, in_features]`, output `[…, out_features]`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[out_features, in_features]`, uniform in `±1/√in_features` at first.
+    pub weight: Tensor,
+    /// `[out_features]`, initialised likewise; none without bias.
+    pub bias: Option<Tensor>,
+}
+
+/// Options of [`Linear`].
+#[derive(Clone, Copy, Debug)]
+pub struct LinearOptions {
+    /// Whether there is a bias; on by default.
+    pub bias: bool,
+}
+
+impl Default for LinearOptions {
+    fn default() -> Self {
+        LinearOptions { bias: true }
+    }
+}
+
+impl Linear {
+    /// A layer with a bias.
+    #[track_caller]
+    pub fn new(in_features: usize, out_features: usize) -> Linear {
+        Linear::with(in_features, out_features, LinearOptions::default())
+    }
+
+    /// A layer with options.
+    #[track_caller]
+    pub fn with(in_features: usize, out_features: usize, options: LinearOptions) -> Linear {
+        let weight = Tensor::parameter(init::default_weight(&[out_features, in_features]));
+        let bias = options.bias.then(|| Tensor::parameter(init::bounded(&[out_features], in_features)));
+        Linear { weight, bias }
+    }
+}
+
+impl Module for Linear {
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.child("weight", &self.weight);
+        visitor.child("bias", &self.bias);
+    }
+}
+
+impl Forward for Linear {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let y = x.matmul(&self.weight.t());
+        match &self.bias {
+            Some(bias) => y + bias,
+            None => y,
+        }
+    }
+}
