@@ -21,7 +21,11 @@ use std::collections::HashMap;
 pub fn batch(graph: &Graph, batched: &[bool], extent: Dim) -> Result<Graph> {
     let inputs = graph.inputs().len();
     if batched.len() != inputs {
-        return Err(Error::new(format!("graph `{}` has {inputs} inputs, and {} are said to be batched or not", graph.name, batched.len())));
+        return Err(Error::new(format!(
+            "graph `{}` has {inputs} inputs, and {} are said to be batched or not",
+            graph.name,
+            batched.len()
+        )));
     }
     let graph = expand_gradients(graph)?;
     let outputs = vec![true; graph.outputs().len()];
@@ -42,9 +46,11 @@ fn batch_outputs(graph: &Graph, batched: &[bool], outputs: &[bool], extent: Dim)
     for (i, node) in graph.nodes().filter(|(_, n)| !n.op.is(&INPUT)) {
         (new.loc, new.scope) = (node.loc, node.scope);
         let operands: SmallVec<[Value; 4]> = node.operands.iter().map(|v| map[v]).collect();
-        let results = Batching { batcher: &mut batcher, target: &mut new }.emit(node.op.clone(), &operands).map_err(|e| match node.loc {
-            Some(loc) => e.at(loc),
-            None => e,
+        let results = Batching { batcher: &mut batcher, target: &mut new }.emit(node.op.clone(), &operands).map_err(|e| {
+            match node.loc {
+                Some(loc) => e.at(loc),
+                None => e,
+            }
         })?;
         map.extend(graph.results(i).into_iter().zip(results));
     }
