@@ -20,7 +20,7 @@ enum Repr {
 }
 
 /// A named symbolic extent together with the range it may take at run time.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Symbol {
     /// The name, unique within a graph.
     pub name: &'static str,
@@ -94,7 +94,7 @@ impl Atom {
                 let lo = bh.filter(|&h| h > 0).map_or(0, |h| al.div_euclid(h));
                 (lo, ah.filter(|_| bl > 0).map(|h| h.div_euclid(bl)))
             }
-            Atom::Rem(_, b) => (0, b.bounds().1.map(|h| h - 1)),
+            Atom::Rem(_, b) => (0, b.bounds().1.map(|h| h.saturating_sub(1))),
             Atom::Max(a, b) => {
                 let ((al, ah), (bl, bh)) = (a.bounds(), b.bounds());
                 (al.max(bl), ah.zip(bh).map(|(x, y)| x.max(y)))
@@ -211,7 +211,7 @@ impl Dim {
         let divisor = divisor.into();
         match (self.0, divisor.0) {
             (Repr::Invalid, _) | (_, Repr::Invalid | Repr::Const(0)) => Dim::INVALID,
-            (Repr::Const(a), Repr::Const(b)) => Dim::constant(a.div_euclid(b)),
+            (Repr::Const(a), Repr::Const(b)) => a.checked_div_euclid(b).map_or(Dim::INVALID, Dim::constant),
             _ if self == divisor => Dim::ONE,
             _ => self.div_exact(divisor).unwrap_or_else(|| Dim::from_atom(Atom::FloorDiv(self, divisor))),
         }
@@ -229,7 +229,7 @@ impl Dim {
         let [d] = d.as_slice() else { return None };
         let mut quotient = Vec::new();
         for term in self.terms() {
-            if term.coefficient % d.coefficient != 0 {
+            if term.coefficient.checked_rem(d.coefficient)? != 0 {
                 return None;
             }
             let mut atoms = term.atoms.clone();
@@ -247,7 +247,7 @@ impl Dim {
         let divisor = divisor.into();
         match (self.0, divisor.0) {
             (Repr::Invalid, _) | (_, Repr::Invalid | Repr::Const(0)) => Dim::INVALID,
-            (Repr::Const(a), Repr::Const(b)) => Dim::constant(a.rem_euclid(b)),
+            (Repr::Const(a), Repr::Const(b)) => a.checked_rem_euclid(b).map_or(Dim::INVALID, Dim::constant),
             _ if self.div_exact(divisor).is_some() => Dim::ZERO,
             _ => Dim::from_atom(Atom::Rem(self, divisor)),
         }

@@ -15,7 +15,7 @@ use std::ops as std_ops;
 
 /// Something operators can be applied in.
 pub trait Emit {
-    /// Applies `op`.
+    /// Applies `op`. Every call returns values that were not there before.
     ///
     /// # Errors
     /// If the operands do not fit, or the operator cannot be run.
@@ -23,6 +23,10 @@ pub trait Emit {
 
     /// The type of a value that `emit` returned or that the target knows otherwise.
     fn type_of(&self, value: Value) -> TensorType;
+
+    /// What is emitted from now on derives from the operator that made `value`: a graph gives it the same source line
+    /// and scope.
+    fn attribute_to(&mut self, _value: Value) {}
 }
 
 /// Applies operators to a target and keeps the first error, so that rules read as mathematics.

@@ -342,6 +342,11 @@ impl Emit for Graph {
     fn type_of(&self, value: Value) -> TensorType {
         self.ty(value).clone()
     }
+
+    fn attribute_to(&mut self, value: Value) {
+        let node = self.node(value.node);
+        (self.loc, self.scope) = (node.loc, node.scope);
+    }
 }
 
 /// A nested graph as an attribute: shared, compared by structure.

@@ -73,6 +73,14 @@ impl DType {
         matches!(self, DType::I64 | DType::I32 | DType::U8 | DType::U32)
     }
 
+    /// The type that arithmetic on this one is done in: `f32` for the half types, else the type itself.
+    pub const fn compute(self) -> DType {
+        match self {
+            DType::F16 | DType::BF16 => DType::F32,
+            other => other,
+        }
+    }
+
     /// The distance from 1 to the next larger number; 0 for integers and bool.
     pub const fn epsilon(self) -> f64 {
         match self {
@@ -234,11 +242,7 @@ impl Literal {
 
     /// An integer wrapped to `dtype`, or the nearest number if `dtype` is a float.
     pub fn int(dtype: DType, value: i64) -> Literal {
-        if dtype.is_float() {
-            Literal::float(dtype, value as f64)
-        } else {
-            Literal { dtype, bits: dtype.wrap(value) as u64 }
-        }
+        if dtype.is_float() { Literal::float(dtype, value as f64) } else { Literal { dtype, bits: dtype.wrap(value) as u64 } }
     }
 
     /// The element type.

@@ -102,6 +102,7 @@ pub struct Launch {
 }
 
 /// What a section does.
+#[derive(Clone)]
 pub enum Work {
     /// Calls `function` on boxes that cover the parallel axes.
     Loop(LoopWork),
@@ -206,6 +207,7 @@ pub enum DotOut {
 }
 
 /// A loop over steps. The launch's params are: constants, carries (initial), sequences, then carries (final), stacked results.
+#[derive(Clone)]
 pub struct ScanWork {
     /// The body: inputs are constants, carries, one element of each sequence; outputs are carries, one element of each result.
     pub body: Arc<Program>,

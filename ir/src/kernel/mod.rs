@@ -11,6 +11,15 @@
 //! `OnlineSoftmax` mean a sum (a maximum) by that tree, then a second sum by that tree of `(x-mean)²` (`exp(x-m)`).
 //! `ArgMax`/`ArgMin` give the first extremum and need no tree. `Dot` sums have the library's order.
 
+mod alias;
+mod expression;
+mod lex;
+mod parse;
+mod print;
+#[cfg(test)]
+mod tests;
+mod verify;
+
 use crate::dim::Dim;
 use crate::error::Loc;
 use crate::op::ReduceKind;
@@ -27,7 +36,7 @@ pub const LANES: usize = 32;
 pub struct Kernel {
     /// Deterministic, from what it computes; unique within a program.
     pub name: String,
-    /// The buffers it reads and writes.
+    /// The buffers it reads, then those it writes.
     pub params: Vec<Param>,
     /// Independent pieces of work; usually one. Several are a horizontal fusion (a multi-tensor optimizer).
     pub sections: Vec<Section>,

@@ -37,10 +37,14 @@ impl<'a> TypeRule<'a> {
 
     /// The operands, which must be `N`.
     pub fn operands<const N: usize>(self) -> Result<&'a [TensorType; N]> {
-        self.operands.try_into().map_err(|_| {
-            let operands = if N == 1 { "operand" } else { "operands" };
-            self.error(format_args!("takes {N} {operands} and was given {}", self.operands.len()))
-        })
+        self.count(N)?;
+        Ok(self.operands.try_into().expect("the number was checked"))
+    }
+
+    /// Checks that there are `n` operands.
+    pub fn count(self, n: usize) -> Result<()> {
+        let operands = if n == 1 { "operand" } else { "operands" };
+        self.ensure(self.operands.len() == n, || format!("takes {n} {operands} and was given {}", self.operands.len()))
     }
 
     /// The axis in attribute `name`, below `rank`.
@@ -137,6 +141,21 @@ impl<'a> TypeRule<'a> {
     pub fn same_dtype(self, a: usize, b: usize) -> Result<()> {
         let (x, y) = (self.operands[a].dtype, self.operands[b].dtype);
         self.ensure(x == y, || format!("needs operands of one element type: operand {a} is {x}, operand {b} is {y}"))
+    }
+
+    /// Checks that operands `a` and `b` have one shape.
+    pub fn same_shape(self, a: usize, b: usize) -> Result<()> {
+        let (x, y) = (&self.operands[a].shape, &self.operands[b].shape);
+        if x == y {
+            return Ok(());
+        }
+        self.ensure(x.len() == y.len(), || {
+            format!("needs operands of one shape: operand {a} has {} axes, operand {b} has {}", x.len(), y.len())
+        })?;
+        for (axis, (&p, &q)) in x.iter().zip(y).enumerate() {
+            self.agree(&format!("extents of axis {axis}"), (format_args!("operand {a}"), p), (format_args!("operand {b}"), q))?;
+        }
+        Ok(())
     }
 
     /// Checks that operand `k` has numbers as elements.

@@ -1,0 +1,168 @@
+//! From lowered steps to a program: machine code, memory plan, launches.
+
+use crate::cpu;
+use crate::driver::Options;
+use crate::fuse::FusionLog;
+use crate::lower::{Flat, FlatStep, Lowered, StepKind, lower};
+use crate::plan::{Plan, plan};
+use igneous_ir::dim::{Dim, Symbol};
+use igneous_ir::error::{Error, Result};
+use igneous_ir::kernel::Kernel;
+use igneous_runtime::program::{BufferSpec, Launch, Output, Place, Program, ScanWork, Work};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// A program and what it was made of.
+pub struct Built {
+    /// The program.
+    pub program: Program,
+    /// Its kernels, those of nested programs included.
+    pub kernels: Vec<Kernel>,
+    /// The code of each function.
+    pub clif: Vec<(String, String)>,
+    /// What fusion did.
+    pub log: FusionLog,
+    /// The memory map as text.
+    pub memory: String,
+}
+
+/// Generates code and plans memory.
+///
+/// # Errors
+/// If a kernel uses what the back end does not support, or a symbol cannot be read off an input.
+pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options: &Options) -> Result<Built> {
+    let Lowered { flat, kernels, checks, log, .. } = lowered;
+    if cfg!(debug_assertions) {
+        for kernel in &kernels {
+            kernel.verify().map_err(|e| e.context(format_args!("kernel `{}` is wrong", kernel.name)))?;
+        }
+    }
+    let plan = plan(&flat, &kernels, variables);
+    let symbols = symbols(&flat)?;
+    let order: Vec<Symbol> = symbols.iter().map(|(s, _, _)| *s).collect();
+    let code = cpu::compile_kernels(&kernels, &order, &options.target)?;
+    let memory = memory_map(&flat, &plan);
+    let mut built = Built { program: empty(name), kernels: kernels.clone(), clif: code.clif, log, memory };
+    let program = &mut built.program;
+    program.symbols = symbols;
+    program.checks = checks;
+    program.code = code.memory;
+    program.inputs = flat.inputs.iter().map(|&s| flat.slots[s].ty.clone()).collect();
+    // Only slots that are used become buffers.
+    let mut buffer_of: Vec<usize> = vec![usize::MAX; flat.slots.len()];
+    for (slot, place) in plan.places.iter().enumerate() {
+        let place = match place {
+            None => continue,
+            Some(Place::Constant(_)) => {
+                let data = flat.slots[slot].constant.clone().expect("only constants are placed so");
+                program.constants.push(data);
+                Place::Constant(program.constants.len() - 1)
+            }
+            Some(place) => place.clone(),
+        };
+        buffer_of[slot] = program.buffers.len();
+        program.buffers.push(BufferSpec { ty: flat.slots[slot].ty.clone(), place });
+    }
+    program.outputs = flat.outputs.iter().map(|(slot, ty)| Output { ty: ty.clone(), buffer: buffer_of[*slot] }).collect();
+    for &s in &plan.order {
+        let step = &flat.steps[s];
+        let (name, work) = match &step.kind {
+            StepKind::Kernel(k) => (kernels[*k].name.clone(), code.work[*k].clone()),
+            StepKind::Copy => ("copy".to_string(), vec![Work::Copy]),
+            StepKind::Scan(scan) => {
+                let inner = build(&scan.body.graph().name, lower(scan.body.graph(), &BTreeSet::new())?, &[], options)?;
+                built.kernels.extend(inner.kernels);
+                built.clif.extend(inner.clif);
+                built.log.extend("scan", inner.log);
+                let sequences = scan.body.graph().inputs().len() - scan.constants - scan.carries;
+                let work = ScanWork {
+                    body: Arc::new(inner.program),
+                    steps: scan.length,
+                    constants: scan.constants,
+                    carries: scan.carries,
+                    sequences,
+                    reverse: scan.reverse,
+                };
+                ("scan".to_string(), vec![Work::Scan(Box::new(work))])
+            }
+        };
+        let written = step.params.iter().zip(&step.writes).filter(|(_, w)| **w).map(|(&slot, _)| slot);
+        let commits = written.into_iter().any(|slot| matches!(plan.places[slot], Some(Place::InOut(_))));
+        built.program.launches.push(Launch {
+            name,
+            params: step.params.iter().map(|&slot| buffer_of[slot]).collect(),
+            work,
+            flops: step.flops,
+            bytes: bytes(&flat, step),
+            commits,
+        });
+    }
+    Ok(built)
+}
+
+fn empty(name: &str) -> Program {
+    Program {
+        name: name.to_string(),
+        symbols: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        buffers: Vec::new(),
+        constants: Vec::new(),
+        launches: Vec::new(),
+        checks: Vec::new(),
+        code: Arc::new(()),
+        plans: Default::default(),
+    }
+}
+
+fn bytes(flat: &Flat, step: &FlatStep) -> Dim {
+    let slots: BTreeSet<usize> = step.params.iter().copied().collect();
+    slots.into_iter().fold(Dim::ZERO, |sum, slot| sum + flat.slots[slot].ty.bytes())
+}
+
+/// Every symbol with an input and an axis it can be read from.
+fn symbols(flat: &Flat) -> Result<Vec<(Symbol, usize, usize)>> {
+    let mut found: Vec<(Symbol, usize, usize)> = Vec::new();
+    let mut needed: Vec<Symbol> = Vec::new();
+    for slot in &flat.slots {
+        slot.ty.shape.iter().for_each(|d| d.collect_symbols(&mut needed));
+    }
+    for (i, &slot) in flat.inputs.iter().enumerate() {
+        for (axis, dim) in flat.slots[slot].ty.shape.iter().enumerate() {
+            let known = |s: Symbol| found.iter().any(|(f, _, _)| *f == s);
+            if let Some(&s) = needed.iter().find(|s| !known(**s) && *dim == Dim::symbol(s.name, s.lo, s.hi)) {
+                found.push((s, i, axis));
+            }
+        }
+    }
+    match needed.iter().find(|s| !found.iter().any(|(f, _, _)| f == *s)) {
+        None => Ok(found),
+        Some(s) => {
+            Err(Error::new(format!("symbolic dimension `{}` is not an axis of any input, so its value cannot be known", s.name)))
+        }
+    }
+}
+
+/// One line for each slot in order of first use, then the totals.
+fn memory_map(flat: &Flat, plan: &Plan) -> String {
+    let mut text = String::new();
+    for (slot, place) in plan.places.iter().enumerate() {
+        let Some(place) = place else { continue };
+        let ty = &flat.slots[slot].ty;
+        let place = match place {
+            Place::Input(i) => format!("input {i}"),
+            Place::InOut(i) => format!("in place of input {i}"),
+            Place::Result => "result".to_string(),
+            Place::Constant(_) => "constant".to_string(),
+            Place::Arena(offset) => {
+                let (from, to) = plan.lifetimes[&slot];
+                format!("arena at {offset}, launches {from} to {to}")
+            }
+        };
+        writeln!(text, "slot {slot:3}  {:24} {:>12} bytes  {place}", ty.to_string(), ty.bytes().to_string())
+            .expect("a string takes all text");
+    }
+    writeln!(text, "arena {} bytes", plan.arena).expect("a string takes all text");
+    text
+}

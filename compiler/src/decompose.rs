@@ -1,0 +1,84 @@
+//! The last passes on the graph before fusion: composites become primitives, equal nodes one node, dead nodes none.
+
+use igneous_ir::emit::Emitter;
+use igneous_ir::error::Result;
+use igneous_ir::graph::{Graph, Region, Value, Values};
+use igneous_ir::op::{Attr, Lowering, Op};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+
+/// Replaces composites by their decompositions until none is left, and drops gradient barriers.
+///
+/// # Errors
+/// If a decomposition is ill typed.
+pub fn decompose(graph: &Graph) -> Result<Graph> {
+    let mut current = graph.clone();
+    loop {
+        let mut found = false;
+        current = current.rewrite(|g, _, node, operands| match node.op.record().lowering {
+            Lowering::Composite(decompose) => {
+                found = true;
+                let emitter = Emitter::new(g);
+                let xs: SmallVec<[_; 4]> = operands.iter().map(|&v| emitter.value(v)).collect();
+                let results: Values = decompose(&emitter, &node.op, &xs).iter().map(|x| x.value).collect();
+                emitter.finish()?;
+                Ok(results)
+            }
+            _ if node.op.name() == "stop_gradient" => Ok(Values::from_iter([operands[0]])),
+            _ => Ok(g.push(node.op.clone(), operands, node.results.clone())),
+        })?;
+        if !found {
+            return share(&current);
+        }
+    }
+}
+
+/// Equal nodes (same operator, same operands) become one.
+fn share(graph: &Graph) -> Result<Graph> {
+    let mut known: HashMap<(Op, SmallVec<[Value; 4]>), Values> = HashMap::new();
+    let shared = graph.rewrite(|g, _, node, operands| {
+        if !node.op.removable() {
+            return Ok(g.push(node.op.clone(), operands, node.results.clone()));
+        }
+        let key = (node.op.clone(), SmallVec::from(operands));
+        if let Some(values) = known.get(&key) {
+            return Ok(values.clone());
+        }
+        let values = g.push(node.op.clone(), operands, node.results.clone());
+        known.insert(key, values.clone());
+        Ok(values)
+    })?;
+    Ok(shared.without_dead_nodes())
+}
+
+/// Applies a pass to every region of a graph, innermost first, then to the graph itself. Equal regions are passed once.
+///
+/// # Errors
+/// The first error of the pass.
+pub fn for_each_region(graph: &Graph, pass: &mut dyn FnMut(&Graph) -> Result<Graph>) -> Result<Graph> {
+    fn inner(graph: &Graph, pass: &mut dyn FnMut(&Graph) -> Result<Graph>, done: &mut HashMap<Region, Region>) -> Result<Graph> {
+        let nested = graph.nodes().any(|(_, n)| n.op.attrs().iter().any(|a| matches!(a, Attr::Region(_))));
+        if !nested {
+            return pass(graph);
+        }
+        let mapped = graph.rewrite(|g, _, node, operands| {
+            let mut attrs: Vec<Attr> = node.op.attrs().to_vec();
+            for attr in &mut attrs {
+                if let Attr::Region(region) = attr {
+                    let new = match done.get(region) {
+                        Some(new) => new.clone(),
+                        None => {
+                            let new = Region::new(inner(region.graph(), pass, done)?);
+                            done.insert(region.clone(), new.clone());
+                            new
+                        }
+                    };
+                    *attr = Attr::Region(new);
+                }
+            }
+            Ok(g.push(Op::new(node.op.record(), attrs), operands, node.results.clone()))
+        })?;
+        pass(&mapped)
+    }
+    inner(graph, pass, &mut HashMap::new())
+}

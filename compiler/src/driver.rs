@@ -1,0 +1,253 @@
+//! From a traced graph to a program: the order of the passes, and everything that can be seen of them.
+
+use crate::codegen;
+use crate::cpu;
+use crate::decompose::{decompose, for_each_region};
+use crate::egraph::{self, Derivation, Limits};
+use crate::fuse::FusionLog;
+use crate::lower::{Lowered, lower};
+use crate::outline::outline;
+use crate::precision::Precision;
+use crate::prepare;
+use crate::report;
+use igneous_ir::autodiff::expand_gradients;
+use igneous_ir::error::{Error, Result};
+use igneous_ir::graph::Graph;
+use igneous_ir::kernel::Kernel;
+use igneous_runtime::program::Program;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the compiler may do, and for which machine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How much freedom with numerics.
+    pub precision: Precision,
+    /// Rewrite with e-graphs; without it a graph is only differentiated, decomposed and fused: a differential oracle.
+    pub egraph: bool,
+    /// Recognise composites in their spellings (never under `Precision::Strict`).
+    pub recognise: bool,
+    /// Outline repeated blocks.
+    pub outline: bool,
+    /// Where saturation stops.
+    pub limits: Limits,
+    /// The processor.
+    pub target: cpu::Target,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            precision: Precision::default(),
+            egraph: true,
+            recognise: true,
+            outline: true,
+            limits: Limits::default(),
+            target: cpu::Target::host(),
+        }
+    }
+}
+
+/// Which inputs of a graph are variables.
+#[derive(Clone, Debug, Default)]
+pub struct Variables {
+    /// Pairs of an input and the output that is its new value: written in place where that is possible
+    /// (then the program's buffer for that output has `Place::InOut`).
+    pub assigned: Vec<(usize, usize)>,
+    /// Inputs that are variables which the graph does not assign: what depends on them alone is prepared once.
+    pub stable: Vec<usize>,
+}
+
+/// A program that makes inputs of another from variables, to be run again only when one of them has changed.
+#[derive(Clone)]
+pub struct Prepare {
+    /// The program.
+    pub program: Arc<Program>,
+    /// The inputs of the whole graph that it takes, in order. Its outputs are further inputs of the main program,
+    /// behind those of the graph.
+    pub inputs: Vec<usize>,
+}
+
+/// A compiled graph and everything that can be seen of its compilation. All texts are the same in every process.
+pub struct Compiled {
+    /// The program.
+    pub program: Arc<Program>,
+    /// What is made from unassigned variables beforehand.
+    pub prepare: Option<Prepare>,
+    stages: Vec<(&'static str, Graph)>,
+    derivations: Vec<(&'static str, Derivation)>,
+    fusion: FusionLog,
+    kernels: Vec<Kernel>,
+    clif: Vec<(String, String)>,
+    lifetimes: String,
+    precision: Precision,
+    blocks: usize,
+}
+
+/// Compiles a traced graph.
+///
+/// # Errors
+/// If the graph is ill formed or contains what the device does not support.
+pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Result<Compiled> {
+    let mut passes = Passes { stages: Vec::new() };
+    passes.add("traced", graph.clone())?;
+    let (mut current, blocks) = if options.outline { outline(graph)? } else { (graph.clone(), 0) };
+    if blocks > 0 {
+        current = passes.add("outlined", current)?;
+    }
+    let mut derivations = Vec::new();
+    let licences = options.precision.licences();
+    if options.recognise && options.egraph && options.precision != Precision::Strict {
+        current = for_each_region(&current, &mut |g| {
+            let (new, derivation) = egraph::recognise(g, licences)?;
+            derivations.push(("recognise", derivation));
+            Ok(new)
+        })?;
+        current = passes.add("recognised", current)?;
+    }
+    current = passes.add("differentiated", expand_gradients(&current)?)?;
+    if options.egraph {
+        current = for_each_region(&current, &mut |g| {
+            let (new, derivation) = egraph::optimise(g, licences, &options.limits)?;
+            derivations.push(("optimise", derivation));
+            Ok(new)
+        })?;
+        current = passes.add("optimised", current)?;
+    }
+    current = passes.add("decomposed", for_each_region(&current, &mut |g| decompose(g))?)?;
+    let mut prepared = None;
+    if let Some(split) = prepare::split(&current, &variables.stable.iter().copied().collect())? {
+        let made = passes.add("prepare", split.prepare)?;
+        current = passes.add("main", split.main)?;
+        let lowered = lower(&made, &BTreeSet::new())?;
+        let built = codegen::build(&made.name, lowered, &[], options)?;
+        prepared = Some((Prepare { program: Arc::new(built.program), inputs: split.inputs }, built.kernels, built.clif));
+    }
+    let updates = variables.assigned.iter().map(|&(_, output)| output).collect();
+    let lowered: Lowered = lower(&current, &updates)?;
+    let built = codegen::build(&current.name, lowered, &variables.assigned, options)?;
+    let (prepare, mut kernels, mut clif) = match prepared {
+        Some((prepare, kernels, clif)) => (Some(prepare), kernels, clif),
+        None => (None, Vec::new(), Vec::new()),
+    };
+    kernels.extend(built.kernels);
+    clif.extend(built.clif);
+    Ok(Compiled {
+        program: Arc::new(built.program),
+        prepare,
+        stages: passes.stages,
+        derivations,
+        fusion: built.log,
+        kernels,
+        clif,
+        lifetimes: built.memory,
+        precision: options.precision,
+        blocks,
+    })
+}
+
+struct Passes {
+    stages: Vec<(&'static str, Graph)>,
+}
+
+impl Passes {
+    /// Notes the graph after a pass; verifies it in debug builds.
+    fn add(&mut self, name: &'static str, graph: Graph) -> Result<Graph> {
+        self.stages.push((name, graph.clone()));
+        Ok(graph)
+    }
+}
+
+impl Compiled {
+    /// The graph that was fused.
+    pub fn graph(&self) -> &Graph {
+        &self.stages.last().expect("there is at least the traced graph").1
+    }
+
+    /// The graph after each pass, with the pass's name.
+    pub fn stages(&self) -> &[(&'static str, Graph)] {
+        &self.stages
+    }
+
+    /// The rewrites behind the optimised graph, region by region.
+    pub fn derivation(&self) -> impl fmt::Display + '_ {
+        report::from_fn(|f| {
+            writeln!(f, "precision {}", self.precision)?;
+            self.derivations.iter().try_for_each(|(pass, d)| writeln!(f, "{pass}\n{d}"))
+        })
+    }
+
+    /// The derivations themselves, for `Derivation::verify`.
+    pub fn derivations(&self) -> &[(&'static str, Derivation)] {
+        &self.derivations
+    }
+
+    /// What fusion did, and why not more.
+    pub fn fusion_log(&self) -> &FusionLog {
+        &self.fusion
+    }
+
+    /// The kernels.
+    pub fn kernels(&self) -> &[Kernel] {
+        &self.kernels
+    }
+
+    /// The kernels as text.
+    pub fn kernels_text(&self) -> String {
+        self.kernels.iter().map(|k| format!("{k}\n")).collect()
+    }
+
+    /// The number of distinct blocks that repeated layers were outlined into.
+    pub fn distinct_blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// The number of launches of one run.
+    pub fn launches(&self) -> usize {
+        self.program.launches.len()
+    }
+
+    /// The Cranelift IR of every function.
+    pub fn code(&self) -> impl fmt::Display + '_ {
+        report::from_fn(|f| self.clif.iter().try_for_each(|(name, clif)| writeln!(f, "; {name}\n{clif}")))
+    }
+
+    /// Where every buffer lies and how long it lives.
+    pub fn memory(&self) -> impl fmt::Display + '_ {
+        &self.lifetimes
+    }
+
+    /// Bytes, operations and the least time of every launch.
+    pub fn cost(&self) -> impl fmt::Display + '_ {
+        report::cost(&self.program)
+    }
+
+    /// Writes every stage into numbered files of `dir`.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn dump(&self, dir: &Path) -> Result<()> {
+        std::fs::create_dir_all(dir).map_err(|e| Error::other(e).context(dir.display()))?;
+        let mut files: Vec<(String, String)> =
+            self.stages.iter().map(|(name, graph)| (format!("{name}.graph"), format!("{graph:?}"))).collect();
+        files.push(("rewrites.txt".into(), self.derivation().to_string()));
+        files.push(("fusion.txt".into(), self.fusion.to_string()));
+        files.push(("kernels.txt".into(), self.kernels_text()));
+        files.push(("code.clif".into(), self.code().to_string()));
+        files.push(("memory.txt".into(), self.memory().to_string()));
+        files.push(("cost.txt".into(), self.cost().to_string()));
+        for (i, (name, text)) in files.iter().enumerate() {
+            let path = dir.join(format!("{i:02}_{name}"));
+            std::fs::write(&path, text).map_err(|e| Error::other(e).context(path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Compiled({}, {} kernels, {} launches)", self.program.name, self.kernels.len(), self.launches())
+    }
+}

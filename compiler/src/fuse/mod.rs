@@ -1,0 +1,383 @@
+//! Fusion: which nodes of a graph become one kernel.
+//!
+//! A deterministic cost queue: of all pairs of groups that are connected or read the same values, take the pair whose
+//! fusion saves most, build its kernel, and keep it if it can be built; else log why not. Then independent groups that
+//! only update variables become sections of one kernel.
+
+mod build;
+mod collapse;
+mod exprs;
+mod horizontal;
+mod name;
+mod units;
+
+use crate::schedule::schedule;
+use build::{Refusal, build};
+use igneous_ir::dim::Dim;
+use igneous_ir::error::{Error, Result};
+use igneous_ir::graph::{Graph, Value};
+use igneous_ir::types::TensorType;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::fmt;
+
+pub use build::Built;
+pub use name::Names;
+pub use units::{Role, Units, without_reshapes};
+
+/// What fusion did and refused, in order.
+#[derive(Clone, Debug, Default)]
+pub struct FusionLog(Vec<String>);
+
+impl fmt::Display for FusionLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+impl FusionLog {
+    fn push(&mut self, line: String) {
+        self.0.push(line);
+    }
+
+    /// Appends the log of the graph called `name`.
+    pub fn extend(&mut self, name: &str, other: FusionLog) {
+        self.0.push(format!("graph {name}"));
+        self.0.extend(other.0);
+    }
+
+    /// The lines.
+    pub fn lines(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// One step of the program that fusion makes.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A kernel.
+    Kernel {
+        /// It and its parameters.
+        built: Box<Built>,
+        /// Its arithmetic operations.
+        flops: Dim,
+    },
+    /// A node that is not a kernel: `call` or `scan`.
+    Node(u32),
+}
+
+/// The result of fusion.
+#[derive(Debug)]
+pub struct Fused {
+    /// The steps in an order that respects their dependences.
+    pub steps: Vec<Step>,
+    /// The check nodes, in order of the numbers their kernels report.
+    pub checks: Vec<u32>,
+    /// What was done and why not more.
+    pub log: FusionLog,
+}
+
+/// A launch costs as much as moving this many bytes.
+const LAUNCH_BYTES: f64 = 100_000.0;
+/// A group holds at most this many units.
+const MAX_UNITS: usize = 96;
+
+/// Fuses a graph of primitives. `first_check` numbers its checks; `variable_outputs` are values that only update
+/// variables; `names` keeps kernel names unique within the program.
+///
+/// # Errors
+/// If a node cannot be made a kernel at all.
+pub fn fuse(graph: &Graph, first_check: u32, variable_outputs: &BTreeSet<Value>, names: &mut Names) -> Result<Fused> {
+    let units = Units::new(graph, first_check);
+    let mut fusion = Fusion::new(graph, &units)?;
+    fusion.run();
+    let groups = fusion.ordered();
+    let mut log = fusion.log;
+    let groups = horizontal::merge(&units, groups, variable_outputs, &mut log);
+    let steps = groups
+        .into_iter()
+        .map(|group| match group.built {
+            None => Step::Node(*group.members.first().expect("an opaque group is one node")),
+            Some(mut built) => {
+                collapse::collapse(&mut built.kernel);
+                name::label(&mut built.kernel);
+                built.kernel.name = names.unique(graph, &units, &group.members);
+                schedule(&mut built.kernel);
+                let flops = flops(graph, &units, &group.members);
+                Step::Kernel { built: Box::new(built), flops }
+            }
+        })
+        .collect();
+    Ok(Fused { steps, checks: units.checks().collect(), log })
+}
+
+/// Units that are one kernel.
+#[derive(Clone, Debug)]
+struct Group {
+    members: BTreeSet<u32>,
+    /// The stored values it reads, made by others.
+    reads: BTreeSet<Value>,
+    /// Its values that others read or that are outputs.
+    outputs: BTreeSet<Value>,
+    /// The kernel; none for an opaque node.
+    built: Option<Built>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    /// Bytes saved; the largest first.
+    gain: u64,
+    /// The older pair first among equals.
+    pair: std::cmp::Reverse<(u32, u32)>,
+}
+
+struct Fusion<'g> {
+    graph: &'g Graph,
+    units: &'g Units,
+    groups: BTreeMap<u32, Group>,
+    group_of: BTreeMap<u32, u32>,
+    /// For each stored value, the groups that read it.
+    readers: BTreeMap<Value, BTreeSet<u32>>,
+    graph_outputs: BTreeSet<Value>,
+    queue: BinaryHeap<Candidate>,
+    next: u32,
+    log: FusionLog,
+}
+
+impl<'g> Fusion<'g> {
+    fn new(graph: &'g Graph, units: &'g Units) -> Result<Fusion<'g>> {
+        let mut fusion = Fusion {
+            graph,
+            units,
+            groups: BTreeMap::new(),
+            group_of: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            graph_outputs: graph.outputs().iter().map(|(v, _)| without_reshapes(graph, *v)).collect(),
+            queue: BinaryHeap::new(),
+            next: 0,
+            log: FusionLog::default(),
+        };
+        let live = graph.live();
+        let unit_nodes: Vec<u32> = graph.nodes().map(|(i, _)| i).filter(|&i| live[i as usize] && units.is_unit(i)).collect();
+        for &n in &unit_nodes {
+            let reads = units.reads(graph, n);
+            for &v in &reads {
+                fusion.readers.entry(v).or_default().insert(n);
+            }
+            let group = Group { members: BTreeSet::from([n]), reads, outputs: BTreeSet::new(), built: None };
+            fusion.groups.insert(n, group);
+            fusion.group_of.insert(n, n);
+        }
+        fusion.next = graph.len() as u32;
+        for &n in &unit_nodes {
+            let outputs = fusion.outputs_of(&BTreeSet::from([n]));
+            let built = if units.role(n) == Role::Opaque {
+                None
+            } else {
+                let built = build(graph, units, &BTreeSet::from([n]), &outputs);
+                Some(built.map_err(|Refusal(reason)| {
+                    let error = Error::new(format!("{} cannot be compiled: {reason}", graph.node(n).op));
+                    graph.node(n).loc.map_or(error.clone(), |loc| error.at(loc))
+                })?)
+            };
+            let group = fusion.groups.get_mut(&n).expect("inserted above");
+            group.outputs = outputs;
+            group.built = built;
+        }
+        for n in unit_nodes {
+            fusion.offer(n);
+        }
+        Ok(fusion)
+    }
+
+    /// The values of `members` that are read elsewhere or are outputs of the graph.
+    fn outputs_of(&self, members: &BTreeSet<u32>) -> BTreeSet<Value> {
+        let outside =
+            |v: &Value| self.readers.get(v).is_some_and(|r| r.iter().any(|g| !self.groups[g].members.is_subset(members)));
+        let results = members.iter().flat_map(|&n| self.graph.results(n));
+        results.filter(|v| self.graph_outputs.contains(v) || outside(v)).collect()
+    }
+
+    /// Queues every pair of group `id` with a group it is connected to or shares a read with.
+    fn offer(&mut self, id: u32) {
+        let group = &self.groups[&id];
+        let mut others: BTreeSet<u32> = BTreeSet::new();
+        for v in &group.reads {
+            others.extend(self.group_of.get(&v.node));
+            others.extend(&self.readers[v]);
+        }
+        for v in &group.outputs {
+            others.extend(self.readers.get(v).into_iter().flatten());
+        }
+        others.remove(&id);
+        for other in others {
+            let pair = (id.min(other), id.max(other));
+            if let Some(gain) = self.gain(pair.0, pair.1) {
+                self.queue.push(Candidate { gain, pair: std::cmp::Reverse(pair) });
+            }
+        }
+    }
+
+    /// Bytes that fusing two groups saves; none if it is pointless.
+    fn gain(&self, a: u32, b: u32) -> Option<u64> {
+        let (a, b) = (&self.groups[&a], &self.groups[&b]);
+        a.built.as_ref()?;
+        b.built.as_ref()?;
+        let mut saved = 0.0;
+        for (from, to) in [(a, b), (b, a)] {
+            for v in from.outputs.intersection(&to.reads) {
+                let only = self.readers[v].len() == 1 && !self.graph_outputs.contains(v);
+                saved += bytes(self.graph.ty(*v)) * if only { 2.0 } else { 1.0 };
+            }
+        }
+        saved += a.reads.intersection(&b.reads).map(|v| bytes(self.graph.ty(*v))).sum::<f64>();
+        (saved > 0.0).then_some((saved + LAUNCH_BYTES) as u64)
+    }
+
+    fn run(&mut self) {
+        while let Some(Candidate { pair: std::cmp::Reverse((a, b)), gain }) = self.queue.pop() {
+            if !self.groups.contains_key(&a) || !self.groups.contains_key(&b) {
+                continue;
+            }
+            match self.merged(a, b) {
+                Ok(group) => {
+                    let line = format!("fuse   {} + {}  saves {gain} bytes", self.describe(a), self.describe(b));
+                    self.log.push(line);
+                    self.replace(a, b, group);
+                }
+                Err(Refusal(reason)) => {
+                    let line = format!("refuse {} + {}: {reason}", self.describe(a), self.describe(b));
+                    self.log.push(line);
+                }
+            }
+        }
+    }
+
+    fn merged(&self, a: u32, b: u32) -> std::result::Result<Group, Refusal> {
+        if self.path_outside(a, b) || self.path_outside(b, a) {
+            return Err(Refusal("one depends on the other through a third".into()));
+        }
+        let (ga, gb) = (&self.groups[&a], &self.groups[&b]);
+        let members: BTreeSet<u32> = ga.members.union(&gb.members).copied().collect();
+        if members.len() > MAX_UNITS {
+            return Err(Refusal(format!("more than {MAX_UNITS} units")));
+        }
+        self.keeps_parallelism(&members)?;
+        let outputs = self.outputs_of(&members);
+        let reads = ga.reads.union(&gb.reads).filter(|v| !members.contains(&v.node)).copied().collect();
+        let built = build(self.graph, self.units, &members, &outputs)?;
+        Ok(Group { members, reads, outputs, built: Some(built) })
+    }
+
+    /// A reduction that keeps few elements must not make a large map beside it serial.
+    fn keeps_parallelism(&self, members: &BTreeSet<u32>) -> std::result::Result<(), Refusal> {
+        let kept = members.iter().filter(|&&n| self.units.role(n) == Role::Reduction);
+        let Some(kept) = kept.map(|&n| elements(&self.graph.node(n).results[0])).reduce(f64::min) else { return Ok(()) };
+        let maps = members.iter().filter(|&&n| self.units.role(n) == Role::Map);
+        let largest = maps.map(|&n| elements(&self.graph.node(n).results[0])).fold(0.0, f64::max);
+        if kept < 16.0 && largest > 16384.0 {
+            return Err(Refusal("the reduction would leave the map with too few parallel points".into()));
+        }
+        Ok(())
+    }
+
+    /// Whether `to` depends on `from` through a group that is neither.
+    fn path_outside(&self, from: u32, to: u32) -> bool {
+        let mut open: Vec<u32> = self.successors(from).into_iter().filter(|&g| g != to).collect();
+        let mut seen: BTreeSet<u32> = open.iter().copied().collect();
+        while let Some(g) = open.pop() {
+            for next in self.successors(g) {
+                if next == to {
+                    return true;
+                }
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        false
+    }
+
+    fn successors(&self, id: u32) -> BTreeSet<u32> {
+        let readers = self.groups[&id].outputs.iter().flat_map(|v| self.readers.get(v).into_iter().flatten());
+        readers.copied().filter(|&g| g != id).collect()
+    }
+
+    fn replace(&mut self, a: u32, b: u32, group: Group) {
+        let id = self.next;
+        self.next += 1;
+        for old in [a, b] {
+            let old_group = self.groups.remove(&old).expect("both were there");
+            for v in &old_group.reads {
+                let readers = self.readers.get_mut(v).expect("every read is registered");
+                readers.remove(&old);
+            }
+        }
+        for v in &group.reads {
+            self.readers.entry(*v).or_default().insert(id);
+        }
+        for &n in &group.members {
+            self.group_of.insert(n, id);
+        }
+        self.groups.insert(id, group);
+        self.offer(id);
+    }
+
+    fn describe(&self, id: u32) -> String {
+        let members = &self.groups[&id].members;
+        let names: Vec<String> = members.iter().take(4).map(|&n| format!("%{n} {}", self.graph.node(n).op.name())).collect();
+        let rest = members.len().saturating_sub(4);
+        if rest > 0 { format!("{{{}, and {rest} more}}", names.join(", ")) } else { format!("{{{}}}", names.join(", ")) }
+    }
+
+    /// The groups in an order that respects their dependences; earliest node first among the free ones.
+    fn ordered(&self) -> Vec<Group> {
+        let mut waiting: BTreeMap<u32, usize> = BTreeMap::new();
+        for (&id, group) in &self.groups {
+            let made_by: BTreeSet<u32> = group.reads.iter().filter_map(|v| self.group_of.get(&v.node)).copied().collect();
+            waiting.insert(id, made_by.len());
+        }
+        let first = |id: &u32| (*self.groups[id].members.first().expect("a group has members"), *id);
+        let mut free: BTreeSet<(u32, u32)> = waiting.iter().filter(|(_, n)| **n == 0).map(|(id, _)| first(id)).collect();
+        let mut order = Vec::new();
+        while let Some((_, id)) = free.pop_first() {
+            for next in self.successors(id) {
+                let left = waiting.get_mut(&next).expect("every group waits");
+                *left -= 1;
+                if *left == 0 {
+                    free.insert(first(&next));
+                }
+            }
+            order.push(self.groups[&id].clone());
+        }
+        assert_eq!(order.len(), self.groups.len(), "groups depend on each other in a circle");
+        order
+    }
+}
+
+/// The arithmetic operations of a group: of its units and of all they inline.
+fn flops(graph: &Graph, units: &Units, members: &BTreeSet<u32>) -> Dim {
+    let mut counted = members.clone();
+    let mut open: Vec<u32> = members.iter().copied().collect();
+    let mut sum = Dim::ZERO;
+    while let Some(n) = open.pop() {
+        let node = graph.node(n);
+        let operands: Vec<TensorType> = node.operands.iter().map(|&v| graph.ty(v).clone()).collect();
+        sum = sum + (node.op.record().flops)(&node.op, &operands, &node.results);
+        open.extend(node.operands.iter().map(|v| v.node).filter(|&o| units.role(o) == Role::Inline && counted.insert(o)));
+    }
+    sum
+}
+
+/// The number of elements; symbolic extents count as 64, within their range.
+fn elements(ty: &TensorType) -> f64 {
+    estimate(ty.elements())
+}
+
+fn bytes(ty: &TensorType) -> f64 {
+    elements(ty) * ty.dtype.size() as f64
+}
+
+/// A dimension as a number for cost estimates.
+pub fn estimate(dim: Dim) -> f64 {
+    dim.eval(&|s| Some(64.clamp(s.lo, s.hi))).unwrap_or(1) as f64
+}

@@ -1,0 +1,85 @@
+//! Names of kernels, and of the axes, parameters and locals in their text.
+
+use super::units::{Role, Units};
+use igneous_ir::graph::Graph;
+use igneous_ir::kernel::{Access, Kernel, Stage};
+use igneous_ir::op::ReduceKind;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Hands out names that are unique within a program.
+#[derive(Default, Debug)]
+pub struct Names(BTreeMap<String, usize>);
+
+impl Names {
+    /// A name from what the group computes: its hero, then what its stored maps end in.
+    pub fn unique(&mut self, graph: &Graph, units: &Units, members: &BTreeSet<u32>) -> String {
+        let mut parts: Vec<&str> = Vec::new();
+        for role in [Role::Contraction, Role::Scatter, Role::Reduction, Role::Map, Role::Check] {
+            for &n in members.iter().filter(|&&n| units.role(n) == role) {
+                let op = &graph.node(n).op;
+                let part = match op.name() {
+                    "dot_general" => "dot",
+                    "convolution" => "conv",
+                    "online_softmax" => "softmax",
+                    "welford" => "norm",
+                    "reduce" | "arg_reduce" | "reduce_window" => op.choice("kind"),
+                    name => name,
+                };
+                if !parts.contains(&part) && parts.len() < 3 {
+                    parts.push(part);
+                }
+            }
+        }
+        let base = parts.join("_");
+        let count = self.0.entry(base.clone()).or_default();
+        *count += 1;
+        if *count == 1 { base } else { format!("{base}_{count}") }
+    }
+}
+
+/// Gives axes, parameters and locals short names in order.
+pub fn label(kernel: &mut Kernel) {
+    let (mut reads, mut writes) = (0, 0);
+    for param in &mut kernel.params {
+        let (prefix, count) = match param.access {
+            Access::Read => ("in", &mut reads),
+            Access::Write => ("out", &mut writes),
+        };
+        param.name = format!("{prefix}{count}");
+        *count += 1;
+    }
+    for section in &mut kernel.sections {
+        const LETTERS: &[u8] = b"ijklmnpqrstuvw";
+        for (i, axis) in section.axes.iter_mut().enumerate() {
+            let letter = char::from(LETTERS[i % LETTERS.len()]);
+            axis.name = if i < LETTERS.len() { letter.to_string() } else { format!("{letter}{}", i / LETTERS.len()) };
+        }
+        let mut named: BTreeMap<&str, usize> = BTreeMap::new();
+        for stage in &section.stages {
+            let (bases, to): (&[&str], &[u32]) = match stage {
+                Stage::Reduce { kind, to, .. } => (local_names(*kind), to),
+                Stage::Dot { to, .. } => (&["acc"], std::slice::from_ref(to)),
+                _ => continue,
+            };
+            for (base, &local) in bases.iter().zip(to) {
+                let count = named.entry(base).or_default();
+                section.locals[local as usize].name = if *count == 0 { (*base).to_string() } else { format!("{base}{count}") };
+                *count += 1;
+            }
+        }
+    }
+}
+
+fn local_names(kind: ReduceKind) -> &'static [&'static str] {
+    match kind {
+        ReduceKind::Sum => &["sum"],
+        ReduceKind::Prod => &["prod"],
+        ReduceKind::Max => &["max"],
+        ReduceKind::Min => &["min"],
+        ReduceKind::And => &["all"],
+        ReduceKind::Or => &["any"],
+        ReduceKind::ArgMax | ReduceKind::ArgMin => &["at"],
+        ReduceKind::OnlineSoftmax => &["m", "s"],
+        ReduceKind::Welford => &["mean", "m2"],
+    }
+}

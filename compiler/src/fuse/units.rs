@@ -1,0 +1,207 @@
+//! Which nodes are stored and which are computed where they are read.
+//!
+//! A *unit* is a node whose results are stored unless fusion keeps them inside a kernel. Views and cheap or
+//! once-used pointwise nodes are not units: they become part of whatever reads them.
+
+use igneous_ir::dim::Dim;
+use igneous_ir::graph::{Graph, Node, Value};
+use igneous_ir::op::Lowering;
+use igneous_ir::ops;
+use igneous_ir::types::Literal;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a node is to fusion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// An input or a constant with many elements.
+    Leaf,
+    /// Computed where it is read.
+    Inline,
+    /// A unit computed element by element.
+    Map,
+    /// A unit that reduces.
+    Reduction,
+    /// A unit that multiplies and sums: a dot or convolution.
+    Contraction,
+    /// A unit that scatters.
+    Scatter,
+    /// A unit without results that may fail the run.
+    Check,
+    /// A unit that is not a kernel: a call or a scan.
+    Opaque,
+}
+
+/// The role of each node of a graph, and what follows from it.
+#[derive(Debug)]
+pub struct Units {
+    roles: Vec<Role>,
+    check_codes: BTreeMap<u32, u32>,
+}
+
+/// An inlined expression may cost this many operations per element and be computed by several readers.
+const CHEAP: u32 = 2;
+/// An expression that costs more operations than this per element is stored once.
+const LARGE: u32 = 250;
+
+impl Units {
+    /// Decides the roles. `first_check` numbers the graph's checks.
+    pub fn new(graph: &Graph, first_check: u32) -> Units {
+        let uses = Uses::new(graph);
+        let mut roles = vec![Role::Leaf; graph.len()];
+        let mut cost = vec![0u32; graph.len()];
+        let mut math = vec![false; graph.len()];
+        let mut near_dot = vec![false; graph.len()];
+        let mut check_codes = BTreeMap::new();
+        let stored_outputs: BTreeSet<Value> = graph.outputs().iter().map(|(v, _)| without_reshapes(graph, *v)).collect();
+        for (i, node) in graph.nodes() {
+            let n = i as usize;
+            let inlined = |roles: &[Role], v: &Value| roles[v.node as usize] == Role::Inline;
+            for v in &node.operands {
+                if inlined(&roles, v) {
+                    cost[n] = cost[n].saturating_add(cost[v.node as usize]);
+                    math[n] |= math[v.node as usize];
+                    near_dot[n] |= near_dot[v.node as usize];
+                }
+                near_dot[n] |= roles[v.node as usize] == Role::Contraction;
+            }
+            roles[n] = match node.op.record().lowering {
+                Lowering::Structural if node.op.is(&ops::structural::INPUT) => Role::Leaf,
+                Lowering::Structural if node.op.name() == "constant" => Role::Leaf,
+                Lowering::Structural if node.op.name() == "check" => {
+                    check_codes.insert(i, first_check + check_codes.len() as u32);
+                    Role::Check
+                }
+                Lowering::Structural | Lowering::Composite(_) => Role::Opaque,
+                Lowering::Reduction(_) => Role::Reduction,
+                Lowering::Contraction(_) => Role::Contraction,
+                Lowering::Scatter(_) => Role::Scatter,
+                Lowering::Map(_) => {
+                    let (own, own_math) = weight(node);
+                    cost[n] = cost[n].saturating_add(own);
+                    math[n] |= own_math;
+                    let output = (0..node.results.len() as u32).any(|result| stored_outputs.contains(&Value { node: i, result }));
+                    let view = is_view(node);
+                    let stored = output && node.op.name() != "reshape"
+                        || !view && uses.contraction[n]
+                        || !view && uses.count[n] > 1 && (cost[n] > CHEAP || near_dot[n])
+                        || !view && uses.expanded[n] && (math[n] || cost[n] > CHEAP)
+                        || cost[n] > LARGE;
+                    if stored { Role::Map } else { Role::Inline }
+                }
+            };
+        }
+        Units { roles, check_codes }
+    }
+
+    /// The role of a node.
+    pub fn role(&self, node: u32) -> Role {
+        self.roles[node as usize]
+    }
+
+    /// Whether a node is a unit.
+    pub fn is_unit(&self, node: u32) -> bool {
+        !matches!(self.role(node), Role::Leaf | Role::Inline)
+    }
+
+    /// The number of a check node.
+    pub fn check_code(&self, node: u32) -> u32 {
+        self.check_codes[&node]
+    }
+
+    /// The check nodes in order of their numbers.
+    pub fn checks(&self) -> impl Iterator<Item = u32> + '_ {
+        self.check_codes.keys().copied()
+    }
+
+    /// The value of a constant with one element.
+    pub fn literal(&self, graph: &Graph, value: Value) -> Option<Literal> {
+        let node = graph.node(value.node);
+        (node.op.name() == "constant" && node.op.array("value").len() == 1).then(|| node.op.array("value").literal(0))
+    }
+
+    /// Where `value` can be loaded from by a kernel of `members`: itself or what it is a reshape of, if that is stored
+    /// by something outside of the kernel.
+    pub fn stored_source(&self, graph: &Graph, value: Value, members: &BTreeSet<u32>) -> Option<Value> {
+        let source = without_reshapes(graph, value);
+        (self.role(source.node) != Role::Inline && !members.contains(&source.node) && self.literal(graph, source).is_none())
+            .then_some(source)
+    }
+
+    /// The stored values that `unit` reads, through everything inlined.
+    pub fn reads(&self, graph: &Graph, unit: u32) -> BTreeSet<Value> {
+        let mut reads = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<Value> = graph.node(unit).operands.to_vec();
+        while let Some(v) = open.pop() {
+            if !seen.insert(v) {
+                continue;
+            }
+            if self.role(v.node) != Role::Inline {
+                if self.literal(graph, v).is_none() {
+                    reads.insert(v);
+                }
+            } else {
+                open.extend(graph.node(v.node).operands.iter().copied());
+            }
+        }
+        reads
+    }
+}
+
+/// What `value` is a reshape of, through any number of them.
+pub fn without_reshapes(graph: &Graph, mut value: Value) -> Value {
+    while graph.node(value.node).op.name() == "reshape" {
+        value = graph.node(value.node).operands[0];
+    }
+    value
+}
+
+/// A view costs address arithmetic only.
+fn is_view(node: &Node) -> bool {
+    matches!(node.op.name(), "broadcast" | "reshape" | "transpose" | "slice" | "flip" | "iota" | "extent" | "stop_gradient")
+}
+
+/// Operations per element, and whether one of them is a mathematical function.
+fn weight(node: &Node) -> (u32, bool) {
+    match node.op.name() {
+        _ if is_view(node) => (0, false),
+        "random_bits" => (60, true),
+        "exp" | "log" | "log1p" | "expm1" | "sin" | "cos" | "tanh" | "erf" | "sigmoid" | "silu" | "softplus" | "pow" => {
+            (15, true)
+        }
+        "div" | "sqrt" | "rsqrt" | "reciprocal" | "rem" => (4, false),
+        "gather" | "pad" | "concat" => (3, false),
+        _ => (1, false),
+    }
+}
+
+/// How each node's results are used, looking through views.
+struct Uses {
+    count: Vec<u32>,
+    contraction: Vec<bool>,
+    expanded: Vec<bool>,
+}
+
+impl Uses {
+    fn new(graph: &Graph) -> Uses {
+        let n = graph.len();
+        let mut uses = Uses { count: vec![0; n], contraction: vec![false; n], expanded: vec![false; n] };
+        for (v, _) in graph.outputs() {
+            uses.count[v.node as usize] += 1;
+        }
+        for (i, node) in graph.nodes().rev() {
+            let view = is_view(node);
+            let hero = matches!(node.op.record().lowering, Lowering::Contraction(_));
+            let expands = node.op.name() == "broadcast" && graph.ty(node.operands[0]).elements() != node.results[0].elements();
+            let window = node.op.name() == "reduce_window";
+            for v in &node.operands {
+                let at = v.node as usize;
+                uses.count[at] += if view { uses.count[i as usize] } else { 1 };
+                uses.contraction[at] |= hero || view && uses.contraction[i as usize];
+                let one = graph.ty(*v).elements() == Dim::ONE;
+                uses.expanded[at] |= !one && (expands || window || view && uses.expanded[i as usize]);
+            }
+        }
+        uses
+    }
+}

@@ -1,0 +1,38 @@
+//! The schedule of a kernel: a pure function of its stages and shapes.
+
+use crate::cpu;
+use igneous_ir::dim::Dim;
+use igneous_ir::kernel::{AxisKind, Directive, Kernel, Param, Section, Stage};
+
+/// Sets the schedule of every section.
+pub fn schedule(kernel: &mut Kernel) {
+    for section in &mut kernel.sections {
+        section.schedule = match section.stages.first() {
+            Some(Stage::Dot { .. }) => dot(section),
+            _ => loops(section, &kernel.params),
+        };
+    }
+}
+
+fn loops(section: &Section, params: &[Param]) -> Vec<Directive> {
+    let mut schedule: Vec<Directive> = section.parallel().map(Directive::Bind).collect();
+    if let Some((axis, lanes)) = cpu::choose_vector_axis(section, params) {
+        schedule.push(Directive::Vec(axis, lanes));
+    }
+    schedule
+}
+
+fn dot(section: &Section) -> Vec<Directive> {
+    let Some(Stage::Dot { m, n, axes, to, .. }) = section.stages.first() else { return Vec::new() };
+    let extent = |axes: &[u32]| -> Dim { axes.iter().map(|&a| section.axes[a as usize].extent).product() };
+    let dtype = section.locals[*to as usize].dtype;
+    let (_, _, split) = cpu::dot_blocking(extent(m), extent(n), extent(axes), dtype);
+    let mut schedule: Vec<Directive> = (0..section.axes.len() as u32)
+        .filter(|&a| section.axes[a as usize].kind == AxisKind::Parallel)
+        .map(Directive::Bind)
+        .collect();
+    if let (Some(&outermost), true) = (axes.first(), split > 1) {
+        schedule.push(Directive::Split(outermost, split as u32));
+    }
+    schedule
+}
