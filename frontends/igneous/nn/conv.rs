@@ -2,44 +2,7 @@
 
 use super::visit::{Module, Visitor};
 use super::{Forward, init};
-use crate::tensor::Tensor;
-
-/// A number for height and one for width; made from one number for both, or from a pair.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pair(pub usize, pub usize);
-
-impl From<usize> for Pair {
-    fn from(n: usize) -> Pair {
-        Pair(n, n)
-    }
-}
-
-impl From<(usize, usize)> for Pair {
-    fn from((h, w): (usize, usize)) -> Pair {
-        Pair(h, w)
-    }
-}
-
-/// Options of a convolution, with PyTorch's defaults.
-#[derive(Clone, Copy, Debug)]
-pub struct Conv {
-    /// Steps between windows; 1.
-    pub stride: Pair,
-    /// Zeros added on each side; 0.
-    pub padding: Pair,
-    /// Steps between elements of a window; 1.
-    pub dilation: Pair,
-    /// Blocks of channels that do not see each other; 1.
-    pub groups: usize,
-    /// Whether there is a bias; on.
-    pub bias: bool,
-}
-
-impl Default for Conv {
-    fn default() -> Conv {
-        Conv { stride: Pair(1, 1), padding: Pair(0, 0), dilation: Pair(1, 1), groups: 1, bias: true }
-    }
-}
+use crate::tensor::{Conv, Pair, Tensor};
 
 /// Two-dimensional convolution (`torch.nn.Conv2d`): input `[N, in, H, W]`, output `[N, out, H', W']` with
 /// `H' = ⌊(H + 2·padding − dilation·(kernel−1) − 1) / stride⌋ + 1`.
@@ -67,8 +30,14 @@ impl Conv2d {
         let shape = [out_channels, in_channels / options.groups.max(1), h, w];
         let weight = Tensor::parameter(init::default_weight(&shape));
         let fan_in = init::fans(&shape).0;
-        let bias = options.bias.then(|| Tensor::parameter(init::bounded(&[out_channels], fan_in)));
+        let bias = Some(Tensor::parameter(init::bounded(&[out_channels], fan_in)));
         Conv2d { weight, bias, options }
+    }
+
+    /// The same without a bias.
+    #[must_use]
+    pub fn without_bias(self) -> Conv2d {
+        Conv2d { bias: None, ..self }
     }
 }
 
@@ -82,10 +51,6 @@ impl Module for Conv2d {
 impl Forward for Conv2d {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.conv2d(&self.weight, self.options);
-        match &self.bias {
-            Some(bias) => y + bias.reshape((1, -1, 1, 1)),
-            None => y,
-        }
+        x.conv2d(&self.weight, self.bias.as_ref(), self.options)
     }
 }

@@ -13,32 +13,18 @@ pub struct Linear {
     pub bias: Option<Tensor>,
 }
 
-/// Options of [`Linear`].
-#[derive(Clone, Copy, Debug)]
-pub struct LinearOptions {
-    /// Whether there is a bias; on by default.
-    pub bias: bool,
-}
-
-impl Default for LinearOptions {
-    fn default() -> Self {
-        LinearOptions { bias: true }
-    }
-}
-
 impl Linear {
     /// A layer with a bias.
     #[track_caller]
     pub fn new(in_features: usize, out_features: usize) -> Linear {
-        Linear::with(in_features, out_features, LinearOptions::default())
+        let weight = Tensor::parameter(init::default_weight(&[out_features, in_features]));
+        Linear { weight, bias: Some(Tensor::parameter(init::bounded(&[out_features], in_features))) }
     }
 
-    /// A layer with options.
-    #[track_caller]
-    pub fn with(in_features: usize, out_features: usize, options: LinearOptions) -> Linear {
-        let weight = Tensor::parameter(init::default_weight(&[out_features, in_features]));
-        let bias = options.bias.then(|| Tensor::parameter(init::bounded(&[out_features], in_features)));
-        Linear { weight, bias }
+    /// The same without a bias.
+    #[must_use]
+    pub fn without_bias(self) -> Linear {
+        Linear { bias: None, ..self }
     }
 }
 

@@ -16,14 +16,15 @@ mod visit;
 
 pub use activation::{Gelu, Relu};
 pub use container::{Flatten, Sequential};
-pub use conv::{Conv, Conv2d, Pair};
+pub use crate::tensor::{Conv, Pair, Pool};
+pub use conv::Conv2d;
 pub use dropout::Dropout;
 pub use igneous_derive::Module;
-pub use linear::{Linear, LinearOptions};
+pub use linear::Linear;
 pub use loss::{CrossEntropyLoss, MseLoss, Reduction};
 pub use mode::Mode;
 pub use norm::{LayerNorm, LayerNormOptions};
-pub use pool::{MaxPool2d, Pool};
+pub use pool::MaxPool2d;
 pub use state::StateDict;
 pub use summary::Summary;
 pub use visit::{Module, ModuleExt, Visitor};
