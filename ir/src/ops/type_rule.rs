@@ -2,7 +2,7 @@
 
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::op::{Op, Types, type_error};
+use crate::op::{Attr, Op, Types, type_error};
 use crate::types::{DType, Shape, TensorType};
 use smallvec::SmallVec;
 use std::cmp::Ordering;
@@ -197,27 +197,22 @@ pub(crate) fn dilated(extent: Dim, dilation: i64) -> Dim {
     }
 }
 
-/// What a record has until it is complete.
-pub(crate) const PENDING: crate::op::Record = crate::op::Record {
-    name: "",
-    attrs: &[],
-    infer: |_, _| unimplemented!(),
-    reference: |_| unimplemented!(),
-    lowering: crate::op::Lowering::Structural,
-    vjp: crate::op::Vjp::Zero,
-    jvp: crate::op::Jvp::Zero,
-    batch: crate::op::Batch::Unsupported,
-    flops: |_, _, _| Dim::ZERO,
-    samples: |_| {},
-    error_samples: |_| {},
-};
+/// `axes` of a tensor, counted in one that has a batch axis in front.
+pub(crate) fn behind_batch(axes: &[usize]) -> Vec<usize> {
+    axes.iter().map(|a| a + 1).collect()
+}
+
+/// What an operator costs that only moves elements.
+pub(crate) fn no_flops(_: &Op, _: &[TensorType], _: &[TensorType]) -> Dim {
+    Dim::ZERO
+}
 
 /// Axes as an attribute.
-pub(crate) fn axes_attr(axes: &[usize]) -> crate::op::Attr {
-    crate::op::Attr::Ints(axes.iter().map(|&a| a as i64).collect())
+pub(crate) fn axes_attr(axes: &[usize]) -> Attr {
+    Attr::Ints(axes.iter().map(|&a| a as i64).collect())
 }
 
 /// Integers as an attribute.
-pub(crate) fn ints_attr(ints: &[i64]) -> crate::op::Attr {
-    crate::op::Attr::Ints(ints.into())
+pub(crate) fn ints_attr(ints: &[i64]) -> Attr {
+    Attr::Ints(ints.into())
 }
