@@ -33,7 +33,11 @@ impl Array {
     /// An array of integers or bools, wrapped to `dtype`.
     pub fn ints(dtype: DType, shape: impl Into<Vec<usize>>, data: Vec<i64>) -> Array {
         let shape = shape.into();
-        assert!(!dtype.is_float() && shape.iter().product::<usize>() == data.len(), "{dtype}{shape:?} from {} integers", data.len());
+        assert!(
+            !dtype.is_float() && shape.iter().product::<usize>() == data.len(),
+            "{dtype}{shape:?} from {} integers",
+            data.len()
+        );
         Array { dtype, shape, data: Data::Int(data.into_iter().map(|x| dtype.wrap(x)).collect()) }
     }
 
@@ -194,6 +198,19 @@ impl Array {
         match &self.data {
             Data::Float(v) => Array::from_fn_f64(self.dtype, shape, |i| v[source(i)]),
             Data::Int(v) => Array::from_fn_i64(self.dtype, shape, |i| v[source(i)]),
+        }
+    }
+
+    /// The elements of all `parts` as one row. There is at least one part, and all have one element type.
+    pub fn joined(parts: &[&Array]) -> Array {
+        let dtype = parts[0].dtype;
+        assert!(parts.iter().all(|p| p.dtype == dtype), "one array has one element type");
+        if dtype.is_float() {
+            let data: Vec<f64> = parts.iter().flat_map(|p| p.to_f64()).collect();
+            Array::floats(dtype, [data.len()], data)
+        } else {
+            let data: Vec<i64> = parts.iter().flat_map(|p| (0..p.len()).map(|i| p.i(i))).collect();
+            Array::ints(dtype, [data.len()], data)
         }
     }
 

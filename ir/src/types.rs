@@ -260,6 +260,28 @@ impl Literal {
         if self.dtype.is_float() { f64::from_bits(self.bits) as i64 } else { self.bits as i64 }
     }
 
+    /// The number of type `dtype` whose representation is the low bits of `bits`.
+    pub fn from_bits(dtype: DType, bits: u64) -> Literal {
+        match dtype {
+            DType::F64 => Literal { dtype, bits },
+            DType::F32 => Literal::float(dtype, f32::from_bits(bits as u32).into()),
+            DType::F16 => Literal::float(dtype, half::f16::from_bits(bits as u16).to_f64()),
+            DType::BF16 => Literal::float(dtype, half::bf16::from_bits(bits as u16).to_f64()),
+            _ => Literal::int(dtype, bits as i64),
+        }
+    }
+
+    /// The representation, in the low bits.
+    pub fn to_bits(self) -> u64 {
+        match self.dtype {
+            DType::F64 => self.bits,
+            DType::F32 => (self.as_f64() as f32).to_bits().into(),
+            DType::F16 => half::f16::from_f64(self.as_f64()).to_bits().into(),
+            DType::BF16 => half::bf16::from_f64(self.as_f64()).to_bits().into(),
+            _ => self.bits,
+        }
+    }
+
     /// Whether this is the number `value` exactly (`-0.0` is not `0.0`).
     pub fn is(self, value: f64) -> bool {
         if self.dtype.is_float() { self.bits == value.to_bits() } else { self.as_f64() == value }

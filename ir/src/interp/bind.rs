@@ -20,7 +20,12 @@ impl Bindings {
     pub fn of(graph: &Graph, given: &[TensorType]) -> Result<Bindings> {
         let inputs = graph.inputs();
         if inputs.len() != given.len() {
-            return Err(Error::new(format!("graph `{}` takes {} inputs and was given {}", graph.name, inputs.len(), given.len())));
+            return Err(Error::new(format!(
+                "graph `{}` takes {} inputs and was given {}",
+                graph.name,
+                inputs.len(),
+                given.len()
+            )));
         }
         let mut equations = Vec::new();
         for ((v, name), given) in inputs.iter().zip(given) {

@@ -41,10 +41,7 @@ pub fn interpret(graph: &Graph, inputs: &[Array]) -> Result<Vec<Array>> {
 /// # Errors
 /// As for [`interpret`].
 pub fn interpret_f64(graph: &Graph, inputs: &[Array]) -> Result<Vec<Oracle>> {
-    let both = |v: Pair| Oracle {
-        native: Array::clone(&v.native),
-        exact: Array::clone(v.exact.as_ref().unwrap_or(&v.native)),
-    };
+    let both = |v: Pair| Oracle { native: Array::clone(&v.native), exact: Array::clone(v.exact.as_ref().unwrap_or(&v.native)) };
     Ok(run(graph, inputs, Precision::Both)?.into_iter().map(both).collect())
 }
 

@@ -4,13 +4,16 @@
 
 pub mod composite;
 pub mod contraction;
+mod fold;
 pub mod index;
+mod inputs;
 pub mod pointwise;
 pub mod random;
 pub mod reduction;
 pub mod shape;
 pub mod structural;
 mod type_rule;
+mod walk;
 
 use crate::dim::Dim;
 use crate::error::{Error, Result};

@@ -147,7 +147,8 @@ pub(super) fn quoted(text: &str) -> Result<(String, usize), String> {
                 Some('0') => out.push('\0'),
                 Some(c @ ('"' | '\\' | '\'')) => out.push(c),
                 Some('u') => {
-                    let digits: String = chars.by_ref().map(|(_, c)| c).skip_while(|c| *c == '{').take_while(|c| *c != '}').collect();
+                    let digits: String =
+                        chars.by_ref().map(|(_, c)| c).skip_while(|c| *c == '{').take_while(|c| *c != '}').collect();
                     let code = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
                     out.push(code.ok_or_else(|| format!("`\\u{{{digits}}}` is no character"))?);
                 }

@@ -162,7 +162,12 @@ impl<'a> Parser<'a> {
             return Err(place.error(format_args!("{} has {} results, and {} are named", op.name(), results.len(), names.len())));
         }
         if !types.is_empty() && types.len() != results.len() {
-            return Err(place.error(format_args!("{} has {} results, and {} types are given", op.name(), results.len(), types.len())));
+            return Err(place.error(format_args!(
+                "{} has {} results, and {} types are given",
+                op.name(),
+                results.len(),
+                types.len()
+            )));
         }
         for (&result, (given, place)) in results.iter().zip(&types) {
             let inferred = state.graph.ty(result);
@@ -237,7 +242,9 @@ impl<'a> Parser<'a> {
                 let place = self.place();
                 let name = self.name()?;
                 let region = self.regions.get(&name);
-                Attr::Region(region.cloned().ok_or_else(|| place.error(format_args!("no graph before this one is called {name:?}")))?)
+                Attr::Region(
+                    region.cloned().ok_or_else(|| place.error(format_args!("no graph before this one is called {name:?}")))?,
+                )
             }
         })
     }
@@ -280,7 +287,11 @@ impl<'a> Parser<'a> {
             }
         }
         if values.len() != outputs.len() {
-            return Err(place.error(format_args!("the header declares {} outputs, and {} are returned", outputs.len(), values.len())));
+            return Err(place.error(format_args!(
+                "the header declares {} outputs, and {} are returned",
+                outputs.len(),
+                values.len()
+            )));
         }
         for ((value, place), (ty, name)) in values.into_iter().zip(outputs) {
             if *state.graph.ty(value) != ty {
@@ -361,7 +372,8 @@ impl<'a> Parser<'a> {
                 if !self.accept("(") {
                     let symbol = self.symbols.get(word).copied();
                     return symbol.map(|d| d * sign).ok_or_else(|| {
-                        place.error(format_args!("symbol `{word}` has no range: expected `where {word} in lo..=hi` in the header"))
+                        place
+                            .error(format_args!("symbol `{word}` has no range: expected `where {word} in lo..=hi` in the header"))
                     });
                 }
                 let a = self.dim(depth + 1)?;
