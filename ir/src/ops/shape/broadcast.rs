@@ -22,7 +22,7 @@ pub static BROADCAST: Record = Record {
         let shape = rule.all_extents("shape")?;
         let axes = rule.sorted_axes("axes", shape.len(), "the result")?;
         rule.ensure(axes.len() == x.rank(), || {
-            format!("needs an entry of `axes` for each of the operand's {} axes and was given {}", x.rank(), axes.len())
+            format!("needs an entry of `axes` for each axis of the operand, {}, and was given {}", x.rank(), axes.len())
         })?;
         for (i, &a) in axes.iter().enumerate() {
             rule.agree("extents", (format_args!("operand axis {i}"), x.shape[i]), (format_args!("result axis {a}"), shape[a]))?;
