@@ -101,6 +101,7 @@ impl Emitter<'_, '_> {
 
     /// The address of an access at the current indices.
     pub fn address(&mut self, place: &Placement, access: u32) -> Value {
+        self.advance_pointer(place, access);
         let (pointer, done) = self.pointers[access as usize].expect("prepared before the loop");
         let description = &self.accesses[access as usize];
         let mut address = Num::Reg(pointer);
@@ -154,7 +155,9 @@ impl Emitter<'_, '_> {
                         let args: SmallVec<[Group; 3]> = node.args.iter().map(|&a| self.group(a)).collect();
                         let args: SmallVec<[&Group; 3]> = args.iter().collect();
                         let count = match op {
-                            ScalarOp::Shl | ScalarOp::Shr if !place.varies(node.args[1]) => Some(self.scalar(place, node.args[1])),
+                            ScalarOp::Shl | ScalarOp::Shr if !place.varies(node.args[1]) => {
+                                Some(self.scalar(place, node.args[1]))
+                            }
                             _ => None,
                         };
                         let from = exprs.dtype(node.args[0]);
@@ -259,7 +262,7 @@ impl Emitter<'_, '_> {
         let places = self.addresses(place, access, at);
         if let Walk::Contiguous = self.walk(place, access, at.axis) {
             let (address, offset) = places[0];
-            return vector::load(&mut self.b, dtype, address, offset);
+            return vector::load(&mut self.b, &self.target, dtype, address, offset);
         }
         let lanes = places.map(|(address, offset)| scalar::load(&mut self.b, dtype, address, offset));
         vector::gather(&mut self.b, dtype, &lanes)
@@ -274,7 +277,7 @@ impl Emitter<'_, '_> {
             let result = match combine {
                 None => group.clone(),
                 Some(op) => {
-                    let old = vector::load(&mut self.b, dtype, address, offset);
+                    let old = vector::load(&mut self.b, &self.target, dtype, address, offset);
                     vector::apply(&mut self.b, &self.target, op, dtype, dtype, &[&old, group], None)
                 }
             };
