@@ -1,7 +1,7 @@
 //! Eager mode: each operator is compiled alone by the same back end, and the program is kept for the next time.
 
 use crate::apply::{Tensors, infer};
-use crate::backend::Executable;
+use crate::backend::{Executable, Options, Variables};
 use crate::grad_mode::is_grad_enabled;
 use crate::tape;
 use crate::tensor::{Eager, Repr, Tensor};
@@ -83,14 +83,9 @@ static KERNELS: LazyLock<RwLock<HashMap<Key, Arc<Executable>>>> = LazyLock::new(
 /// Runs the operator's kernel, compiling it if this is the first time.
 fn execute(op: &Op, types: &[TensorType], results: &Types, buffers: &[&Buffer]) -> Result<SmallVec<[Buffer; 2]>> {
     let kernel = kernel_for(op, types, results)?;
-    let sizes: SmallVec<[SmallVec<[usize; 4]>; 4]> = types.iter().map(|ty| sizes(ty)).collect();
-    let shapes: SmallVec<[&[usize]; 4]> = sizes.iter().map(|s| s.as_slice()).collect();
     let inputs: SmallVec<[Buffer; 4]> = buffers.iter().map(|&b| b.clone()).collect();
-    Ok(kernel.run(&inputs, &shapes)?.into_iter().collect())
-}
-
-fn sizes(ty: &TensorType) -> SmallVec<[usize; 4]> {
-    ty.shape.iter().map(|d| d.get().expect("the extents of a tensor that exists are constant")).collect()
+    let types: SmallVec<[&TensorType; 4]> = types.iter().collect();
+    Ok(kernel.run(&inputs, &types)?.into_iter().map(|(_, buffer)| buffer).collect())
 }
 
 fn kernel_for(op: &Op, types: &[TensorType], results: &Types) -> Result<Arc<Executable>> {
@@ -99,7 +94,7 @@ fn kernel_for(op: &Op, types: &[TensorType], results: &Types) -> Result<Arc<Exec
     if let Some(found) = KERNELS.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return Ok(found.clone());
     }
-    let kernel = Arc::new(Executable::build(&graph_of(&key)?, &[])?);
+    let kernel = Arc::new(Executable::build(&graph_of(&key)?, &Variables::default(), &Options::default())?);
     let mut kernels = KERNELS.write().unwrap_or_else(PoisonError::into_inner);
     Ok(kernels.entry(key).or_insert(kernel).clone())
 }

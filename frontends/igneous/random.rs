@@ -28,12 +28,9 @@ pub fn random_state() -> Result<Tensor> {
 
 /// Sets the seed and starts the counter again (PyTorch's `torch.manual_seed`).
 pub fn manual_seed(seed: u64) {
-    if let Ok(state) = &*STATE
-        && let Ok(buffer) = Buffer::from_slice(&[seed as i64, 0])
-        && let Some(variable) = state.as_variable()
-    {
-        let value = Eager::new(TensorType::new(DType::I64, [2usize]), buffer, None);
-        let _ = trace::outside(|| variable.store(&value));
+    if let Ok(state) = random_state() {
+        // It can fail only if memory is short; the next random operation says so.
+        let _ = state.assign(&Tensor::from_slice(&[seed as i64, 0], 2));
     }
 }
 

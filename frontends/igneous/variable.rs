@@ -238,7 +238,9 @@ impl Tensor {
         let loc = Loc::caller();
         let variable = self.expect_variable("replace").map_err(|e| e.at(loc))?;
         if trace::is_tracing() {
-            return Err(Error::new("the type of a variable cannot change under a trace").note("variable", variable.describe()).at(loc));
+            return Err(Error::new("the type of a variable cannot change under a trace")
+                .note("variable", variable.describe())
+                .at(loc));
         }
         variable.store(&*value.eager_value("its elements")?);
         *variable.slot.lock() = None;

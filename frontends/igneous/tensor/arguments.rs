@@ -217,7 +217,9 @@ tuple_shape!(A B C D E F G H);
 pub(crate) fn valid_shape(shape: &[Dim]) -> Result<()> {
     for d in shape {
         if d.is_invalid() {
-            return Err(Error::new("a shape has a dimension that was read from an invalid tensor, or from an axis that is not there"));
+            return Err(Error::new(
+                "a shape has a dimension that was read from an invalid tensor, or from an axis that is not there",
+            ));
         }
         if d.at_least(0) == Some(false) {
             return Err(Error::new(format!("a shape has the negative extent {d}")));

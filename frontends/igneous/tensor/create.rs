@@ -228,8 +228,8 @@ impl Tensor {
             (.., Some(step)) if step == 0.0 => return Tensor::from(Error::new("arange needs a step that is not zero").at(loc)),
             (.., Some(from), Some(to), Some(step)) => Dim::constant(((to - from) / step).ceil().max(0.0) as i64),
             (from, Scalar::Dim(to), Scalar::Int(step), ..) if step > 0 => match from {
-                Scalar::Int(from) => (to - from).div_ceil(step).max(0),
-                Scalar::Dim(from) => (to - from).div_ceil(step).max(0),
+                Scalar::Int(from) => (to - Dim::constant(from)).div_ceil(Dim::constant(step)).max(0),
+                Scalar::Dim(from) => (to - from).div_ceil(Dim::constant(step)).max(0),
                 _ => Dim::INVALID,
             },
             _ => Dim::INVALID,

@@ -255,7 +255,7 @@ impl Tensor {
             stride.push(step);
             axis += 1;
             if !matches!(item, IndexItem::At(_)) {
-                kept.push((to - from).div_ceil(step));
+                kept.push((to - from).div_ceil(Dim::constant(step)));
             }
             if let IndexItem::Tensor(index) = item {
                 tensors.push((kept.len() - 1, wrapped(&index, extent, loc)?));
@@ -309,7 +309,11 @@ impl Tensor {
     /// The indices of the true elements, one tensor for each axis.
     fn nonzero_axes(&self) -> Result<Vec<Tensor>> {
         let value = self.eager_value("the number of true elements").map_err(|e| {
-            if trace::is_tracing() { e.note("remedy", "use where_ or masked_fill, whose shapes do not depend on values") } else { e }
+            if trace::is_tracing() {
+                e.note("remedy", "use where_ or masked_fill, whose shapes do not depend on values")
+            } else {
+                e
+            }
         })?;
         let sizes = value.sizes();
         let mut axes: Vec<Vec<i64>> = vec![Vec::new(); sizes.len()];
@@ -449,7 +453,7 @@ fn gather_together(tensor: &Tensor, indices: Vec<(usize, Tensor)>, loc: Loc) -> 
     let (axes, indices): (Vec<usize>, Vec<Tensor>) = indices.into_iter().unzip();
     let dtype = indices.iter().map(|t| t.dtype()).fold(DType::I32, super::promote::promote);
     let indices: Vec<Tensor> = indices.iter().map(|t| t.to_dtype(dtype)).collect();
-    let indices = super::ops::broadcast_tensors(&indices.iter().collect::<Vec<_>>());
+    let indices = super::pointwise::broadcast_tensors(&indices.iter().collect::<Vec<_>>());
     let wide = indices[0].ty()?.rank();
     let mut operands = vec![tensor];
     operands.extend(&indices);

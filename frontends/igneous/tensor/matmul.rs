@@ -1,7 +1,7 @@
 //! Matrix products.
 
-use super::promote::promote;
 use super::Tensor;
+use super::promote::promote;
 use igneous_ir::{Dim, Error, Loc, Result, Shape, ops};
 
 impl Tensor {
@@ -103,8 +103,9 @@ fn batched(a: Tensor, b: Tensor, batch: Shape) -> Tensor {
 pub(super) fn expect_rank(tensor: &Tensor, rank: usize, what: &str) -> Result<Vec<Dim>> {
     let shape = tensor.ty()?.shape;
     if shape.len() != rank {
-        return Err(Error::new(format!("{what} needs a tensor with {rank} axes")).note("tensor", tensor.describe()).at(Loc::caller()));
+        return Err(Error::new(format!("{what} needs a tensor with {rank} axes"))
+            .note("tensor", tensor.describe())
+            .at(Loc::caller()));
     }
     Ok(shape.to_vec())
 }
-

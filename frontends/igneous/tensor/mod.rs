@@ -8,19 +8,21 @@ mod element;
 mod index;
 mod loss;
 mod matmul;
-mod ops;
+mod pointwise;
 mod promote;
 mod reduce;
 mod shape;
 
+pub(crate) use arguments::valid_shape;
 pub use arguments::{Axes, Extent, IntoShape, Operand, Scalar};
 pub use convolution::{Conv, Pair, Pool};
 pub use create::Data;
 pub use element::Element;
 pub use index::{Ellipsis, Index, IndexItem, NewAxis, Slice, Stepped};
+pub use pointwise::{broadcast_tensors, where_};
+pub use promote::promote;
 
 use crate::device::Device;
-use crate::grad_mode::no_grad;
 use crate::slot::{Slot, SlotKey};
 use crate::tape;
 use crate::trace::{self, Traced};
@@ -402,7 +404,7 @@ impl Tensor {
         }
     }
 
-    /// The element as a number if this is a small value that exists: for choices that do not depend on a trace.
+    /// Type and origin, for messages.
     pub(crate) fn describe(&self) -> String {
         let of = |ty: &TensorType, loc: Option<Loc>| match loc {
             Some(loc) => format!("{ty}   from {loc}"),
@@ -423,10 +425,5 @@ impl Tensor {
             return self.clone();
         }
         self.apply(ops::cast(dtype))
-    }
-
-    /// Runs `f` on this tensor without recording gradients.
-    pub(crate) fn without_grad<R>(&self, f: impl FnOnce(&Tensor) -> R) -> R {
-        no_grad(|| f(self))
     }
 }

@@ -1,7 +1,7 @@
 //! Type promotion and broadcasting: the frontend makes both explicit before an operator is applied.
 
 use super::Tensor;
-use super::arguments::{Operand, OperandRef, Scalar};
+use super::arguments::{OperandRef, Scalar};
 use igneous_ir::ops;
 use igneous_ir::{DType, Dim, Error, Loc, Result, Shape};
 
@@ -107,22 +107,10 @@ impl Tensor {
         }
         let offset = shape.len().saturating_sub(own.len());
         let kept: Vec<usize> = (0..own.len()).filter(|&i| own[i] != Dim::ONE || shape[offset + i] == Dim::ONE).collect();
-        let source = if kept.len() == own.len() {
-            self.clone()
-        } else {
-            self.apply(ops::reshape(kept.iter().map(|&i| own[i]).collect()))
-        };
+        let source =
+            if kept.len() == own.len() { self.clone() } else { self.apply(ops::reshape(kept.iter().map(|&i| own[i]).collect())) };
         let axes: Vec<usize> = kept.iter().map(|&i| offset + i).collect();
         source.apply(ops::broadcast(Shape::from(shape), &axes))
-    }
-
-    /// The operand as a tensor, a number as one of type `dtype`.
-    #[track_caller]
-    pub(super) fn from_operand(operand: &impl Operand, dtype: DType) -> Tensor {
-        match operand.operand() {
-            OperandRef::Tensor(tensor) => tensor.to_dtype(dtype),
-            OperandRef::Scalar(scalar) => Tensor::number(scalar, dtype),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Views: the same elements under another shape, in another order, or several tensors as one.
 
 use super::arguments::{Axes, IntoShape, normalize_axes, valid_shape};
-use super::ops::{apply_many, with_common_dtype};
+use super::pointwise::{apply_many, with_common_dtype};
 use super::{Tensor, or_invalid};
 use igneous_ir::types::normalize_axis;
 use igneous_ir::{Dim, Error, Loc, Result, Shape, ops};
@@ -95,7 +95,9 @@ impl Tensor {
             let mut sorted = order.clone();
             sorted.sort_unstable();
             let complete = sorted.iter().copied().eq(0..rank);
-            complete.then_some(order).ok_or_else(|| Error::new(format!("permute needs each of {rank} axes once, not {:?}", axes.axes())))
+            complete
+                .then_some(order)
+                .ok_or_else(|| Error::new(format!("permute needs each of {rank} axes once, not {:?}", axes.axes())))
         });
         match order {
             Ok(order) => self.permuted(&order),
@@ -180,9 +182,8 @@ impl Tensor {
     #[track_caller]
     pub fn unsqueeze(&self, axis: i64) -> Tensor {
         let loc = Loc::caller();
-        let axis = self.ty().and_then(|ty| {
-            normalize_axis(axis, ty.rank() + 1).map_err(|e| e.note("tensor", self.describe()).at(loc))
-        });
+        let axis =
+            self.ty().and_then(|ty| normalize_axis(axis, ty.rank() + 1).map_err(|e| e.note("tensor", self.describe()).at(loc)));
         match axis {
             Ok(axis) => {
                 let mut shape = self.shape();

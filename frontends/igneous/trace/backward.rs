@@ -1,6 +1,6 @@
 //! `backward` under a trace: one `grad` node for the leaves that reach the loss.
 
-use super::{Capture, CaptureSource, Handle, Kind, Trace, Traced, operand, slot_value, set_slot, with_top};
+use super::{Capture, CaptureSource, Handle, Kind, Trace, Traced, operand, set_slot, slot_value, with_top};
 use crate::apply::apply;
 use crate::slot::{SlotKey, next_id};
 use crate::tensor::Tensor;

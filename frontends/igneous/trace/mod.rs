@@ -16,8 +16,8 @@ mod variables;
 
 pub(crate) use backward::{backward, grad, make_leaf};
 pub(crate) use errors::{creation_error, no_value_error, stale_error};
-pub(crate) use region::{Finished, Output, Parameter, trace_region};
 use region::described;
+pub(crate) use region::{Finished, Output, Parameter, trace_region};
 pub(crate) use slots::{SlotState, set_slot, slot_of, slot_value};
 pub(crate) use variables::{VariableState, assign, variable_in_trace};
 
@@ -195,7 +195,14 @@ impl Trace {
         Ok(stopped)
     }
 
-    fn add_capture(&mut self, source: CaptureSource, name: String, ty: TensorType, tracked: bool, slot: Option<SlotKey>) -> Handle {
+    fn add_capture(
+        &mut self,
+        source: CaptureSource,
+        name: String,
+        ty: TensorType,
+        tracked: bool,
+        slot: Option<SlotKey>,
+    ) -> Handle {
         let value = self.graph.input(name, ty);
         if tracked {
             self.needs.insert(value);

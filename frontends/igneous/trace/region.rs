@@ -1,11 +1,11 @@
 //! Running a closure under a new trace.
 
-use super::{Capture, CaptureSource, Handle, Kind, STACK, SlotState, Trace, Traced, VariableState, operand, slot_of, with_top};
+use super::{Capture, CaptureSource, Handle, Kind, STACK, SlotState, Trace, Traced, VariableState, operand, slot_of};
 use crate::slot::SlotKey;
 use crate::tensor::{Repr, Tensor};
 use crate::tracked::{Effect, Guard};
 use igneous_ir::graph::{Graph, Value};
-use igneous_ir::{Error, Result, TensorType};
+use igneous_ir::{Result, TensorType};
 use std::sync::Arc;
 
 /// A trace that has ended.
@@ -114,13 +114,6 @@ fn output(tensor: &Tensor) -> Result<Output> {
         }
         Repr::Invalid(error) => Err(error.clone()),
         Repr::Eager(_) | Repr::Variable(_) => Ok(Output::Outside(tensor.clone())),
-    }
-}
-
-impl Finished {
-    /// The value of a tensor of the trace that has ended.
-    pub(crate) fn value_of(&self, tensor: &Tensor) -> Result<Value> {
-        tensor.0.as_traced().map(|t| t.value).ok_or_else(|| Error::new("a gradient is no value of its trace"))
     }
 }
 

@@ -224,13 +224,13 @@ impl Tensor {
     /// Gaussian error linear unit, exact: `self · Φ(self)`. Hendrycks & Gimpel 2016, arXiv:1606.08415.
     #[track_caller]
     pub fn gelu(&self) -> Tensor {
-        self.as_float().apply(ops::gelu("none"))
+        self.as_float().apply(crate::composite::gelu("none"))
     }
 
     /// The `tanh` approximation of [`gelu`](Tensor::gelu).
     #[track_caller]
     pub fn gelu_tanh(&self) -> Tensor {
-        self.as_float().apply(ops::gelu("tanh"))
+        self.as_float().apply(crate::composite::gelu("tanh"))
     }
 
     /// `self` where positive, elsewhere `slope · self`.
@@ -266,7 +266,9 @@ fn select(condition: &Tensor, then: OperandRef<'_>, otherwise: OperandRef<'_>) -
     let loc = Loc::caller();
     or_invalid(select_operands(condition, then, otherwise).map_err(|e| e.at(loc)).map(|[c, a, b]| {
         // The line is that of this function's caller: see `loc`.
-        crate::apply::try_apply(ops::pointwise("select"), &[&c, &a, &b], loc).map(|mut r| r.remove(0)).unwrap_or_else(Tensor::from)
+        crate::apply::try_apply(ops::pointwise("select"), &[&c, &a, &b], loc)
+            .map(|mut r| r.remove(0))
+            .unwrap_or_else(Tensor::from)
     }))
 }
 
