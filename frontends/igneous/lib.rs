@@ -32,7 +32,7 @@ mod trace;
 mod tracked;
 mod variable;
 
-pub use backend::Precision;
+pub use backend::{Precision, Stages};
 pub use compile::{Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, Tree, compile, spec};
 pub use device::Device;
 pub use grad_mode::{enable_grad, is_grad_enabled, no_grad};

@@ -154,7 +154,9 @@ impl Emitter<'_, '_> {
                         let args: SmallVec<[Group; 3]> = node.args.iter().map(|&a| self.group(a)).collect();
                         let args: SmallVec<[&Group; 3]> = args.iter().collect();
                         let count = match op {
-                            ScalarOp::Shl | ScalarOp::Shr if !place.varies(node.args[1]) => Some(self.scalar(place, node.args[1])),
+                            ScalarOp::Shl | ScalarOp::Shr if !place.varies(node.args[1]) => {
+                                Some(self.scalar(place, node.args[1]))
+                            }
                             _ => None,
                         };
                         let from = exprs.dtype(node.args[0]);

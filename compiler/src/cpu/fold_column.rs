@@ -120,7 +120,13 @@ impl<'p> Emitter<'p, '_> {
     }
 
     /// Loops over all serial axes with a running position within the chunk.
-    fn column_loops(&mut self, task: Task<'p>, number: usize, position: Value, body: &mut dyn FnMut(&mut Self, Value) -> Value) -> Value {
+    fn column_loops(
+        &mut self,
+        task: Task<'p>,
+        number: usize,
+        position: Value,
+        body: &mut dyn FnMut(&mut Self, Value) -> Value,
+    ) -> Value {
         let Some(&axis) = task.of.loops.get(number) else { return body(self, position) };
         let range = self.whole(task.plan, axis);
         let next = self.repeat(range.lo, range.hi, 1, &[position], |e, i, carried| {

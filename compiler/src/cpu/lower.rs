@@ -216,10 +216,9 @@ impl<'a> Lowering<'a> {
                 let extremum = self.local(dtype);
                 let value = self.result.exprs.raw(ScalarOp::Local(extremum), &[], dtype);
                 let simple = if kind == ReduceKind::ArgMax { ReduceKind::Max } else { ReduceKind::Min };
-                self.result.passes.extend([
-                    fold(simple, body, extremum),
-                    Pass::Find { axes: axes.to_vec(), body, extremum: value, to: to[0] },
-                ]);
+                self.result
+                    .passes
+                    .extend([fold(simple, body, extremum), Pass::Find { axes: axes.to_vec(), body, extremum: value, to: to[0] }]);
             }
             _ => self.result.passes.push(fold(kind, body, to[0])),
         }

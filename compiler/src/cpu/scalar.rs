@@ -140,13 +140,21 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
         ScalarOp::Cast => cast(b, from, dtype, x),
         ScalarOp::Bitcast if register(from) == register(dtype) => x,
         ScalarOp::Bitcast => b.ins().bitcast(register(dtype), MemFlagsData::new(), x),
-        ScalarOp::Literal(_) | ScalarOp::Axis(_) | ScalarOp::Extent(_) | ScalarOp::Load(_) | ScalarOp::Local(_) | ScalarOp::Math(_) => {
+        ScalarOp::Literal(_)
+        | ScalarOp::Axis(_)
+        | ScalarOp::Extent(_)
+        | ScalarOp::Load(_)
+        | ScalarOp::Local(_)
+        | ScalarOp::Math(_) => {
             unreachable!("{op:?} is not an operation on values")
         }
     };
     // Arithmetic on bytes is done in 32 bits and wrapped.
     let wraps = dtype == DType::U8
-        && matches!(op, ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Fma | ScalarOp::Shl);
+        && matches!(
+            op,
+            ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Fma | ScalarOp::Shl
+        );
     if wraps { b.ins().band_imm_u(value, 0xff) } else { value }
 }
 

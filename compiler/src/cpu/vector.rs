@@ -288,7 +288,10 @@ pub(super) fn apply(
         _ => return by_lanes(b, target, op, from, dtype, args),
     };
     let wraps = dtype == DType::U8
-        && matches!(op, ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Fma | ScalarOp::Shl);
+        && matches!(
+            op,
+            ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Fma | ScalarOp::Shl
+        );
     if wraps {
         let byte = constant(b, types::I32X4, &[0xff; 4]);
         return smallvec![b.ins().band(group[0], byte)];
