@@ -48,6 +48,15 @@ pub(super) struct Block {
     gradients: Vec<usize>,
 }
 
+/// A body and its backward in one graph.
+struct Joint {
+    /// The body's nodes, then inputs for the cotangents, then the backward nodes. Its outputs are the body's own.
+    graph: Graph,
+    forward_nodes: u32,
+    /// The gradients and the inputs they belong to.
+    gradients: Vec<(usize, Value)>,
+}
+
 /// What an application of a forward part leaves for its backward part.
 #[derive(Clone)]
 pub(super) struct Saved {
@@ -138,7 +147,7 @@ impl Engine {
     fn split(&mut self, request: &Request) -> Result<Block> {
         let expanded = self.expand_region(&request.region)?;
         let body = expanded.graph();
-        let (joint, forward_nodes, gradients) = self.joint(body, &request.usage)?;
+        let Joint { graph: joint, forward_nodes, gradients } = self.joint(body, &request.usage)?;
         let input_of = |k: usize| joint.inputs()[k].0;
         let own_inputs = &joint.inputs()[..body.inputs().len()];
         let cotangents: Vec<usize> = (0..body.outputs().len()).filter(|&r| request.usage.present[r]).collect();
@@ -176,9 +185,7 @@ impl Engine {
         Ok(Block { forward, backward, saved: sources, cotangents, gradients })
     }
 
-    /// The body's nodes, then inputs for the cotangents, then the backward nodes. Its outputs are the body's own.
-    /// Also gives the number of forward nodes, and the gradients with the inputs they belong to.
-    fn joint(&mut self, body: &Graph, usage: &Usage) -> Result<(Graph, u32, Vec<(usize, Value)>)> {
+    fn joint(&mut self, body: &Graph, usage: &Usage) -> Result<Joint> {
         let wrt: Vec<usize> = (0..body.inputs().len()).filter(|&k| usage.wanted[k]).collect();
         let roots: Vec<usize> = (0..body.outputs().len()).filter(|&r| usage.present[r]).collect();
         let tape = entries(body);
@@ -216,7 +223,7 @@ impl Engine {
         let tape: Vec<TapeEntry> = path.iter().map(Entry::borrow).collect();
         let gradients = self.pull_back(&mut joint, &tape, &saved, &seeds, &inputs)?;
         let gradients = wrt.into_iter().zip(gradients).filter_map(|(k, g)| Some((k, g?))).collect();
-        Ok((joint, forward_nodes, gradients))
+        Ok(Joint { graph: joint, forward_nodes, gradients })
     }
 }
 

@@ -50,7 +50,7 @@ pub static BROADCAST: Record = Record {
     jvp: Jvp::Linear,
     batch: Batch::Rule(|b| {
         let shape = [&[b.extent], b.op.dims("shape")].concat();
-        vec![b.operands[0].broadcast(shape.into(), &behind_batch(&b.op.axes("axes")))]
+        vec![b.operands[0].broadcast(shape.into(), &[vec![0], behind_batch(&b.op.axes("axes"))].concat())]
     }),
     flops: no_flops,
     samples: |s| {
