@@ -83,7 +83,8 @@ pointwise! { MATH;
         kernel: x.max(x.lit(0.0)),
         float: if x <= 0.0 { 0.0 } else { x },
         int: x.max(0),
-        vjp: y, dy => [x.compare("le", x.lit(0.0)).select(dy.lit(0.0), dy)],
+        // By the result, so that the argument need not be kept: y ≤ 0 exactly where x ≤ 0.
+        vjp: y, dy => [y.compare("le", y.lit(0.0)).select(dy.lit(0.0), dy)],
     }
 
     /// Sigmoid linear unit, `x · sigmoid(x)`. Elfwing et al. 2018, arXiv:1702.03118.
