@@ -238,6 +238,8 @@ fn collect(r: &Reference, value: impl Fn(usize) -> Number) -> Array {
     } else {
         Array::from_fn_i64(dtype, shape, |i| match value(i) {
             Number::Float(x) => x as i64,
+            // A bool is one bit: the complement of 1 is 0, not the nonzero -2.
+            Number::Int(x) if dtype == DType::Bool => x & 1,
             Number::Int(x) => x,
         })
     }
