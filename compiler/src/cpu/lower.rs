@@ -6,9 +6,12 @@ use igneous_ir::dim::Dim;
 use igneous_ir::error::Result;
 use igneous_ir::kernel::{Axis, Local, Section, Stage, Store, Target};
 
+use igneous_ir::math;
 use igneous_ir::op::ReduceKind;
-use igneous_ir::scalar::{ExprId, Exprs, MathFn, ScalarOp};
+use igneous_ir::scalar::{ExprId, Exprs, MathFn, S, ScalarOp};
 use igneous_ir::types::{DType, Literal};
+use smallvec::SmallVec;
+use std::cell::RefCell;
 
 /// A section in a form that code is generated from.
 pub(super) struct Lowered {
@@ -308,6 +311,11 @@ pub(super) fn identity(kind: ReduceKind, dtype: DType) -> Literal {
     }
 }
 
-fn expand(_exprs: &mut Exprs, f: MathFn, _args: &[ExprId]) -> ExprId {
-    unimplemented!("{f:?}")
+/// The definition of a mathematical function, added to `exprs`.
+fn expand(exprs: &mut Exprs, f: MathFn, args: &[ExprId]) -> ExprId {
+    let arena = RefCell::new(std::mem::take(exprs));
+    let args: SmallVec<[S; 2]> = args.iter().map(|&a| S::of(&arena, a)).collect();
+    let id = math::define(f, &args).id;
+    *exprs = arena.into_inner();
+    id
 }

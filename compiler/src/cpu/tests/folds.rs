@@ -65,7 +65,7 @@ fn every_kind_of_integers_and_bools() {
 
 #[test]
 fn welford_and_online_softmax() {
-    for dtype in ["f32", "f64"] {
+    for (dtype, kind) in [("f32", "welford"), ("f64", "welford"), ("f32", "online_softmax"), ("f64", "online_softmax")] {
         for n in [1, 3, 33, 100, 4100] {
             for transposed in [false, true] {
                 let element = if transposed { "x[j, i]" } else { "x[i, j]" };
@@ -74,7 +74,7 @@ fn welford_and_online_softmax() {
                     "kernel k(x: {dtype}[{shape}], b: {dtype}[N]) -> (mean: {dtype}[5], m2: {dtype}[5])
   dims N: 0..=10000
   axes i: par 5, j: ser N
-  m, s = reduce welford j {{ {element} + b[j] }}
+  m, s = reduce {kind} j {{ {element} + b[j] }}
   mean[i] = m
   m2[i] = s
 "

@@ -55,6 +55,19 @@ fn float_operations() {
 }
 
 #[test]
+fn mathematical_functions() {
+    let functions = ["exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "erf", "sigmoid"];
+    let calls = functions.iter().map(|f| format!("{f}(a[i] * 3.0)")).chain(["pow(a[i], b[i])".to_string()]);
+    for call in calls {
+        for dtype in ["f32", "f64"] {
+            if Target::host().fma {
+                check_with(&pointwise(dtype, dtype, &call, 77), &[], Fill::Special, &[Target::host()]);
+            }
+        }
+    }
+}
+
+#[test]
 fn fused_multiply_add_rounds_once() {
     for dtype in ["f32", "f64"] {
         let text = pointwise(dtype, dtype, "fma(a[i], b[i], c[i])", 77);
