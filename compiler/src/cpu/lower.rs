@@ -314,8 +314,10 @@ pub(super) fn identity(kind: ReduceKind, dtype: DType) -> Literal {
 /// The definition of a mathematical function, added to `exprs`.
 fn expand(exprs: &mut Exprs, f: MathFn, args: &[ExprId]) -> ExprId {
     let arena = RefCell::new(std::mem::take(exprs));
-    let args: SmallVec<[S; 2]> = args.iter().map(|&a| S::of(&arena, a)).collect();
-    let id = math::define(f, &args).id;
+    let id = {
+        let args: SmallVec<[S; 2]> = args.iter().map(|&a| S::of(&arena, a)).collect();
+        math::define(f, &args).id
+    };
     *exprs = arena.into_inner();
     id
 }
