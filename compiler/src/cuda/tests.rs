@@ -4,7 +4,7 @@ use super::emit;
 use igneous_ir::kernel::Kernel;
 
 /// Name and text of kernels that together use every template.
-pub(super) const KERNELS: [(&str, &str); 12] = [
+pub(super) const KERNELS: [(&str, &str); 15] = [
     (
         "pointwise",
         "\
@@ -162,14 +162,96 @@ kernel flip(x: f32[6, 8], p: f32[5]) -> (y: f32[6, 8], z: f32[6, 8])
   z[i, j] = f32(i * 8 + j) + y[i, j]
 ",
     ),
+    (
+        "half_rows",
+        "\
+kernel half(x: f16[2, 3, 5, 14]) -> (y: f16[2, 3], n: f16[2, 3], z: f16[2, 3, 5, 14])
+  axes a: par 2, b: par 3, j: ser 5, k: ser 14
+  m, s = reduce online_softmax j k { x[a, b, j, k] }
+  mu, q = reduce welford j k { x[a, b, j, k] }
+  map {
+    y[a, b] = mu + s
+    n[a, b] = q
+  }
+  map j k { z[a, b, j, k] = exp(x[a, b, j, k] - m) / s + tanh(x[a, b, j, k]) }
+",
+    ),
+    (
+        "long_columns",
+        "\
+kernel moments(x: f64[T, 20]) -> (mean: f64[20], m2: f64[20], largest: f64[20])
+  dims T: 1..=100000
+  axes j: par 20, i: ser T
+  mu, q = reduce welford i { x[i, j] }
+  k = reduce max i { log1p(abs(x[i, j])) }
+  map {
+    mean[j] = mu
+    m2[j] = q
+    largest[j] = k
+  }
+",
+    ),
+    (
+        "short_rows",
+        "\
+kernel short(x: f32[7, 12], n: i64[7, 12]) -> (y: f32[7, 12], at: i64[7])
+  axes i: par 7, j: ser 12
+  map j { h[j] = x[i, j] * 0.5 }
+  m, s = reduce online_softmax j { h[11 - j] }
+  k = reduce argmin j { n[i, j] }
+  check 2 j { n[i, j] > 0 } { n[i, j] }
+  at[i] = k
+  map j { y[i, j] = exp(h[j] - m) / s }
+",
+    ),
 ];
+
+fn cuda(text: &str) -> igneous_ir::Result<super::CudaKernel> {
+    emit(&Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")))
+}
 
 #[test]
 fn text_of_kernels() {
     for (name, text) in KERNELS {
-        let kernel = Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        let cuda = emit(&kernel).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let cuda = cuda(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
         let launch = format!("// {}: {} blocks of {} threads, {} bytes shared", cuda.name, cuda.grid, cuda.block, cuda.shared);
         insta::assert_snapshot!(name, format!("{launch}\n{}", cuda.source));
     }
+}
+
+#[test]
+fn large_buffers_are_indexed_with_64_bits() {
+    let text =
+        |rows: &str| format!("kernel k(x: f32[{rows}, 1000]) -> (y: f32[1000])\n axes j: par 1000\n y[j] = x[{rows} - 1, j]\n");
+    assert!(cuda(&text("1000")).unwrap().source.starts_with("typedef int idx;"));
+    assert!(cuda(&text("2000000")).unwrap().source.starts_with("typedef long long idx;"));
+}
+
+#[test]
+fn names_do_not_clash_with_the_words_of_the_language() {
+    let text = "kernel float(t1: f32[4], double: f32[4], w.new: f32[4]) -> (w_new: f32[4])\n axes int: par 4\n \
+                w_new[int] = t1[int] * double[int] + w.new[int]\n";
+    let source = cuda(text).unwrap().source;
+    let signature = "float_(const float* t1_, const float* double_, const float* w_new, float* w_new_)";
+    assert!(source.contains(signature), "{source}");
+}
+
+#[test]
+fn what_the_templates_do_not_cover_is_an_error() {
+    let message = |text: &str| cuda(text).unwrap_err().message().to_owned();
+    let dot = "kernel d(x: f32[4, 8], w: f32[8, 2]) -> (y: f32[4, 2])\n axes i: par 4, j: par 2, k: ser 8\n \
+               s = dot k m(i) n(j) { x[i, k] } { w[k, j] }\n y[i, j] = s\n";
+    assert!(message(dot).contains("a dot is realised by the library"));
+    let scatter = "kernel s(at: i64[9], u: f32[9]) -> (y: f32[4])\n axes i: ser 4, k: ser 9\n \
+                   map i { y[i] = 0.0 }\n map k { y[at[k]] += u[k] }\n";
+    assert!(message(scatter).contains("a scatter is realised by its own template"));
+    let last_wins = "kernel s(at: i64[99], u: f32[99]) -> (y: f32[4])\n axes i: ser 4, k: ser 99\n \
+                     m = reduce max k { u[k] }\n map i { y[i] = m }\n map k { y[at[k]] = u[k] }\n";
+    assert_eq!(
+        message(last_wins),
+        "kernel s: the stage over k stores to places that may be equal: a scatter is realised by its own template"
+    );
+    let large = "kernel l(x: f32[2, 20000]) -> (y: f32[2, 20000])\n axes i: par 2, k: ser 20000\n \
+                 map k { h[k] = x[i, k] * 2.0 }\n map k { y[i, k] = h[19999 - k] }\n";
+    assert_eq!(message(large), "kernel l: locals need 640000 bytes of shared memory, a block has 49152");
 }
