@@ -128,3 +128,16 @@ fn element<'a>(at: &Indexing<'a>) -> S<'a> {
     }
     chain.expect("there is a last part")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::map_text;
+    use crate::types::TensorType;
+
+    #[test]
+    fn a_chain_of_selects_over_parts_that_have_elements() {
+        let parts = [3, 0, 2].map(|n: usize| TensorType::new(DType::F32, [n]));
+        assert_eq!(map_text(&concat(0), &parts), "y[i] = select(i < 3, a[min(i, 2)], c[max(i + -3, 0)])");
+    }
+}
