@@ -14,7 +14,7 @@ pub fn concat(axis: usize) -> Op {
     Op::new(&CONCAT, [Attr::Int(axis as i64)])
 }
 
-/// See [`concat`].
+/// See [`concat()`].
 pub static CONCAT: Record = Record {
     name: "concat",
     attrs: &[("axis", AttrKind::Int)],
