@@ -5,6 +5,7 @@
 //! [`S`] is a handle into it with the usual operators, so that definitions read as mathematics.
 
 use crate::dim::Dim;
+use crate::simplify::Range;
 use crate::types::{DType, Literal};
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -181,16 +182,14 @@ pub struct Expr {
 pub struct Exprs {
     nodes: Vec<Expr>,
     index: HashMap<Expr, ExprId>,
+    /// What is known about the values of each node.
+    pub(crate) ranges: Vec<Range>,
     /// The extent of each axis, for simplification of index arithmetic; missing axes have no known range.
+    /// An axis' extent is set before the axis occurs in an expression, and stays.
     pub axes: Vec<Dim>,
 }
 
 impl Exprs {
-    /// An arena for expressions over axes of these extents.
-    pub fn new(axes: Vec<Dim>) -> Exprs {
-        Exprs { axes, ..Exprs::default() }
-    }
-
     /// An empty arena for a section whose axes have these extents.
     pub fn with_axes(axes: Vec<Dim>) -> Exprs {
         Exprs { axes, ..Exprs::default() }
@@ -244,6 +243,7 @@ impl Exprs {
             return id;
         }
         let id = ExprId(self.nodes.len() as u32);
+        self.ranges.push(crate::simplify::range_of(self, &expr));
         self.nodes.push(expr.clone());
         self.index.insert(expr, id);
         id
