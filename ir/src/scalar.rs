@@ -5,7 +5,7 @@
 //! [`S`] is a handle into it with the usual operators, so that definitions read as mathematics.
 
 use crate::dim::Dim;
-use crate::simplify::Range;
+use crate::simplify::{self, Range};
 use crate::types::{DType, Literal};
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -183,7 +183,7 @@ pub struct Exprs {
     nodes: Vec<Expr>,
     index: HashMap<Expr, ExprId>,
     /// What is known about the values of each node.
-    pub(crate) ranges: Vec<Range>,
+    ranges: Vec<Range>,
     /// The extent of each axis, for simplification of index arithmetic; missing axes have no known range.
     /// An axis' extent is set before the axis occurs in an expression, and stays.
     pub axes: Vec<Dim>,
@@ -215,6 +215,11 @@ impl Exprs {
         self.nodes.is_empty()
     }
 
+    /// What is known about the values of `id`.
+    pub(crate) fn range(&self, id: ExprId) -> Range {
+        self.ranges[id.0 as usize]
+    }
+
     /// The value if `id` is a literal.
     pub fn literal(&self, id: ExprId) -> Option<Literal> {
         match self.get(id).op {
@@ -243,7 +248,7 @@ impl Exprs {
             return id;
         }
         let id = ExprId(self.nodes.len() as u32);
-        self.ranges.push(crate::simplify::range_of(self, &expr));
+        self.ranges.push(simplify::range_of(self, &expr));
         self.nodes.push(expr.clone());
         self.index.insert(expr, id);
         id
@@ -251,7 +256,7 @@ impl Exprs {
 
     /// Adds a node, folded and simplified where that is exact.
     pub fn add(&mut self, op: ScalarOp, args: &[ExprId], dtype: DType) -> ExprId {
-        match crate::simplify::simplify(self, op, args, dtype) {
+        match simplify::simplify(self, op, args, dtype) {
             Some(id) => id,
             None => self.raw(op, args, dtype),
         }

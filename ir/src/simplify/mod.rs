@@ -40,8 +40,8 @@ pub(crate) fn simplify(exprs: &mut Exprs, op: ScalarOp, args: &[ExprId], dtype: 
 
 /// The value if all arguments are constants.
 fn folded(exprs: &Exprs, op: ScalarOp, args: &[ExprId], dtype: DType) -> Option<Literal> {
-    // Whether `fma` rounds once or twice is the target's affair.
-    let fused = op == ScalarOp::Fma && dtype.is_float();
+    // Whether `fma` rounds once or twice is the target's affair, and functions are made of it.
+    let fused = matches!(op, ScalarOp::Math(_)) || (op == ScalarOp::Fma && dtype.is_float());
     if args.is_empty() || fused || matches!(op, ScalarOp::Load(_) | ScalarOp::Local(_)) {
         return None;
     }
@@ -59,8 +59,7 @@ fn in_canonical_order(exprs: &Exprs, op: ScalarOp, args: &[ExprId]) -> Option<(S
         | ScalarOp::And
         | ScalarOp::Or
         | ScalarOp::Xor
-        | ScalarOp::MulHi
-        | ScalarOp::Fma => op,
+        | ScalarOp::MulHi => op,
         ScalarOp::Compare(how) => ScalarOp::Compare(match how {
             Compare::Lt => Compare::Gt,
             Compare::Le => Compare::Ge,

@@ -1,7 +1,7 @@
 //! Bounds of integer expressions, kept with each node of an arena.
 
 use crate::dim::Dim;
-use crate::scalar::{Expr, ExprId, Exprs, ScalarOp};
+use crate::scalar::{Expr, Exprs, ScalarOp};
 use crate::types::DType;
 
 /// No tensor has more elements than this, so index arithmetic does not overflow.
@@ -109,12 +109,5 @@ pub(crate) fn of(exprs: &Exprs, expr: &Expr) -> Range {
             if a.lo >= all.lo && a.hi <= all.hi { a } else { all }
         }
         _ => all,
-    }
-}
-
-impl Exprs {
-    /// What is known about the values of `id`.
-    pub(crate) fn range(&self, id: ExprId) -> Range {
-        self.ranges[id.0 as usize]
     }
 }

@@ -213,6 +213,13 @@ fn quotient_and_remainder_of_a_position_are_the_axes() {
     check((position + a.int(14)) / a.int(7), "(i + 2)");
     check(position / a.int(35), "0");
     check((i * a.int(6) + j) / a.int(6), "(i + (j / 6))");
+    let a = Axes::new([64, 28, 28]);
+    let (i, j, k) = (a.axis(0), a.axis(1), a.axis(2));
+    let position = (i * a.int(28) + j) * a.int(28) + k;
+    check(position / a.int(28), "((i * 28) + j)");
+    check(position / a.int(784), "i");
+    check(position % a.int(784), "((j * 28) + k)");
+    check(k / a.int(5), "(k / 5)");
 }
 
 #[test]
