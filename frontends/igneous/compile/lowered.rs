@@ -15,7 +15,7 @@ impl Lowered {
     }
 
     /// The traced graph.
-    pub fn graph(&self) -> &Graph {
+    pub fn traced(&self) -> &Graph {
         &self.graph
     }
 }
