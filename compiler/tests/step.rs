@@ -51,3 +51,38 @@ fn mlp_training_step() {
     println!("{:#?}", igneous_compiler::plan::plan(&lowered.flat, &lowered.kernels, &[(2, 1), (3, 2), (4, 3), (5, 4)]));
     assert!(lowered.kernels.len() <= 12);
 }
+
+#[test]
+fn mlp_training_step_runs() {
+    use igneous_compiler::{Options, Variables, compile};
+    use igneous_ir::array::Array;
+    use igneous_ir::op::Fill;
+    use igneous_runtime::Buffer;
+    let graph: Graph = MLP_STEP.parse().unwrap_or_else(|e| panic!("{e}"));
+    let variables = Variables { assigned: vec![(2, 1), (3, 2), (4, 3), (5, 4)], stable: vec![] };
+    let t = std::time::Instant::now();
+    let compiled = compile(&graph, &variables, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    println!("compiled in {:?}", t.elapsed());
+    println!("{}", compiled.kernels_text());
+    println!("{}", compiled.memory());
+    println!("{}", compiled.cost());
+    let inputs: Vec<Array> = graph
+        .inputs()
+        .iter()
+        .enumerate()
+        .map(|(i, (v, _))| {
+            let ty = graph.ty(*v);
+            let fill = if i == 1 { Fill::Range(0, 10) } else { Fill::Uniform(-0.1, 0.1) };
+            igneous_ir::sample::array(ty, fill, i as u64, i).unwrap()
+        })
+        .collect();
+    let expected = igneous_ir::interp::interpret(&graph, &inputs).unwrap();
+    let buffers: Vec<Buffer> = inputs.iter().map(|a| Buffer::from_slice(&a.to_bytes()).unwrap()).collect();
+    let outputs = compiled.program.run(&buffers).unwrap_or_else(|e| panic!("{e}"));
+    for (k, (e, o)) in expected.iter().zip(&outputs).enumerate() {
+        let got = Array::from_bytes(e.dtype(), e.shape(), o.bytes()).unwrap();
+        let worst = (0..e.len()).map(|i| (e.f(i) - got.f(i)).abs()).fold(0.0, f64::max);
+        println!("output {k}: worst difference {worst:e}");
+        assert!(worst < 1e-5);
+    }
+}

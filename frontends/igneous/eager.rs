@@ -85,7 +85,7 @@ fn execute(op: &Op, types: &[TensorType], results: &Types, buffers: &[&Buffer]) 
     let kernel = kernel_for(op, types, results)?;
     let inputs: SmallVec<[Buffer; 4]> = buffers.iter().map(|&b| b.clone()).collect();
     let types: SmallVec<[&TensorType; 4]> = types.iter().collect();
-    Ok(kernel.run(&inputs, &types)?.into_iter().map(|(_, buffer)| buffer).collect())
+    Ok(kernel.run(&inputs, &types, |_| 0)?.into_iter().map(|(_, buffer)| buffer).collect())
 }
 
 fn kernel_for(op: &Op, types: &[TensorType], results: &Types) -> Result<Arc<Executable>> {

@@ -11,12 +11,18 @@
 //! invalid tensors carry to the first place that returns a `Result`; a run that fails has changed no variable.
 #![forbid(unsafe_code)]
 
+// The derive macros name this crate as its users do.
+extern crate self as igneous;
+
 mod apply;
 mod backend;
 mod compile;
+pub mod data;
 mod device;
 mod eager;
 mod grad_mode;
+pub mod nn;
+pub mod optim;
 mod random;
 mod scan;
 mod slot;
@@ -26,7 +32,7 @@ mod trace;
 mod tracked;
 mod variable;
 
-pub use backend::Precision;
+pub use backend::{Precision, Stages};
 pub use compile::{Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, Tree, compile, spec};
 pub use device::Device;
 pub use grad_mode::{enable_grad, is_grad_enabled, no_grad};

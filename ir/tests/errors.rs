@@ -1,11 +1,10 @@
-//! The messages of the operators' type rules, one file per family. `UPDATE_SNAPSHOTS=1 cargo test` writes them anew.
+//! The messages of the operators' type rules, one snapshot per family.
 
 use igneous_ir::op::{Record, Samples};
 use igneous_ir::ops;
 use std::fmt::Write;
-use std::path::Path;
 
-fn messages(records: &[&Record]) -> String {
+fn check<'a>(family: &str, records: impl IntoIterator<Item = &'a &'a Record>) {
     let mut text = String::new();
     for record in records {
         let mut samples = Samples::default();
@@ -16,19 +15,18 @@ fn messages(records: &[&Record]) -> String {
             writeln!(text, "{}\n{error}\n", sample.op).expect("a string takes all text");
         }
     }
-    text
+    assert!(!text.is_empty(), "no operator of this family has error samples");
+    insta::assert_snapshot!(family, text);
 }
 
-fn check(family: &str, records: &[&Record]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/errors").join(format!("{family}.txt"));
-    let found = messages(records);
-    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-        std::fs::create_dir_all(path.parent().expect("the file lies in a folder")).expect("the folder can be made");
-        std::fs::write(&path, &found).expect("the snapshot can be written");
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == expected, "{} is not what is found:\n{found}", path.display());
-    assert!(!found.is_empty(), "no operator of this family has error samples");
+#[test]
+fn structural() {
+    check("structural", ops::structural::STRUCTURAL);
+}
+
+#[test]
+fn pointwise() {
+    check("pointwise", ops::pointwise::POINTWISE.iter().copied().flatten());
 }
 
 #[test]
@@ -54,4 +52,9 @@ fn reductions() {
 #[test]
 fn contractions() {
     check("contraction", ops::contraction::CONTRACTION);
+}
+
+#[test]
+fn composites() {
+    check("composite", ops::composite::COMPOSITE);
 }

@@ -1,6 +1,5 @@
 //! One traced and compiled signature of a function.
 
-use super::lowered::Lowered;
 use super::signature::Signature;
 use super::tree::{Function, Outputs, Tree};
 use super::{Compiled, Value};
@@ -214,10 +213,6 @@ impl<R> Entry<R> {
 
     pub(super) fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
-    }
-
-    pub(super) fn lowered(&self) -> Lowered {
-        Lowered::new(self.traced.graph.clone(), &self.executable)
     }
 
     pub(super) fn timing(&self) -> Vec<(String, u64)> {

@@ -134,7 +134,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         }
         let (tensors, structure) = values_of(&arguments)?;
         let signature = self.shapes.signature(&tensors, structure, is_grad_enabled()).map_err(|e| e.at(loc))?;
-        Ok(self.entry(&arguments, &tensors, &signature)?.lowered())
+        Ok(Lowered::new(self.entry(&arguments, &tensors, &signature)?))
     }
 
     /// The program for these arguments: one that there is, or a new one.

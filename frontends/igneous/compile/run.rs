@@ -182,7 +182,7 @@ impl<R: Tree> Entry<R> {
             });
         }
         let types: Vec<&TensorType> = inputs.iter().map(|i| &i.value.ty).collect();
-        let outputs = self.executable.run(&buffers, &types);
+        let outputs = self.executable.run(&buffers, &types, |input| self.version(input));
         self.runs.fetch_add(1, Ordering::Relaxed);
         if outputs.is_err() {
             for k in moved {
@@ -190,6 +190,14 @@ impl<R: Tree> Entry<R> {
             }
         }
         outputs
+    }
+
+    /// Numbers the contents of an input: those of a variable change, what was captured by value does not.
+    fn version(&self, input: usize) -> u64 {
+        match input.checked_sub(self.traced.arguments).map(|k| &self.traced.captures[k].source) {
+            Some(CaptureSource::Variable(variable)) => variable.version(),
+            _ => 0,
+        }
     }
 
     fn assign(&self, locks: &mut Locks<'_>, result: &dyn Fn(Origin) -> Eager) {

@@ -9,7 +9,7 @@ use std::path::Path;
 const IMAGES: u32 = 2051;
 const LABELS: u32 = 2049;
 
-/// Images of one size, as bytes.
+/// Grey images of one size, as bytes.
 #[derive(Clone, Debug)]
 pub struct Images {
     /// Number, height, width.

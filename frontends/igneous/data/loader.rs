@@ -116,7 +116,8 @@ impl<D: Dataset> ExactSizeIterator for Epoch<'_, D> {}
 /// Fisher and Yates' shuffle, with Philox numbers keyed by seed and epoch.
 fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
     for i in (1..order.len()).rev() {
-        let word = philox4x32(seed, epoch, i as u64)[0];
+        let counter = [i as u32, (i as u64 >> 32) as u32, epoch as u32, (epoch >> 32) as u32];
+        let word = philox4x32(counter, [seed as u32, (seed >> 32) as u32])[0];
         // The upper half of a product maps 32 random bits to 0..=i with a bias below 2⁻³².
         let j = (u64::from(word) * (i as u64 + 1)) >> 32;
         order.swap(i, j as usize);

@@ -1,7 +1,7 @@
 //! MNIST and data sets in its format (Fashion-MNIST).
 
-use super::idx::{read_images, read_labels};
 use super::Dataset;
+use super::idx::{read_images, read_labels};
 use crate::tensor::Tensor;
 use igneous_ir::{Error, Result};
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ mod mnist;
 mod progress;
 
 pub use collate::Collate;
-pub use idx::{read_images, read_labels};
+pub use idx::{Images, read_images, read_labels};
 pub use loader::{DataLoader, Epoch};
 pub use mnist::Mnist;
 pub use progress::Progress;

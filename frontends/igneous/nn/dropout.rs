@@ -1,8 +1,8 @@
 //! Dropout.
 
+use super::Forward;
 use super::mode::Mode;
 use super::visit::{Module, Visitor};
-use super::Forward;
 use crate::tensor::Tensor;
 
 /// In training, zeroes each element with probability `p` and scales the others by `1/(1-p)`; in evaluation, passes its

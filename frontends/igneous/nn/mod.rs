@@ -14,9 +14,9 @@ mod state;
 mod summary;
 mod visit;
 
+pub use crate::tensor::{Conv, Pair, Pool};
 pub use activation::{Gelu, Relu};
 pub use container::{Flatten, Sequential};
-pub use crate::tensor::{Conv, Pair, Pool};
 pub use conv::Conv2d;
 pub use dropout::Dropout;
 pub use igneous_derive::Module;

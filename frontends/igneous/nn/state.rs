@@ -1,7 +1,7 @@
 //! Named values of a module, and their files.
 
 use crate::tensor::Tensor;
-use igneous_ir::{Array, DType, Error, Result};
+use igneous_ir::{DType, Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,7 +50,8 @@ impl StateDict {
     /// Assigns the values to variables of the same names; all or none.
     pub(crate) fn load_into(&self, variables: &[(String, Tensor)]) -> Result<()> {
         let missing: Vec<&str> = variables.iter().map(|(n, _)| n.as_str()).filter(|n| !self.entries.contains_key(*n)).collect();
-        let unknown: Vec<&str> = self.entries.keys().map(String::as_str).filter(|n| !variables.iter().any(|(v, _)| v == n)).collect();
+        let unknown: Vec<&str> =
+            self.entries.keys().map(String::as_str).filter(|n| !variables.iter().any(|(v, _)| v == n)).collect();
         if !missing.is_empty() || !unknown.is_empty() {
             let list = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             return Err(Error::new("the names of the state and of the module differ")
@@ -76,7 +77,7 @@ impl StateDict {
         let mut data: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         for (name, tensor) in self.iter() {
             let ty = tensor.ty()?;
-            data.push((name, to_file(ty.dtype)?, ty.sizes()?, tensor.to_array()?.to_bytes()));
+            data.push((name, to_file(ty.dtype)?, ty.sizes()?, tensor.to_le_bytes()?));
         }
         let views: Result<Vec<(&str, TensorView<'_>)>> = data
             .iter()
@@ -103,8 +104,9 @@ impl StateDict {
         for (name, view) in file.tensors() {
             let dtype = from_file(view.dtype())
                 .ok_or_else(|| named(&format_args!("`{name}` has element type {:?}, which is not supported", view.dtype())))?;
-            let array = Array::from_bytes(dtype, view.shape().to_vec(), view.data()).map_err(|e| named(&e))?;
-            state.insert(name, Tensor::from_array(&array));
+            let value = Tensor::from_le_bytes(dtype, view.shape(), view.data());
+            value.check().map_err(|e| named(&e))?;
+            state.insert(name, value);
         }
         Ok(state)
     }

@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 use igneous_ir::{Error, Result};
 
 /// What every optimizer can do.
-pub trait Optimizer {
+pub trait Optimizer: Send + Sync {
     /// Updates the parameters that have a gradient from it, and takes the gradients: the slots are empty afterwards.
     ///
     /// # Errors

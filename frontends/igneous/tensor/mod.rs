@@ -1,6 +1,7 @@
 //! `Tensor`: an immutable value, a variable whose value is read at use, a value of a trace, or an error.
 
 mod arguments;
+mod bytes;
 mod convolution;
 mod create;
 mod display;

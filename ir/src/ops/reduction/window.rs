@@ -106,7 +106,7 @@ pub static REDUCE_WINDOW: Record = Record {
             s.add(reduce_window(kind, &[2, 2, 2], &[2, 1, 2], &[1, 1, 0], &[1, 0, 0], &[1, 1, 2]), [x(&[2, 3, 2, 3])]);
             s.add(reduce_window(kind, &[3], &[3], &[1], &[2], &[1]), [x(&[2, 7])]);
             s.add(reduce_window(kind, &[1], &[1], &[0], &[0], &[1]), [x(&[1])]);
-            s.add(reduce_window(kind, &[2], &[1], &[3], &[3], &[1]), [x(&[2, 2])]);
+            s.add(reduce_window(kind, &[2], &[1], &[3], &[3], &[1]), [distinct(DType::F16, [2, 2])]);
             s.add(reduce_window(kind, &[2], &[2], &[0], &[0], &[1]), [distinct(DType::F32, [0, 4])]);
             s.add(reduce_window(kind, &[3], &[2], &[1], &[1], &[1]), [range(DType::F16, [2, 9], -1, 2)]);
             s.add(reduce_window(kind, &[3], &[2], &[1], &[1], &[1]), [specials(DType::F32, [2, 9])]);

@@ -50,7 +50,8 @@ pub static BROADCAST: Record = Record {
     jvp: Jvp::Linear,
     batch: Batch::Rule(|b| {
         let shape = [&[b.extent], b.op.dims("shape")].concat();
-        vec![b.operands[0].broadcast(shape.into(), &behind_batch(&b.op.axes("axes")))]
+        let axes = [&[0], &behind_batch(&b.op.axes("axes"))[..]].concat();
+        vec![b.operands[0].broadcast(shape.into(), &axes)]
     }),
     flops: no_flops,
     samples: |s| {
