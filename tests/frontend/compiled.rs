@@ -150,7 +150,11 @@ fn no_grad_and_detach_cut_under_a_trace() {
             w.assign(&(&w * 2.0))?;
             (&w * 7.0).sum_all().backward()
         };
-        if compiled { compile(f).run(()).unwrap() } else { f().unwrap() }
+        if compiled {
+            compile(f).run(()).unwrap()
+        } else {
+            f().unwrap()
+        }
         w.grad().unwrap().item().unwrap()
     };
     assert_eq!(run(false), 6.0 + 3.0 + 7.0);
@@ -295,7 +299,8 @@ fn captured_tensors_are_inputs() {
     assert_eq!(vec::<i64>(&f.run(Tensor::new([3, -1])).unwrap()), [4, 1001]);
     let lowered = f.lower(Tensor::new([3, -1])).unwrap();
     assert_eq!(lowered.traced().inputs().len(), 2);
-    let largest = lowered.traced().nodes().filter(|(_, n)| n.op.name() == "constant").map(|(_, n)| n.op.array("value").len()).max();
+    let largest =
+        lowered.traced().nodes().filter(|(_, n)| n.op.name() == "constant").map(|(_, n)| n.op.array("value").len()).max();
     assert_eq!(largest, Some(2));
 }
 
@@ -303,10 +308,13 @@ fn captured_tensors_are_inputs() {
 fn structures_of_tensors() {
     let f = compile(|(a, b): (Tensor, Option<Tensor>), rest: Vec<Tensor>| {
         let sum = rest.iter().fold(a, |sum, t| sum + t);
-        (match &b {
-            Some(b) => &sum * b,
-            None => sum.clone(),
-        }, vec![sum; 2])
+        (
+            match &b {
+                Some(b) => &sum * b,
+                None => sum.clone(),
+            },
+            vec![sum; 2],
+        )
     });
     let t = |x: f64| Tensor::new([x]);
     let (y, all) = f.run(((t(1.0), None), vec![t(2.0), t(3.0)])).unwrap();

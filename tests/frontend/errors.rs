@@ -1,7 +1,7 @@
 //! Errors: what is told, and that nothing panics.
 
 use crate::message;
-use igneous::{DType, Error, Ellipsis, Tensor, compile, default};
+use igneous::{DType, Ellipsis, Error, Tensor, compile, default};
 
 /// The line is that of the failing call, and the message names both operands with where they come from.
 #[test]

@@ -31,7 +31,8 @@ fn gradients_flow_through_captured_parameters_and_sequences() {
         Ok(scan(Tensor::zeros(()), xs, |h: Tensor, x: Tensor| {
             let h = &w * h + x;
             (h.clone(), h)
-        })?.0)
+        })?
+        .0)
     };
     let eager = f(xs.clone()).unwrap();
     close(&eager, &[18.0]);

@@ -26,7 +26,10 @@ fn close(tensor: &Tensor, expected: &[f64]) {
     let found = tensor.to_f64_vec().unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(found.len(), expected.len(), "{tensor}");
     for (a, b) in found.iter().zip(expected) {
-        assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0) || a == b || (a.is_nan() && b.is_nan()), "{found:?} is not {expected:?}");
+        assert!(
+            (a - b).abs() <= 1e-5 * b.abs().max(1.0) || a == b || (a.is_nan() && b.is_nan()),
+            "{found:?} is not {expected:?}"
+        );
     }
 }
 

@@ -48,7 +48,8 @@ fn compiled_and_eager_draw_the_same_numbers() {
     let eager: Vec<_> = (0..3).map(|_| f(x.clone())).map(|(a, b)| (vec::<f32>(&a), vec::<f32>(&b))).collect();
     manual_seed(3);
     let program = compile(f);
-    let compiled: Vec<_> = (0..3).map(|_| program.run(x.clone()).unwrap()).map(|(a, b)| (vec::<f32>(&a), vec::<f32>(&b))).collect();
+    let compiled: Vec<_> =
+        (0..3).map(|_| program.run(x.clone()).unwrap()).map(|(a, b)| (vec::<f32>(&a), vec::<f32>(&b))).collect();
     assert_eq!(eager, compiled);
     assert_ne!(eager[0], eager[1]);
     assert_eq!(program.programs(), 1);

@@ -99,7 +99,10 @@ fn reductions() {
     assert_eq!(vec::<bool>(&x.gt(1.5).all(-1)), [false, true]);
     assert_eq!(vec::<bool>(&x.gt(6.0).any(-1)), [false, true]);
     assert_eq!(x.gt(1.5).sum_all().dtype(), DType::I64);
-    close(&x.logsumexp(-1), &[3.0 + (1.0 + (-1f64).exp() + (-2f64).exp()).ln(), 7.0 + (1.0 + (-2f64).exp() + (-3f64).exp()).ln()]);
+    close(
+        &x.logsumexp(-1),
+        &[3.0 + (1.0 + (-1f64).exp() + (-2f64).exp()).ln(), 7.0 + (1.0 + (-2f64).exp() + (-3f64).exp()).ln()],
+    );
     close(&Tensor::new([f64::NEG_INFINITY; 2]).logsumexp(0), &[f64::NEG_INFINITY]);
     close(&x.norm(-1), &[14f64.sqrt(), 90f64.sqrt()]);
     close(&Tensor::new([1.0, f64::NAN]).max_all(), &[f64::NAN]);

@@ -155,7 +155,7 @@ impl FloatStyle {
                 let text = format!("{x:.4e}");
                 let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
                 let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
-                format!("{mantissa}e{sign}{digits:>02}")
+                format!("{mantissa}e{sign}{digits:0>2}")
             }
         }
     }
