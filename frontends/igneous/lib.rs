@@ -28,6 +28,7 @@ mod scan;
 mod slot;
 mod tape;
 mod tensor;
+pub mod testing;
 mod trace;
 mod tracked;
 mod variable;

@@ -251,6 +251,19 @@ fn printing() {
     assert_eq!(Tensor::new([1e-6, 1.0]).to_string(), "tensor([1.0000e-06, 1.0000e+00])");
     assert_eq!(Tensor::new([f64::NAN, f64::INFINITY, 1.0]).to_string(), "tensor([nan, inf, 1.])");
     assert_eq!(Tensor::zeros(0).to_string(), "tensor([])");
-    assert!(Tensor::zeros((50, 50)).to_string().contains("..."));
+    assert_eq!(Tensor::new([f64::NAN, f64::INFINITY, 1.5]).to_string(), "tensor([   nan,    inf, 1.5000])");
+    assert_eq!(
+        Tensor::arange(0.0, 2000.0).to_string(),
+        "tensor([0.0000e+00, 1.0000e+00, 2.0000e+00,  ..., 1.9970e+03, 1.9980e+03,\n        1.9990e+03])"
+    );
+    assert_eq!(
+        (Tensor::arange(0.0, 14.0) * 1.5).to_string(),
+        "tensor([ 0.0000,  1.5000,  3.0000,  4.5000,  6.0000,  7.5000,  9.0000, 10.5000,\n        12.0000, 13.5000, 15.0000, 16.5000, 18.0000, 19.5000])"
+    );
+    assert_eq!(
+        Tensor::arange(0, 12).reshape((2, 3, 2)).to_string(),
+        "tensor([[[ 0,  1],\n         [ 2,  3],\n         [ 4,  5]],\n\n        [[ 6,  7],\n         [ 8,  9],\n         [10, 11]]])"
+    );
+    assert_eq!(Tensor::zeros((2, 0)).to_string(), "tensor([], size=(2, 0))");
     assert_eq!(f64s(&[0.5], 1).to_string(), "tensor([0.5000], dtype=f64)");
 }

@@ -5,7 +5,8 @@ use super::tree::{Function, Outputs, Tree};
 use super::{Compiled, Value};
 use crate::backend::{Executable, Options, Variables};
 use crate::slot::SlotKey;
-use crate::tensor::Tensor;
+use crate::tensor::{Repr, Tensor};
+use crate::testing::StateOf;
 use crate::trace::{self, Capture, CaptureSource, Finished, Kind, Output, Parameter};
 use crate::tracked::{Effect, Guard};
 use crate::variable::Variable;
@@ -209,6 +210,14 @@ impl<R> Entry<R> {
         let guard = || self.traced.guards.iter().find(|g| !g.holds()).map(|g| g.describe());
         let slot = || self.traced.slots.iter().find_map(|s| s.why_not(&trace::slot_value(&s.key)));
         signature.difference(&self.signature).or_else(guard).or_else(slot)
+    }
+
+    /// What a run changes.
+    pub(super) fn state(&self) -> StateOf {
+        StateOf {
+            variables: self.traced.assigned.iter().map(|(v, _)| Tensor(Repr::Variable(v.clone()))).collect(),
+            slots: self.traced.slots.iter().filter(|s| !matches!(s.exit, SlotExit::Unchanged)).map(|s| s.key.clone()).collect(),
+        }
     }
 
     pub(super) fn reason(&self) -> Option<&str> {

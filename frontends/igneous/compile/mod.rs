@@ -18,6 +18,7 @@ pub use tree::{Arguments, Function, Outputs, Tree};
 use crate::backend::{Options, Precision};
 use crate::grad_mode::is_grad_enabled;
 use crate::tensor::Tensor;
+use crate::testing::StateOf;
 use crate::trace;
 use entry::Entry;
 use igneous_ir::{Error, Loc, Result};
@@ -148,6 +149,17 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         let entry = Arc::new(Entry::compile(traced, signature.clone(), &self.options, reason)?);
         self.entries().push(entry.clone());
         Ok(entry)
+    }
+
+    pub(crate) fn function(&self) -> &F {
+        &self.function
+    }
+
+    /// The variables and slots that a run on these arguments changes.
+    pub(crate) fn state_of(&self, arguments: &Args) -> Result<StateOf> {
+        let (tensors, structure) = values_of(arguments)?;
+        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
+        Ok(self.entry(arguments, &tensors, &signature)?.state())
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Arc<Entry<Value<F, Args>>>>> {
