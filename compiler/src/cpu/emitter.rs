@@ -405,7 +405,7 @@ impl<'p, 'f> Emitter<'p, 'f> {
     }
 
     /// Adds to the address of an access what has become known since it was last touched.
-    fn advance_pointer(&mut self, place: &Placement, access: u32) {
+    pub fn advance_pointer(&mut self, place: &Placement, access: u32) {
         let description = &self.accesses[access as usize];
         if matches!(description.base, Base::Scratch { per_point: true, .. }) && self.depth < self.block_depth {
             return;

@@ -34,9 +34,9 @@ fn range(section: &Section, exprs: &Exprs, id: ExprId, known: &[Option<Range>]) 
         ScalarOp::Neg => arg(0).and_then(|(lo, hi)| Some((hi.checked_neg()?, lo.checked_neg()?))),
         ScalarOp::Add => arg(0).zip(arg(1)).and_then(|(a, b)| Some((a.0.checked_add(b.0)?, a.1.checked_add(b.1)?))),
         ScalarOp::Sub => arg(0).zip(arg(1)).and_then(|(a, b)| Some((a.0.checked_sub(b.1)?, a.1.checked_sub(b.0)?))),
-        ScalarOp::Mul => arg(0).zip(arg(1)).and_then(|(a, b)| {
-            hull([a.0.checked_mul(b.0), a.0.checked_mul(b.1), a.1.checked_mul(b.0), a.1.checked_mul(b.1)])
-        }),
+        ScalarOp::Mul => arg(0)
+            .zip(arg(1))
+            .and_then(|(a, b)| hull([a.0.checked_mul(b.0), a.0.checked_mul(b.1), a.1.checked_mul(b.0), a.1.checked_mul(b.1)])),
         ScalarOp::Div => arg(0).zip(arg(1)).filter(|(_, b)| b.0 > 0).and_then(|(a, b)| {
             let quotient = |x: i64, y: i64| Some(x.div_euclid(y));
             hull([quotient(a.0, b.0), quotient(a.0, b.1), quotient(a.1, b.0), quotient(a.1, b.1)])
