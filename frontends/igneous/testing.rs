@@ -6,7 +6,7 @@ use crate::slot::SlotKey;
 use crate::tape::grad;
 use crate::tensor::Tensor;
 use crate::trace;
-use igneous_ir::{DType, Error, Result};
+use igneous_ir::{DType, Error, Loc, Result};
 
 /// Panics unless two tensors have one shape and their elements differ by at most `tolerance`, relative to the expected
 /// element or to 1, whichever is larger. NaN equals NaN.
@@ -54,6 +54,7 @@ fn check_close(actual: &Tensor, expected: &Tensor, tolerance: f64) -> Result<f64
 ///
 /// # Errors
 /// If a run fails, or they differ by more than `tolerance` (as in [`assert_close`]).
+#[track_caller]
 pub fn compare_with_eager<F: Function<Args>, Args: Tree>(
     function: &Compiled<F, Args>,
     arguments: impl Arguments<Args>,
@@ -65,7 +66,7 @@ pub fn compare_with_eager<F: Function<Args>, Args: Tree>(
     let eager = leaves(function.call_eagerly(&arguments)?);
     let after_eager = state.save();
     before.restore()?;
-    let compiled = leaves(function.run(arguments)?);
+    let compiled = leaves(function.execute(&arguments, Loc::caller(), None)?);
     let after_compiled = state.save();
     let mut worst: f64 = 0.0;
     if eager.len() != compiled.len() {

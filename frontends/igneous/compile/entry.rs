@@ -11,8 +11,8 @@ use crate::trace::{self, Capture, CaptureSource, Finished, Kind, Output, Paramet
 use crate::tracked::{Effect, Guard};
 use crate::variable::Variable;
 use igneous_ir::{Error, Graph, Loc, Result, TensorType};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 
 /// Where a result of a run comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,7 +67,6 @@ pub(super) struct Entry<R> {
     pub(super) signature: Signature,
     pub(super) executable: Executable,
     pub(super) runs: AtomicU64,
-    pub(super) times: Mutex<Vec<(String, u64)>>,
     reason: Option<String>,
 }
 
@@ -194,8 +193,8 @@ impl<R> Entry<R> {
         options: &Options,
         reason: Option<String>,
     ) -> Result<Entry<R>> {
-        let executable = Executable::build(&traced.graph, &traced.variables(), options)?;
-        Ok(Entry { traced, signature, executable, runs: AtomicU64::new(0), times: Mutex::default(), reason })
+        let executable = Executable::build_and_dump(&traced.graph, &traced.variables(), options)?;
+        Ok(Entry { traced, signature, executable, runs: AtomicU64::new(0), reason })
     }
 
     /// Whether the program may be used for arguments of this signature now.
@@ -222,10 +221,6 @@ impl<R> Entry<R> {
 
     pub(super) fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
-    }
-
-    pub(super) fn timing(&self) -> Vec<(String, u64)> {
-        self.times.lock().map(|t| t.clone()).unwrap_or_default()
     }
 }
 

@@ -22,6 +22,7 @@ use crate::testing::StateOf;
 use crate::trace;
 use entry::Entry;
 use igneous_ir::{Error, Loc, Result};
+use igneous_runtime::LaunchTime;
 use signature::{Shapes, Signature};
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
@@ -109,13 +110,32 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         if trace::is_tracing() {
             return self.inline(&arguments, loc);
         }
-        let (tensors, structure) = values_of(&arguments)?;
+        self.execute(&arguments, loc, None)
+    }
+
+    /// Like [`run`](Compiled::run); also measures each launch.
+    ///
+    /// # Errors
+    /// As `run`, and under a trace.
+    #[track_caller]
+    pub fn profile(&self, arguments: impl Arguments<Args>) -> Result<(Value<F, Args>, Vec<LaunchTime>)> {
+        let loc = Loc::caller();
+        if trace::is_tracing() {
+            return Err(Error::new("a program cannot be profiled under a trace").at(loc));
+        }
+        let mut times = Vec::new();
+        let value = self.execute(&arguments.arguments(), loc, Some(&mut times))?;
+        Ok((value, times))
+    }
+
+    pub(crate) fn execute(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
+        let (tensors, structure) = values_of(arguments)?;
         let signature = self.shapes.signature(&tensors, structure, is_grad_enabled()).map_err(|e| e.at(loc))?;
         loop {
-            let entry = self.entry(&arguments, &tensors, &signature)?;
-            self.check_trace(&entry, &arguments, &tensors)?;
+            let entry = self.entry(arguments, &tensors, &signature)?;
+            self.check_trace(&entry, arguments, &tensors)?;
             // State that changes between the look-up and taking the locks sends us back.
-            if let Some(result) = entry.run(&tensors, loc)? {
+            if let Some(result) = entry.run(&tensors, loc, times.as_deref_mut())? {
                 return Ok(result);
             }
         }
@@ -177,11 +197,6 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// How many programs there are.
     pub fn programs(&self) -> usize {
         self.entries().len()
-    }
-
-    /// How long each launch of the latest run took, in nanoseconds, with its kernel's name.
-    pub fn timing(&self) -> Vec<(String, u64)> {
-        self.entries().last().map_or_else(Vec::new, |e| e.timing())
     }
 }
 
