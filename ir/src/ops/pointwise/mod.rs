@@ -1,6 +1,6 @@
 //! Pointwise operators: each element of the result from the elements of the operands at the same index.
 //!
-//! An operator is one entry of a [`pointwise!`] table: its mathematics four times (the kernel expression on [`S`],
+//! An operator is one entry of a `pointwise!` table: its mathematics four times (the kernel expression on [`S`],
 //! the reference in `f64` and `i64`, and the derivative on [`X`]) and nothing else. Everything a
 //! [`Record`] needs besides follows from the class of its operands.
 
