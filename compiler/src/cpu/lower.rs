@@ -32,6 +32,8 @@ pub(super) enum Pass {
     Find { axes: Vec<u32>, body: ExprId, extremum: ExprId, to: u32 },
     /// Reports the first index at which `ok` is false.
     Check { axes: Vec<u32>, ok: ExprId, value: ExprId, code: u32 },
+    /// Computes a value once per point; the code around it knows where it goes.
+    Element { body: ExprId },
 }
 
 impl Pass {
@@ -39,6 +41,7 @@ impl Pass {
     pub fn axes(&self) -> &[u32] {
         match self {
             Pass::Map { axes, .. } | Pass::Fold { axes, .. } | Pass::Find { axes, .. } | Pass::Check { axes, .. } => axes,
+            Pass::Element { .. } => &[],
         }
     }
 
@@ -46,7 +49,7 @@ impl Pass {
     pub fn roots(&self) -> Vec<ExprId> {
         match self {
             Pass::Map { stores, .. } => stores.iter().map(|s| s.value).collect(),
-            Pass::Fold { body, .. } => vec![*body],
+            Pass::Fold { body, .. } | Pass::Element { body } => vec![*body],
             Pass::Find { body, extremum, .. } => vec![*body, *extremum],
             Pass::Check { ok, value, .. } => vec![*ok, *value],
         }
@@ -56,7 +59,7 @@ impl Pass {
 /// Builds [`Lowered`] from expressions of another arena.
 pub(super) struct Lowering<'a> {
     source: &'a Exprs,
-    pub result: Lowered,
+    result: Lowered,
     /// What each source expression became.
     map: Vec<Option<ExprId>>,
     /// Locals whose value at the current index is known: set by the map that is being merged into.
@@ -83,6 +86,16 @@ impl<'a> Lowering<'a> {
     pub fn stages(mut self, stages: &[Stage]) -> Result<Lowered> {
         stages.iter().try_for_each(|s| self.stage(s))?;
         self.result.drop_unread_locals();
+        Ok(self.result)
+    }
+
+    /// Lowers to the value of one expression.
+    ///
+    /// # Errors
+    /// If an element type is not supported.
+    pub fn element(mut self, id: ExprId) -> Result<Lowered> {
+        let body = self.expr(id)?;
+        self.result.passes.push(Pass::Element { body });
         Ok(self.result)
     }
 
@@ -166,7 +179,7 @@ impl<'a> Lowering<'a> {
     ///
     /// # Errors
     /// If an element type is not supported.
-    pub fn expr(&mut self, id: ExprId) -> Result<ExprId> {
+    fn expr(&mut self, id: ExprId) -> Result<ExprId> {
         for id in self.source.reachable(&[id]) {
             if self.map[id.0 as usize].is_some() {
                 continue;

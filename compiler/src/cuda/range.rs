@@ -6,13 +6,11 @@ use igneous_ir::scalar::{ExprId, Exprs, ScalarOp};
 /// The smallest and the largest value.
 pub(super) type Range = (i64, i64);
 
-/// The interval of each `i64` expression made of axes, extents and constants alone; none for others.
-pub(super) fn ranges(section: &Section) -> Vec<Option<Range>> {
-    let exprs = &section.exprs;
-    let mut ranges: Vec<Option<Range>> = Vec::with_capacity(exprs.len());
-    for i in 0..exprs.len() {
-        let range = range(section, exprs, ExprId(i as u32), &ranges);
-        ranges.push(range);
+/// The interval of each `i64` expression below `roots` that is made of axes, extents and constants alone; none for others.
+pub(super) fn ranges(section: &Section, roots: &[ExprId]) -> Vec<Option<Range>> {
+    let mut ranges: Vec<Option<Range>> = vec![None; section.exprs.len()];
+    for id in section.exprs.reachable(roots) {
+        ranges[id.0 as usize] = range(section, &section.exprs, id, &ranges);
     }
     ranges
 }

@@ -36,7 +36,7 @@ impl<'a> Emitter<'a> {
         let axes = section.axes.iter().map(|a| scalar::identifier(&a.name, &mut taken)).collect();
         let locals = section.locals.iter().map(|l| scalar::identifier(&l.name, &mut taken)).collect();
         let interleave = if plan.team == Team::Column { " * 8 + column" } else { "" };
-        let ranges = ranges(section);
+        let ranges = ranges(section, &plan::roots(section));
         let writer = Writer { kernel, section, unit, params, axes, locals, interleave, ranges, short_index, taken };
         Emitter { kernel, section, plan, writer }
     }
@@ -420,7 +420,7 @@ pub(super) fn straight_line(
     let locals = names.iter().map(|n| Local { name: (*n).to_owned(), dtype, axes: vec![] }).collect();
     let section = Section { axes: vec![], locals, exprs, stages: vec![], schedule: vec![] };
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-    let ranges = ranges(&section);
+    let ranges = ranges(&section, &[result]);
     let taken = names.iter().cloned().collect();
     let writer = Writer {
         kernel: &kernel,

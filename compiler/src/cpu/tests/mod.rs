@@ -1,5 +1,6 @@
 //! Compiled kernels against the kernel interpreter, bit for bit.
 
+mod dots;
 mod folds;
 mod maps;
 
