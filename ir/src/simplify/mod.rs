@@ -49,7 +49,8 @@ fn folded(exprs: &Exprs, op: ScalarOp, args: &[ExprId], dtype: DType) -> Option<
     Some(eval_op(op, &values?, dtype))
 }
 
-/// The same operation with the operands of a commutative one in order, constants last; `None` if they are.
+/// The same operation with the operands of a commutative one in order; `None` if they are. Constants are last; of
+/// integers and bools the older is first, while floats stay as they are written.
 fn in_canonical_order(exprs: &Exprs, op: ScalarOp, args: &[ExprId]) -> Option<(ScalarOp, SmallVec<[ExprId; 4]>)> {
     let swapped = match op {
         ScalarOp::Add
@@ -69,7 +70,8 @@ fn in_canonical_order(exprs: &Exprs, op: ScalarOp, args: &[ExprId]) -> Option<(S
         }),
         _ => return None,
     };
-    let key = |a: ExprId| (exprs.literal(a).is_some(), a);
+    let ordered = !exprs.dtype(args[0]).is_float();
+    let key = |a: ExprId| (exprs.literal(a).is_some(), ordered.then_some(a));
     // An inequality turns only to bring its constant to the right.
     let turns = match op {
         ScalarOp::Compare(Compare::Lt | Compare::Le | Compare::Gt | Compare::Ge) => key(args[0]).0 && !key(args[1]).0,
