@@ -197,6 +197,19 @@ impl Array {
         }
     }
 
+    /// The elements of all `parts` as one row. There is at least one part, and all have one element type.
+    pub fn joined(parts: &[&Array]) -> Array {
+        let dtype = parts[0].dtype;
+        assert!(parts.iter().all(|p| p.dtype == dtype), "one array has one element type");
+        if dtype.is_float() {
+            let data: Vec<f64> = parts.iter().flat_map(|p| p.to_f64()).collect();
+            Array::floats(dtype, [data.len()], data)
+        } else {
+            let data: Vec<i64> = parts.iter().flat_map(|p| (0..p.len()).map(|i| p.i(i))).collect();
+            Array::ints(dtype, [data.len()], data)
+        }
+    }
+
     fn bits(&self) -> impl Iterator<Item = u64> + '_ {
         (0..self.len()).map(|i| match &self.data {
             Data::Float(v) => v[i].to_bits(),

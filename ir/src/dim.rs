@@ -20,7 +20,7 @@ enum Repr {
 }
 
 /// A named symbolic extent together with the range it may take at run time.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Symbol {
     /// The name, unique within a graph.
     pub name: &'static str,
@@ -94,7 +94,7 @@ impl Atom {
                 let lo = bh.filter(|&h| h > 0).map_or(0, |h| al.div_euclid(h));
                 (lo, ah.filter(|_| bl > 0).map(|h| h.div_euclid(bl)))
             }
-            Atom::Rem(_, b) => (0, b.bounds().1.map(|h| h - 1)),
+            Atom::Rem(_, b) => (0, b.bounds().1.map(|h| h.saturating_sub(1))),
             Atom::Max(a, b) => {
                 let ((al, ah), (bl, bh)) = (a.bounds(), b.bounds());
                 (al.max(bl), ah.zip(bh).map(|(x, y)| x.max(y)))
@@ -170,6 +170,11 @@ impl Dim {
         }
     }
 
+    /// The constant among the terms of the normal form.
+    pub fn constant_term(self) -> i64 {
+        self.terms().iter().find(|t| t.atoms.is_empty()).map_or(0, |t| t.coefficient)
+    }
+
     fn from_poly(mut poly: Poly) -> Dim {
         for term in &mut poly {
             term.atoms.sort_by_cached_key(Atom::key);
@@ -192,6 +197,9 @@ impl Dim {
             [t] if t.atoms.is_empty() => return Dim(Repr::Const(t.coefficient)),
             _ => {}
         }
+        if let Some(shorter) = Dim::join_quotient_and_remainder(&poly) {
+            return shorter;
+        }
         let mut interner = INTERNER.write().expect("the interner is never left locked by a panic");
         if let Some(&i) = interner.index.get(&poly) {
             return Dim(Repr::Poly(i));
@@ -200,6 +208,26 @@ impl Dim {
         interner.polys.push(poly.clone());
         interner.index.insert(poly, i);
         Dim(Repr::Poly(i))
+    }
+
+    /// `poly` with one `c·⌊a / b⌋·b + c·(a mod b)` replaced by `c·a`, if it has such a pair of terms.
+    fn join_quotient_and_remainder(poly: &Poly) -> Option<Dim> {
+        for (i, term) in poly.iter().enumerate() {
+            for (k, atom) in term.atoms.iter().enumerate() {
+                let Atom::Rem(a, b) = *atom else { continue };
+                let [divisor] = &b.terms()[..] else { continue };
+                let mut others = term.atoms.clone();
+                others.remove(k);
+                let mut atoms: Vec<Atom> = others.iter().chain(&divisor.atoms).copied().chain([Atom::FloorDiv(a, b)]).collect();
+                atoms.sort_by_cached_key(Atom::key);
+                let coefficient = term.coefficient.checked_mul(divisor.coefficient)?;
+                let Some(j) = poly.iter().position(|t| t.coefficient == coefficient && t.atoms == atoms) else { continue };
+                let kept = poly.iter().enumerate().filter(|&(t, _)| t != i && t != j).map(|(_, t)| t.clone());
+                let rest = Dim::from_poly(kept.collect());
+                return Some(rest + a * Dim::from_poly(vec![Term { coefficient: term.coefficient, atoms: others }]));
+            }
+        }
+        None
     }
 
     fn from_atom(atom: Atom) -> Dim {
@@ -211,10 +239,39 @@ impl Dim {
         let divisor = divisor.into();
         match (self.0, divisor.0) {
             (Repr::Invalid, _) | (_, Repr::Invalid | Repr::Const(0)) => Dim::INVALID,
-            (Repr::Const(a), Repr::Const(b)) => Dim::constant(a.div_euclid(b)),
+            (Repr::Const(a), Repr::Const(b)) => a.checked_div_euclid(b).map_or(Dim::INVALID, Dim::constant),
             _ if self == divisor => Dim::ONE,
-            _ => self.div_exact(divisor).unwrap_or_else(|| Dim::from_atom(Atom::FloorDiv(self, divisor))),
+            _ => {
+                let (whole, rest) = self.split_multiples(divisor);
+                let fraction = match rest.as_const().zip(divisor.as_const()) {
+                    Some((a, b)) => a.checked_div_euclid(b).map_or(Dim::INVALID, Dim::constant),
+                    None if rest == Dim::ZERO => Dim::ZERO,
+                    None => Dim::from_atom(Atom::FloorDiv(rest, divisor)),
+                };
+                whole + fraction
+            }
         }
+    }
+
+    /// `(q, r)` with `self = q · divisor + r`, where `q` takes the terms that `divisor` divides and, if the divisor
+    /// is a positive constant, as much of the constant term as leaves a remainder in `0..divisor`.
+    fn split_multiples(self, divisor: Dim) -> (Dim, Dim) {
+        let (mut quotient, mut rest) = (Dim::ZERO, Dim::ZERO);
+        for term in self.terms() {
+            let constant = term.atoms.is_empty().then_some(term.coefficient);
+            let term = Dim::from_poly(vec![term]);
+            match (constant, divisor.as_const()) {
+                (Some(c), Some(d)) if d > 0 => {
+                    quotient = quotient + Dim::constant(c.div_euclid(d));
+                    rest = rest + Dim::constant(c.rem_euclid(d));
+                }
+                _ => match term.div_exact(divisor) {
+                    Some(q) => quotient = quotient + q,
+                    None => rest = rest + term,
+                },
+            }
+        }
+        (quotient, rest)
     }
 
     /// `⌈self / divisor⌉`.
@@ -229,7 +286,7 @@ impl Dim {
         let [d] = d.as_slice() else { return None };
         let mut quotient = Vec::new();
         for term in self.terms() {
-            if term.coefficient % d.coefficient != 0 {
+            if term.coefficient.checked_rem(d.coefficient)? != 0 {
                 return None;
             }
             let mut atoms = term.atoms.clone();
@@ -247,9 +304,15 @@ impl Dim {
         let divisor = divisor.into();
         match (self.0, divisor.0) {
             (Repr::Invalid, _) | (_, Repr::Invalid | Repr::Const(0)) => Dim::INVALID,
-            (Repr::Const(a), Repr::Const(b)) => Dim::constant(a.rem_euclid(b)),
-            _ if self.div_exact(divisor).is_some() => Dim::ZERO,
-            _ => Dim::from_atom(Atom::Rem(self, divisor)),
+            (Repr::Const(a), Repr::Const(b)) => a.checked_rem_euclid(b).map_or(Dim::INVALID, Dim::constant),
+            _ if self == divisor => Dim::ZERO,
+            _ => match self.split_multiples(divisor).1 {
+                rest if rest == Dim::ZERO => Dim::ZERO,
+                rest => match rest.as_const().zip(divisor.as_const()) {
+                    Some((a, b)) => a.checked_rem_euclid(b).map_or(Dim::INVALID, Dim::constant),
+                    None => Dim::from_atom(Atom::Rem(rest, divisor)),
+                },
+            },
         }
     }
 
@@ -279,8 +342,28 @@ impl Dim {
         }
     }
 
-    /// The interval that contains every value; `None` means unbounded above.
+    /// An interval that contains every value; `None` means unbounded above.
     pub fn bounds(self) -> (i64, Option<i64>) {
+        let (mut lo, mut hi) = self.bounds_of_terms();
+        // Where `b·⌊a / b⌋` stands beside `a`, the terms taken one by one say too little; `a - (a mod b)` says more.
+        for term in self.terms() {
+            let quotient = term.atoms.iter().enumerate().find_map(|(i, atom)| match *atom {
+                Atom::FloorDiv(a, b) => Some((i, a, b)),
+                _ => None,
+            });
+            let Some((i, a, b)) = quotient else { continue };
+            let mut outer = term.clone();
+            outer.atoms.remove(i);
+            let Some(factor) = Dim::from_poly(vec![outer]).div_exact(b) else { continue };
+            let term = Dim::from_poly(vec![term]);
+            let (l, h) = (self - term + factor * (a - Dim::from_atom(Atom::Rem(a, b)))).bounds_of_terms();
+            lo = lo.max(l);
+            hi = hi.into_iter().chain(h).min();
+        }
+        (lo, hi)
+    }
+
+    fn bounds_of_terms(self) -> (i64, Option<i64>) {
         let (mut lo, mut hi) = (0i64, Some(0i64));
         for term in self.terms() {
             let (mut tl, mut th) = (1i64, Some(1i64));
@@ -567,6 +650,21 @@ mod tests {
     }
 
     #[test]
+    fn quotients_and_remainders_have_a_normal_form() {
+        let (b, t) = (Dim::symbol("B", 1, 64), Dim::symbol("T", 1, 32));
+        assert_eq!((b + 7).div_floor(2), (b + 1).div_floor(2) + 3);
+        assert_eq!((b * t * 4 + b * 2 + 3).div_floor(2), b * t * 2 + b + 1);
+        assert_eq!((b - 5).rem(3), (b + 1).rem(3));
+        assert_eq!((b - 5).div_floor(3) * 3 + (b + 1).rem(3), b - 5);
+        assert_eq!((b.div_floor(t) * t + b.rem(t)) * t, b * t);
+        let at = |n| move |_: Symbol| Some(n);
+        for n in 1..12 {
+            assert_eq!((b - 5).div_floor(3).eval(&at(n)), Some((n - 5).div_euclid(3)));
+            assert_eq!((b - 5).rem(3).eval(&at(n)), Some((n - 5).rem_euclid(3)));
+        }
+    }
+
+    #[test]
     fn ranges_decide_comparisons() {
         let b = Dim::symbol("B", 1, 64);
         assert_eq!(b.compare(65), Some(Ordering::Less));
@@ -574,6 +672,15 @@ mod tests {
         assert_eq!(b.at_least(1), Some(true));
         assert_eq!((b + 1).max(b), b + 1);
         assert_eq!(b.compare(Dim::INVALID), None);
+    }
+
+    #[test]
+    fn ranges_know_what_a_division_leaves() {
+        let n = Dim::symbol("N", 4, 64);
+        let blocks = n.div_floor(3) * 3;
+        assert_eq!((n - blocks).bounds(), (0, Some(2)));
+        assert_eq!((blocks + 2).at_least(n), Some(true));
+        assert_eq!((blocks + 1).at_least(n), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod op;
 pub mod ops;
 pub mod sample;
 pub mod scalar;
+pub mod scalar_eval;
 mod simplify;
 pub mod text;
 pub mod types;

@@ -6,7 +6,7 @@ use crate::emit::{Emitter, X};
 use crate::error::{Error, Result};
 use crate::graph::Region;
 use crate::scalar::{Exprs, S};
-use crate::types::{DType, Shape, TensorType};
+use crate::types::{DType, Literal, Shape, TensorType};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::fmt;
@@ -385,6 +385,7 @@ pub enum Lowering {
 pub type Decompose = for<'b, 'e> fn(&'b Emitter<'e>, &Op, &[X<'b, 'e>]) -> Vec<X<'b, 'e>>;
 
 /// The context in which a lowering writes scalar expressions.
+#[derive(Clone, Copy)]
 pub struct Indexing<'a> {
     /// The arena to build in.
     pub exprs: &'a RefCell<Exprs>,
@@ -479,6 +480,28 @@ impl ReduceKind {
     /// The kind with this name.
     pub fn from_name(name: &str) -> Option<ReduceKind> {
         ReduceKind::ALL.into_iter().find(|k| k.name() == name)
+    }
+
+    /// What a reduction over no elements gives, for kinds that are not `ArgMax`, `ArgMin` or `Welford`
+    /// (`OnlineSoftmax`: its maximum).
+    pub fn identity(self, dtype: DType) -> Literal {
+        let (smallest, largest) = match dtype {
+            DType::I64 => (i64::MIN, i64::MAX),
+            DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+            DType::U8 => (0, u8::MAX.into()),
+            DType::U32 => (0, u32::MAX.into()),
+            _ => (0, 1),
+        };
+        match self {
+            ReduceKind::Prod => Literal::int(dtype, 1),
+            ReduceKind::Max | ReduceKind::OnlineSoftmax if dtype.is_float() => Literal::float(dtype, f64::NEG_INFINITY),
+            ReduceKind::Min if dtype.is_float() => Literal::float(dtype, f64::INFINITY),
+            ReduceKind::Max => Literal::int(dtype, smallest),
+            ReduceKind::Min => Literal::int(dtype, largest),
+            ReduceKind::And if dtype == DType::Bool => Literal::int(dtype, 1),
+            ReduceKind::And => Literal::int(dtype, -1),
+            _ => Literal::int(dtype, 0),
+        }
     }
 
     /// The number of results.

@@ -353,6 +353,26 @@ impl<'a> S<'a> {
         self.math(MathFn::Tanh)
     }
 
+    /// Sine of radians.
+    pub fn sin(self) -> S<'a> {
+        self.math(MathFn::Sin)
+    }
+
+    /// Cosine of radians.
+    pub fn cos(self) -> S<'a> {
+        self.math(MathFn::Cos)
+    }
+
+    /// `log(1 + self)`
+    pub fn log1p(self) -> S<'a> {
+        self.math(MathFn::Log1p)
+    }
+
+    /// `e^self - 1`
+    pub fn expm1(self) -> S<'a> {
+        self.math(MathFn::Expm1)
+    }
+
     /// The error function.
     pub fn erf(self) -> S<'a> {
         self.math(MathFn::Erf)
@@ -383,6 +403,21 @@ impl<'a> S<'a> {
         self.unary(ScalarOp::Floor)
     }
 
+    /// Smallest integer not below.
+    pub fn ceil(self) -> S<'a> {
+        self.unary(ScalarOp::Ceil)
+    }
+
+    /// Nearest integer, ties to even.
+    pub fn round(self) -> S<'a> {
+        self.unary(ScalarOp::Round)
+    }
+
+    /// Integer part.
+    pub fn trunc(self) -> S<'a> {
+        self.unary(ScalarOp::Trunc)
+    }
+
     /// The smaller; NaN if either is.
     pub fn min(self, other: S<'a>) -> S<'a> {
         self.binary(ScalarOp::Min, other)
@@ -409,6 +444,11 @@ impl<'a> S<'a> {
         self.compare(Compare::Lt, other)
     }
 
+    /// `self ≤ other`
+    pub fn le(self, other: S<'a>) -> S<'a> {
+        self.compare(Compare::Le, other)
+    }
+
     /// `self ≥ other`
     pub fn ge(self, other: S<'a>) -> S<'a> {
         self.compare(Compare::Ge, other)
@@ -422,6 +462,11 @@ impl<'a> S<'a> {
     /// `self = other`
     pub fn equals(self, other: S<'a>) -> S<'a> {
         self.compare(Compare::Eq, other)
+    }
+
+    /// `self ≠ other`
+    pub fn differs(self, other: S<'a>) -> S<'a> {
+        self.compare(Compare::Ne, other)
     }
 
     /// `if self { then } else { otherwise }`; `self` is bool.
@@ -468,6 +513,7 @@ operator!(Add add Add);
 operator!(Sub sub Sub);
 operator!(Mul mul Mul);
 operator!(Div div Div);
+operator!(Rem rem Rem);
 
 impl<'a> ops::Neg for S<'a> {
     type Output = S<'a>;
@@ -487,6 +533,27 @@ impl<'a> ops::BitOr for S<'a> {
     type Output = S<'a>;
     fn bitor(self, other: S<'a>) -> S<'a> {
         self.binary(ScalarOp::Or, other)
+    }
+}
+
+impl<'a> ops::BitXor for S<'a> {
+    type Output = S<'a>;
+    fn bitxor(self, other: S<'a>) -> S<'a> {
+        self.binary(ScalarOp::Xor, other)
+    }
+}
+
+impl<'a> ops::Shl for S<'a> {
+    type Output = S<'a>;
+    fn shl(self, count: S<'a>) -> S<'a> {
+        self.binary(ScalarOp::Shl, count)
+    }
+}
+
+impl<'a> ops::Shr for S<'a> {
+    type Output = S<'a>;
+    fn shr(self, count: S<'a>) -> S<'a> {
+        self.binary(ScalarOp::Shr, count)
     }
 }
 

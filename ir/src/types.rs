@@ -73,6 +73,14 @@ impl DType {
         matches!(self, DType::I64 | DType::I32 | DType::U8 | DType::U32)
     }
 
+    /// The type that arithmetic on this one is done in: `f32` for the half types, else the type itself.
+    pub const fn compute(self) -> DType {
+        match self {
+            DType::F16 | DType::BF16 => DType::F32,
+            other => other,
+        }
+    }
+
     /// The distance from 1 to the next larger number; 0 for integers and bool.
     pub const fn epsilon(self) -> f64 {
         match self {
@@ -234,11 +242,7 @@ impl Literal {
 
     /// An integer wrapped to `dtype`, or the nearest number if `dtype` is a float.
     pub fn int(dtype: DType, value: i64) -> Literal {
-        if dtype.is_float() {
-            Literal::float(dtype, value as f64)
-        } else {
-            Literal { dtype, bits: dtype.wrap(value) as u64 }
-        }
+        if dtype.is_float() { Literal::float(dtype, value as f64) } else { Literal { dtype, bits: dtype.wrap(value) as u64 } }
     }
 
     /// The element type.
@@ -254,6 +258,28 @@ impl Literal {
     /// The value as i64 (the integer part of a float, saturating; 0 for NaN).
     pub fn as_i64(self) -> i64 {
         if self.dtype.is_float() { f64::from_bits(self.bits) as i64 } else { self.bits as i64 }
+    }
+
+    /// The number of type `dtype` whose representation is the low bits of `bits`.
+    pub fn from_bits(dtype: DType, bits: u64) -> Literal {
+        match dtype {
+            DType::F64 => Literal { dtype, bits },
+            DType::F32 => Literal::float(dtype, f32::from_bits(bits as u32).into()),
+            DType::F16 => Literal::float(dtype, half::f16::from_bits(bits as u16).to_f64()),
+            DType::BF16 => Literal::float(dtype, half::bf16::from_bits(bits as u16).to_f64()),
+            _ => Literal::int(dtype, bits as i64),
+        }
+    }
+
+    /// The representation, in the low bits.
+    pub fn to_bits(self) -> u64 {
+        match self.dtype {
+            DType::F64 => self.bits,
+            DType::F32 => (self.as_f64() as f32).to_bits().into(),
+            DType::F16 => half::f16::from_f64(self.as_f64()).to_bits().into(),
+            DType::BF16 => half::bf16::from_f64(self.as_f64()).to_bits().into(),
+            _ => self.bits,
+        }
     }
 
     /// Whether this is the number `value` exactly (`-0.0` is not `0.0`).

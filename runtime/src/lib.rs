@@ -7,7 +7,9 @@
 
 pub mod buffer;
 mod executor;
+mod gemm;
 pub mod program;
+mod scratch;
 mod threads;
 
 pub use buffer::{Buffer, Element};

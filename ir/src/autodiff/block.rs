@@ -59,13 +59,7 @@ pub(super) struct Saved {
 impl Engine {
     /// Applies `call` or `scan` in the form that returns residuals. Gives the results of the operator itself and what
     /// was saved.
-    pub fn block_forward(
-        &mut self,
-        emit: &mut dyn Emit,
-        op: &Op,
-        operands: &[Value],
-        usage: &Usage,
-    ) -> Result<(Values, Saved)> {
+    pub fn block_forward(&mut self, emit: &mut dyn Emit, op: &Op, operands: &[Value], usage: &Usage) -> Result<(Values, Saved)> {
         let request = match op.name() {
             "call" => Request {
                 region: op.region("body").clone(),
@@ -311,13 +305,7 @@ fn live_before(joint: &Graph, forward_nodes: u32, outputs: &[(Value, String)]) -
 }
 
 /// The graph of the nodes `keep`, in which `inputs` are inputs.
-fn part(
-    joint: &Graph,
-    name: String,
-    inputs: &[(Value, String)],
-    outputs: &[(Value, String)],
-    keep: &[bool],
-) -> Graph {
+fn part(joint: &Graph, name: String, inputs: &[(Value, String)], outputs: &[(Value, String)], keep: &[bool]) -> Graph {
     let mut new = Graph::new(name);
     new.set_scopes(joint.scopes().to_vec());
     let mut map: HashMap<Value, Value> = HashMap::new();

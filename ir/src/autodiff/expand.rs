@@ -126,7 +126,7 @@ fn parts<'a>(op: &Op, operands: &'a [Value]) -> (Value, Option<Value>, &'a [Valu
 }
 
 fn contains_grad(graph: &Graph) -> bool {
-    graph.nodes().any(|(_, n)| {
-        n.op.is(&GRAD) || n.op.attrs().iter().any(|a| matches!(a, Attr::Region(r) if contains_grad(r.graph())))
-    })
+    graph
+        .nodes()
+        .any(|(_, n)| n.op.is(&GRAD) || n.op.attrs().iter().any(|a| matches!(a, Attr::Region(r) if contains_grad(r.graph()))))
 }

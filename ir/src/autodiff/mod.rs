@@ -41,14 +41,17 @@ pub struct TapeEntry<'a> {
 ///
 /// # Errors
 /// If the loss or one of `wrt` is no floating-point value, or a derivative cannot be emitted.
-pub fn backward(
-    emit: &mut dyn Emit,
-    tape: &[TapeEntry],
-    loss: Value,
-    seed: Option<Value>,
-    wrt: &[Value],
-) -> Result<Vec<Value>> {
+pub fn backward(emit: &mut dyn Emit, tape: &[TapeEntry], loss: Value, seed: Option<Value>, wrt: &[Value]) -> Result<Vec<Value>> {
     Engine::default().gradients(emit, tape, &HashMap::new(), loss, seed, wrt)
+}
+
+/// The cotangents of `wrt`, by reverse mode over `tape`, from those of any other values: pairs (value, cotangent).
+/// `None` is zero.
+///
+/// # Errors
+/// If a derivative cannot be emitted.
+pub fn vjp(emit: &mut dyn Emit, tape: &[TapeEntry], cotangents: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+    Engine::default().pull_back(emit, tape, &HashMap::new(), cotangents, wrt)
 }
 
 /// The tangents of the values `of`, by forward mode over `tape`, from the tangents of others: pairs (value, tangent).
@@ -56,12 +59,7 @@ pub fn backward(
 ///
 /// # Errors
 /// If a derivative cannot be emitted.
-pub fn jvp(
-    emit: &mut dyn Emit,
-    tape: &[TapeEntry],
-    tangents: &[(Value, Value)],
-    of: &[Value],
-) -> Result<Vec<Option<Value>>> {
+pub fn jvp(emit: &mut dyn Emit, tape: &[TapeEntry], tangents: &[(Value, Value)], of: &[Value]) -> Result<Vec<Option<Value>>> {
     Engine::default().push_forward(emit, tape, tangents, of)
 }
 
@@ -156,3 +154,6 @@ fn decompose(emit: &mut dyn Emit, op: &Op, operands: &[Value]) -> Result<(Vec<En
     };
     Ok((recorder.entries, results))
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,9 @@ impl Engine {
         if let Some(seed) = seed
             && emit.type_of(seed) != ty
         {
-            return Err(Error::new("the seed of a gradient has the loss's type").note("loss", ty).note("seed", emit.type_of(seed)));
+            return Err(Error::new("the seed of a gradient has the loss's type")
+                .note("loss", ty)
+                .note("seed", emit.type_of(seed)));
         }
         if let Some(other) = wrt.iter().map(|&v| emit.type_of(v)).find(|t| !t.dtype.is_float()) {
             return Err(Error::new(format!("cannot differentiate with respect to {other}: not a floating-point type")));

@@ -4,18 +4,23 @@
 
 pub mod composite;
 pub mod contraction;
+mod fold;
 pub mod index;
+mod inputs;
 pub mod pointwise;
 pub mod random;
 pub mod reduction;
 pub mod shape;
 pub mod structural;
 mod type_rule;
+mod walk;
 
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::op::{Op, Record};
 use crate::types::Shape;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 pub use composite::*;
 pub use contraction::*;
@@ -26,11 +31,10 @@ pub use reduction::*;
 pub use shape::*;
 pub use structural::*;
 
-/// The records of all operators, sorted by name within each family.
+/// The records of all operators, family by family.
 pub fn records() -> impl Iterator<Item = &'static Record> {
-    let families: [&'static [&'static Record]; 8] = [
+    let families: [&'static [&'static Record]; 7] = [
         structural::STRUCTURAL,
-        pointwise::POINTWISE,
         shape::SHAPE,
         index::INDEX,
         random::RANDOM,
@@ -38,12 +42,13 @@ pub fn records() -> impl Iterator<Item = &'static Record> {
         contraction::CONTRACTION,
         composite::COMPOSITE,
     ];
-    families.into_iter().flatten().copied()
+    families.into_iter().chain(pointwise::POINTWISE.iter().copied()).flatten().copied()
 }
 
 /// The record of the operator called `name`.
 pub fn record(name: &str) -> Option<&'static Record> {
-    records().find(|r| r.name == name)
+    static BY_NAME: LazyLock<HashMap<&'static str, &'static Record>> = LazyLock::new(|| records().map(|r| (r.name, r)).collect());
+    BY_NAME.get(name).copied()
 }
 
 /// An instance of an operator without attributes, by name. The name must be an operator's.

@@ -2,7 +2,7 @@
 
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::op::{Op, Types, type_error};
+use crate::op::{Attr, Op, Types, type_error};
 use crate::types::{DType, Shape, TensorType};
 use smallvec::SmallVec;
 use std::cmp::Ordering;
@@ -37,10 +37,14 @@ impl<'a> TypeRule<'a> {
 
     /// The operands, which must be `N`.
     pub fn operands<const N: usize>(self) -> Result<&'a [TensorType; N]> {
-        self.operands.try_into().map_err(|_| {
-            let operands = if N == 1 { "operand" } else { "operands" };
-            self.error(format_args!("takes {N} {operands} and was given {}", self.operands.len()))
-        })
+        self.count(N)?;
+        Ok(self.operands.try_into().expect("the number was checked"))
+    }
+
+    /// Checks that there are `n` operands.
+    pub fn count(self, n: usize) -> Result<()> {
+        let operands = if n == 1 { "operand" } else { "operands" };
+        self.ensure(self.operands.len() == n, || format!("takes {n} {operands} and was given {}", self.operands.len()))
     }
 
     /// The axis in attribute `name`, below `rank`.
@@ -139,6 +143,21 @@ impl<'a> TypeRule<'a> {
         self.ensure(x == y, || format!("needs operands of one element type: operand {a} is {x}, operand {b} is {y}"))
     }
 
+    /// Checks that operands `a` and `b` have one shape.
+    pub fn same_shape(self, a: usize, b: usize) -> Result<()> {
+        let (x, y) = (&self.operands[a].shape, &self.operands[b].shape);
+        if x == y {
+            return Ok(());
+        }
+        self.ensure(x.len() == y.len(), || {
+            format!("needs operands of one shape: operand {a} has {} axes, operand {b} has {}", x.len(), y.len())
+        })?;
+        for (axis, (&p, &q)) in x.iter().zip(y).enumerate() {
+            self.agree(&format!("extents of axis {axis}"), (format_args!("operand {a}"), p), (format_args!("operand {b}"), q))?;
+        }
+        Ok(())
+    }
+
     /// Checks that operand `k` has numbers as elements.
     pub fn numbers(self, k: usize) -> Result<()> {
         let dtype = self.operands[k].dtype;
@@ -178,27 +197,22 @@ pub(crate) fn dilated(extent: Dim, dilation: i64) -> Dim {
     }
 }
 
-/// What a record has until it is complete.
-pub(crate) const PENDING: crate::op::Record = crate::op::Record {
-    name: "",
-    attrs: &[],
-    infer: |_, _| unimplemented!(),
-    reference: |_| unimplemented!(),
-    lowering: crate::op::Lowering::Structural,
-    vjp: crate::op::Vjp::Zero,
-    jvp: crate::op::Jvp::Zero,
-    batch: crate::op::Batch::Unsupported,
-    flops: |_, _, _| Dim::ZERO,
-    samples: |_| {},
-    error_samples: |_| {},
-};
+/// `axes` of a tensor, counted in one that has a batch axis in front.
+pub(crate) fn behind_batch(axes: &[usize]) -> Vec<usize> {
+    axes.iter().map(|a| a + 1).collect()
+}
+
+/// What an operator costs that only moves elements.
+pub(crate) fn no_flops(_: &Op, _: &[TensorType], _: &[TensorType]) -> Dim {
+    Dim::ZERO
+}
 
 /// Axes as an attribute.
-pub(crate) fn axes_attr(axes: &[usize]) -> crate::op::Attr {
-    crate::op::Attr::Ints(axes.iter().map(|&a| a as i64).collect())
+pub(crate) fn axes_attr(axes: &[usize]) -> Attr {
+    Attr::Ints(axes.iter().map(|&a| a as i64).collect())
 }
 
 /// Integers as an attribute.
-pub(crate) fn ints_attr(ints: &[i64]) -> crate::op::Attr {
-    crate::op::Attr::Ints(ints.into())
+pub(crate) fn ints_attr(ints: &[i64]) -> Attr {
+    Attr::Ints(ints.into())
 }

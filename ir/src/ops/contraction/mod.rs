@@ -1,6 +1,7 @@
 //! Sums of products: `dot_general` and `convolution`. They are never decomposed, and their derivatives are the same two again.
 
 mod convolution;
+mod convolution_derivative;
 mod dot;
 
 use crate::op::Record;

@@ -18,5 +18,8 @@ pub use reshape::*;
 pub use slice::*;
 pub use transpose::*;
 
+pub(crate) use pad::{pad_or_crop, split_sign};
+pub(crate) use transpose::inverse;
+
 /// The records of this family.
 pub static SHAPE: &[&Record] = &[&BROADCAST, &CONCAT, &FLIP, &PAD, &RESHAPE, &SLICE, &TRANSPOSE];

@@ -1,4 +1,0 @@
-//! composite
-use crate::op::*;
-/// stub
-pub static COMPOSITE: &[&Record] = &[];
