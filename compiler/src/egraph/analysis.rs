@@ -202,7 +202,9 @@ fn known(egraph: &TensorGraph, node: &ENode, types: &[TensorType]) -> Option<Kno
     {
         let same = literals.iter().all(|l| *l == literals[0]);
         match record.name {
-            "broadcast" | "reshape" | "transpose" | "slice" | "flip" => return Some(Known { content: Content::Uniform(literals[0]), exact }),
+            "broadcast" | "reshape" | "transpose" | "slice" | "flip" => {
+                return Some(Known { content: Content::Uniform(literals[0]), exact });
+            }
             "concat" | "pad" if same => return Some(Known { content: Content::Uniform(literals[0]), exact }),
             "reduce" if matches!(op.choice("kind"), "max" | "min") && ty.dtype != igneous_ir::DType::Bool => {
                 let nonempty = operands[0].types[0].elements().at_least(1) == Some(true);

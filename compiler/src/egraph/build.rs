@@ -2,7 +2,7 @@
 
 use super::analysis::{TensorGraph, add, add_get};
 use super::language::{Children, ENode, Kind};
-use super::pattern::{Attrs, AttrTerm, Head, Pattern, Term, TermId};
+use super::pattern::{AttrTerm, Attrs, Head, Pattern, Term, TermId};
 use super::rule::{Binding, Constant, class};
 use egg::Id;
 use igneous_ir::emit::Emit;
@@ -115,7 +115,12 @@ impl Builder<'_> {
                     Attrs::Each(terms) => terms.iter().map(|t| self.attribute(t)).collect::<Result<_>>()?,
                 };
                 if attrs.len() != record.attrs.len() {
-                    return Err(Error::new(format!("{} has {} attributes, not {}", record.name, record.attrs.len(), attrs.len())));
+                    return Err(Error::new(format!(
+                        "{} has {} attributes, not {}",
+                        record.name,
+                        record.attrs.len(),
+                        attrs.len()
+                    )));
                 }
                 Ok(Op::new(record, attrs))
             }
@@ -163,11 +168,6 @@ impl<'g> Stage<'g> {
     /// Nothing beside `egraph`.
     pub fn new(egraph: &'g TensorGraph) -> Stage<'g> {
         Stage { egraph, nodes: Vec::new() }
-    }
-
-    /// The number of staged e-nodes.
-    pub fn len(&self) -> usize {
-        self.nodes.len()
     }
 
     /// Ends staging; the result can be committed to the e-graph.

@@ -9,6 +9,7 @@ use crate::precision::Licence;
 use egg::{Id, Language};
 use igneous_ir::error::Loc;
 use igneous_ir::graph::Value;
+use igneous_ir::interp::interpret_f64;
 use igneous_ir::{Array, Graph, Result};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::{self, Write};
@@ -64,7 +65,11 @@ impl Derivation {
     /// The names of the rules that were used, each once, in order of first use.
     pub fn rules(&self) -> Vec<&'static str> {
         let mut rules = Vec::new();
-        self.steps().for_each(|s| if !rules.contains(&s.rule) { rules.push(s.rule) });
+        self.steps().for_each(|s| {
+            if !rules.contains(&s.rule) {
+                rules.push(s.rule)
+            }
+        });
         rules
     }
 
@@ -83,10 +88,21 @@ impl Derivation {
     /// Names the first rewrite whose sides differ, or why `before` could not be run.
     pub fn verify(&self, before: &Graph, inputs: &[Array]) -> Result<()> {
         for part in &self.parts {
-            let _ = (before, inputs, &part.inputs, &part.proof);
+            let values = values(before, &part.inputs, inputs)?;
+            part.proof.check(&values, &|i| part.steps[i].to_string())?;
         }
         Ok(())
     }
+}
+
+/// Some values of a graph for these inputs.
+fn values(graph: &Graph, wanted: &[Value], inputs: &[Array]) -> Result<Vec<Array>> {
+    if wanted.iter().eq(graph.inputs().iter().map(|(v, _)| v)) {
+        return Ok(inputs.to_vec());
+    }
+    let (mut graph, own) = (graph.clone(), graph.outputs().len());
+    wanted.iter().for_each(|&v| graph.output("", v));
+    Ok(interpret_f64(&graph, inputs)?.into_iter().skip(own).map(|v| v.exact).collect())
 }
 
 impl fmt::Display for Step {

@@ -58,7 +58,12 @@ fn price(egraph: &TensorGraph, roofline: &Roofline, node: &ENode, types: &[Tenso
 }
 
 /// Reads back the graph below `root`, where `choose` gives the e-node for a class or an id.
-fn select<'a>(egraph: &TensorGraph, root: Id, roofline: &Roofline, choose: &dyn Fn(Id) -> Option<&'a ENode>) -> Option<Selection> {
+fn select<'a>(
+    egraph: &TensorGraph,
+    root: Id,
+    roofline: &Roofline,
+    choose: &dyn Fn(Id) -> Option<&'a ENode>,
+) -> Option<Selection> {
     enum Visit {
         Open,
         Done(usize),
@@ -129,8 +134,13 @@ impl<'a> Chooser<'a> {
         let mut ids: Vec<Id> = egraph.classes().map(|c| c.id).collect();
         ids.sort_unstable();
         let index: HashMap<Id, usize> = ids.iter().enumerate().map(|(i, &id)| (id, i)).collect();
-        let mut chooser =
-            Chooser { nodes: Vec::new(), ranges: Vec::new(), users: vec![Vec::new(); ids.len()], chosen: Vec::new(), ids: Vec::new() };
+        let mut chooser = Chooser {
+            nodes: Vec::new(),
+            ranges: Vec::new(),
+            users: vec![Vec::new(); ids.len()],
+            chosen: Vec::new(),
+            ids: Vec::new(),
+        };
         for (class, &id) in ids.iter().enumerate() {
             let start = chooser.nodes.len();
             for node in &egraph[id].nodes {

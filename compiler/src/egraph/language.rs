@@ -65,7 +65,7 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         (r.name, Kind((i as u16 + Kind::RECORDS) | if commutes { Kind::COMMUTES } else { 0 }))
     };
     let by_name: HashMap<_, _> = records.iter().enumerate().map(kind).collect();
-    let pointwise = ops::pointwise::POINTWISE.iter().map(|r| by_name[r.name]).collect();
+    let pointwise = ops::pointwise::POINTWISE.iter().copied().flatten().map(|r| by_name[r.name]).collect();
     Kinds { records, by_name, pointwise }
 });
 

@@ -21,7 +21,13 @@ pub struct Found {
 }
 
 /// All places that `pattern` matches, in the order of their classes; at most `limit`, counted after `accept`.
-pub fn search(egraph: &TensorGraph, pattern: &Pattern, names: usize, limit: usize, accept: &mut dyn FnMut(&mut Found) -> bool) -> Vec<Found> {
+pub fn search(
+    egraph: &TensorGraph,
+    pattern: &Pattern,
+    names: usize,
+    limit: usize,
+    accept: &mut dyn FnMut(&mut Found) -> bool,
+) -> Vec<Found> {
     let mut search = Search {
         egraph,
         pattern,

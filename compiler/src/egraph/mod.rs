@@ -18,6 +18,8 @@ pub mod pattern;
 mod proof;
 pub(crate) mod rule;
 mod runner;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use cost::Roofline;
 pub use derivation::Derivation;

@@ -8,6 +8,7 @@
 //! - Attributes stand in brackets: all of them, `dot_general[d](a, b)`, or one by one in the order they are declared,
 //!   `broadcast[(s, p)](x)`; each is a name to bind, a constant, or `_`.
 //! - `unary[f](x)`, `binary[f](x, y)` and `ternary[f](x, y, z)` are any pointwise operator.
+//! - An operator without operands has no parentheses: `iota[(t, s, a)]`.
 //! - A number is a value filled with that number. `concat[a](xs..)` takes any number of operands.
 //! - `(a, b)` at the top is several values at once, each to be replaced.
 //!
@@ -286,9 +287,9 @@ impl Parser<'_> {
 
     fn application(&mut self, name: &str) -> Result<TermId, String> {
         let head = self.head(name)?;
-        self.expect('(')?;
         let mut args = SmallVec::new();
-        while !self.take(')') {
+        let operands = self.take('(');
+        while operands && !self.take(')') {
             let arg = self.sum()?;
             if self.tokens.get(self.at) == Some(&Token::Rest) {
                 self.at += 1;
@@ -367,7 +368,9 @@ impl Parser<'_> {
             (Token::Name(n), AttrKind::DType) if DType::from_name(&n).is_some() => {
                 AttrTerm::Is(Attr::DType(DType::from_name(&n).expect("it was just found")))
             }
-            (Token::Name(n), AttrKind::Name(choices)) if choices.contains(&n.as_str()) => AttrTerm::Is(Attr::Name(dim::intern(&n))),
+            (Token::Name(n), AttrKind::Name(choices)) if choices.contains(&n.as_str()) => {
+                AttrTerm::Is(Attr::Name(dim::intern(&n)))
+            }
             (Token::Name(n), _) => AttrTerm::Bind(slot(self.names, &n)),
             (Token::Number(x), AttrKind::Float) => AttrTerm::Is(Attr::Float(Float::new(if negative { -x } else { x }))),
             (Token::Number(x), AttrKind::Int) => AttrTerm::Is(Attr::Int(if negative { -x } else { x } as i64)),

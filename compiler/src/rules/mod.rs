@@ -16,7 +16,22 @@
 //! Rules are directed: a right side is nearer to the form that other rules expect, or cheaper. There is no rule for
 //! commutativity (operands are sorted) and none for associativity.
 
+mod activations;
+mod algebra;
+mod axes;
+mod contraction;
+mod factors;
+mod fold;
 mod identities;
+mod index;
+mod merge;
+mod movement;
+mod normalisation;
+mod reductions;
+mod softmax;
+#[cfg(test)]
+mod tests;
+mod views;
 
 use crate::egraph::rule::Rule;
 use std::sync::LazyLock;
@@ -36,7 +51,22 @@ pub enum Phase {
 
 /// All rules with the phases they take part in. Rules are tried in this order.
 static RULES: LazyLock<Vec<(Rule, &'static [Phase])>> = LazyLock::new(|| {
-    let themes: [(Vec<Rule>, &[Phase]); 1] = [(identities::rules(), &[Phase::Canonicalise])];
+    use Phase::*;
+    let themes: [(Vec<Rule>, &[Phase]); 13] = [
+        (fold::rules(), &[Canonicalise]),
+        (identities::rules(), &[Canonicalise]),
+        (views::rules(), &[Canonicalise]),
+        (reductions::rules(), &[Canonicalise]),
+        (index::rules(), &[Canonicalise]),
+        (movement::rules(), &[Recognise, Algebra]),
+        (factors::rules(), &[Recognise, Algebra]),
+        (softmax::rules(), &[Recognise]),
+        (normalisation::rules(), &[Recognise]),
+        (activations::rules(), &[Recognise]),
+        (algebra::rules(), &[Algebra]),
+        (contraction::rules(), &[Algebra]),
+        (merge::rules(), &[Choose]),
+    ];
     themes.into_iter().flat_map(|(rules, phases)| rules.into_iter().map(move |r| (r, phases))).collect()
 });
 
