@@ -14,6 +14,7 @@ use igneous_ir::autodiff::expand_gradients;
 use igneous_ir::error::{Error, Result};
 use igneous_ir::graph::Graph;
 use igneous_ir::kernel::Kernel;
+use igneous_ir::verify::verify;
 use igneous_runtime::program::Program;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -155,6 +156,9 @@ struct Passes {
 impl Passes {
     /// Notes the graph after a pass; verifies it in debug builds.
     fn add(&mut self, name: &'static str, graph: Graph) -> Result<Graph> {
+        if cfg!(debug_assertions) {
+            verify(&graph).map_err(|e| e.context(format_args!("the graph is wrong after the pass `{name}`")))?;
+        }
         self.stages.push((name, graph.clone()));
         Ok(graph)
     }
@@ -231,7 +235,7 @@ impl Compiled {
     pub fn dump(&self, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir).map_err(|e| Error::other(e).context(dir.display()))?;
         let mut files: Vec<(String, String)> =
-            self.stages.iter().map(|(name, graph)| (format!("{name}.graph"), format!("{graph:?}"))).collect();
+            self.stages.iter().map(|(name, graph)| (format!("{name}.graph"), graph.to_string())).collect();
         files.push(("rewrites.txt".into(), self.derivation().to_string()));
         files.push(("fusion.txt".into(), self.fusion.to_string()));
         files.push(("kernels.txt".into(), self.kernels_text()));

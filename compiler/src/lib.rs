@@ -8,7 +8,7 @@
 
 mod codegen;
 pub mod cpu;
-mod decompose;
+pub mod decompose;
 mod driver;
 pub mod egraph;
 pub mod fuse;

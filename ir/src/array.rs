@@ -33,7 +33,11 @@ impl Array {
     /// An array of integers or bools, wrapped to `dtype`.
     pub fn ints(dtype: DType, shape: impl Into<Vec<usize>>, data: Vec<i64>) -> Array {
         let shape = shape.into();
-        assert!(!dtype.is_float() && shape.iter().product::<usize>() == data.len(), "{dtype}{shape:?} from {} integers", data.len());
+        assert!(
+            !dtype.is_float() && shape.iter().product::<usize>() == data.len(),
+            "{dtype}{shape:?} from {} integers",
+            data.len()
+        );
         Array { dtype, shape, data: Data::Int(data.into_iter().map(|x| dtype.wrap(x)).collect()) }
     }
 

@@ -236,3 +236,60 @@ fn batched_outputs(body: &Graph, inputs: &[bool]) -> Vec<bool> {
     }
     body.outputs().iter().map(|(v, _)| batched[v.node as usize]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::Array;
+    use crate::interp::interpret;
+    use crate::types::DType;
+    use crate::verify::verify;
+
+    fn f64s(shape: &[usize], values: &[f64]) -> Array {
+        Array::floats(DType::F64, shape, values.to_vec())
+    }
+
+    fn batch_of_2(text: &str, batched: &[bool]) -> Graph {
+        let g = batch(&Graph::parse(text).unwrap(), batched, Dim::from(2usize)).unwrap();
+        verify(&g).unwrap_or_else(|e| panic!("{e}\n{g}"));
+        g
+    }
+
+    /// `h' = h·w + x` with `h'` stacked, and a carry that is never batched.
+    const SCAN: &str = "graph step(%w: f64[], %h: f64[], %n: i64[], %x: f64[]) -> (f64[], i64[], f64[]) {
+        %a = mul(%h, %w) %k = add(%a, %x) %m = add(%n, %n) return %k, %m, %k }
+      graph g(%w: f64[], %h: f64[], %n: i64[], %x: f64[3]) -> (f64[], i64[], f64[3]) {
+        %k, %m, %y = scan {body=@step, constants=1, carries=2, reverse=false, length=3}(%w, %h, %n, %x)
+        return %k, %m, %y }";
+
+    #[test]
+    fn a_scan_over_batched_sequences() {
+        let g = batch_of_2(SCAN, &[false, false, false, true]);
+        let one = Array::ints(DType::I64, [], vec![1]);
+        let x = f64s(&[2, 3], &[2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        let out = interpret(&g, &[f64s(&[], &[10.0]), f64s(&[], &[1.0]), one, x]).unwrap();
+        assert_eq!(out[0], f64s(&[2], &[1234.0, 1567.0]));
+        assert_eq!(out[1], Array::ints(DType::I64, [2], vec![8, 8]));
+        assert_eq!(out[2], f64s(&[2, 3], &[12.0, 123.0, 1234.0, 15.0, 156.0, 1567.0]));
+        assert!(g.to_string().contains("%2: i64[] \"n\""), "the counter is carried once:\n{g}");
+    }
+
+    #[test]
+    fn a_scan_over_batched_constants() {
+        let g = batch_of_2(SCAN, &[true, false, false, false]);
+        let one = Array::ints(DType::I64, [], vec![1]);
+        let out = interpret(&g, &[f64s(&[2], &[10.0, 0.0]), f64s(&[], &[1.0]), one, f64s(&[3], &[2.0, 3.0, 4.0])]).unwrap();
+        assert_eq!(out[2], f64s(&[2, 3], &[12.0, 123.0, 1234.0, 2.0, 3.0, 4.0]));
+    }
+
+    #[test]
+    fn a_gradient_is_batched_with_its_body() {
+        // Per-sample gradients of (x·w)².
+        let text = "graph f(%x: f64[], %w: f64[]) -> (f64[]) { %a = mul(%x, %w) %y = mul(%a, %a) return %y }
+          graph g(%x: f64[], %w: f64[]) -> (f64[], f64[]) {
+            %y = call {body=@f}(%x, %w) %d = grad {seeded=false}(%y, %w) return %y, %d }";
+        let g = batch_of_2(text, &[true, false]);
+        let out = interpret(&g, &[f64s(&[2], &[1.0, 3.0]), f64s(&[], &[2.0])]).unwrap();
+        assert_eq!(out, [f64s(&[2], &[4.0, 36.0]), f64s(&[2], &[4.0, 36.0])]);
+    }
+}

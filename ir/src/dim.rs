@@ -170,11 +170,6 @@ impl Dim {
         }
     }
 
-    /// The constant among the terms of the normal form.
-    pub fn constant_term(self) -> i64 {
-        self.terms().iter().find(|t| t.atoms.is_empty()).map_or(0, |t| t.coefficient)
-    }
-
     fn from_poly(mut poly: Poly) -> Dim {
         for term in &mut poly {
             term.atoms.sort_by_cached_key(Atom::key);
@@ -197,9 +192,6 @@ impl Dim {
             [t] if t.atoms.is_empty() => return Dim(Repr::Const(t.coefficient)),
             _ => {}
         }
-        if let Some(shorter) = Dim::join_quotient_and_remainder(&poly) {
-            return shorter;
-        }
         let mut interner = INTERNER.write().expect("the interner is never left locked by a panic");
         if let Some(&i) = interner.index.get(&poly) {
             return Dim(Repr::Poly(i));
@@ -208,26 +200,6 @@ impl Dim {
         interner.polys.push(poly.clone());
         interner.index.insert(poly, i);
         Dim(Repr::Poly(i))
-    }
-
-    /// `poly` with one `c·⌊a / b⌋·b + c·(a mod b)` replaced by `c·a`, if it has such a pair of terms.
-    fn join_quotient_and_remainder(poly: &Poly) -> Option<Dim> {
-        for (i, term) in poly.iter().enumerate() {
-            for (k, atom) in term.atoms.iter().enumerate() {
-                let Atom::Rem(a, b) = *atom else { continue };
-                let [divisor] = &b.terms()[..] else { continue };
-                let mut others = term.atoms.clone();
-                others.remove(k);
-                let mut atoms: Vec<Atom> = others.iter().chain(&divisor.atoms).copied().chain([Atom::FloorDiv(a, b)]).collect();
-                atoms.sort_by_cached_key(Atom::key);
-                let coefficient = term.coefficient.checked_mul(divisor.coefficient)?;
-                let Some(j) = poly.iter().position(|t| t.coefficient == coefficient && t.atoms == atoms) else { continue };
-                let kept = poly.iter().enumerate().filter(|&(t, _)| t != i && t != j).map(|(_, t)| t.clone());
-                let rest = Dim::from_poly(kept.collect());
-                return Some(rest + a * Dim::from_poly(vec![Term { coefficient: term.coefficient, atoms: others }]));
-            }
-        }
-        None
     }
 
     fn from_atom(atom: Atom) -> Dim {
@@ -299,7 +271,8 @@ impl Dim {
         Some(Dim::from_poly(quotient))
     }
 
-    /// `self mod divisor`, not negative.
+    /// `self mod divisor`, not negative. In the normal form this is `self - divisor · ⌊self / divisor⌋` if the divisor is
+    /// one term, so that quotient and remainder cancel where they meet.
     pub fn rem(self, divisor: impl Into<Dim>) -> Dim {
         let divisor = divisor.into();
         match (self.0, divisor.0) {
@@ -310,6 +283,7 @@ impl Dim {
                 rest if rest == Dim::ZERO => Dim::ZERO,
                 rest => match rest.as_const().zip(divisor.as_const()) {
                     Some((a, b)) => a.checked_rem_euclid(b).map_or(Dim::INVALID, Dim::constant),
+                    None if divisor.terms().len() == 1 => rest - divisor * Dim::from_atom(Atom::FloorDiv(rest, divisor)),
                     None => Dim::from_atom(Atom::Rem(rest, divisor)),
                 },
             },

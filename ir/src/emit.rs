@@ -190,11 +190,7 @@ impl<'b, 'e> X<'b, 'e> {
         }
         let offset = shape.len().saturating_sub(own.len());
         let kept: Vec<usize> = (0..own.len()).filter(|&i| own[i] != Dim::ONE || shape[offset + i] == Dim::ONE).collect();
-        let source = if kept.len() == own.len() {
-            self
-        } else {
-            self.reshape(kept.iter().map(|&i| own[i]).collect::<Shape>())
-        };
+        let source = if kept.len() == own.len() { self } else { self.reshape(kept.iter().map(|&i| own[i]).collect::<Shape>()) };
         let axes: Vec<usize> = kept.iter().map(|&i| offset + i).collect();
         source.broadcast(Shape::from(shape), &axes)
     }
@@ -244,7 +240,8 @@ impl<'b, 'e> X<'b, 'e> {
     pub fn sum_to(self, shape: &[Dim]) -> X<'b, 'e> {
         let own = self.shape();
         let offset = own.len() - shape.len();
-        let axes: Vec<usize> = (0..own.len()).filter(|&i| i < offset || (shape[i - offset] == Dim::ONE && own[i] != Dim::ONE)).collect();
+        let axes: Vec<usize> =
+            (0..own.len()).filter(|&i| i < offset || (shape[i - offset] == Dim::ONE && own[i] != Dim::ONE)).collect();
         self.sum(&axes).reshape(Shape::from(shape))
     }
 

@@ -261,7 +261,8 @@ impl Graph {
                 input += 1;
                 Values::from_iter([new.input(name, node.results[0].clone())])
             } else {
-                let operands: SmallVec<[Value; 4]> = node.operands.iter().map(|v| map[v.node as usize][v.result as usize]).collect();
+                let operands: SmallVec<[Value; 4]> =
+                    node.operands.iter().map(|v| map[v.node as usize][v.result as usize]).collect();
                 change(&mut new, i, node, &operands)?
             };
         }
@@ -300,7 +301,8 @@ impl Graph {
             map[i as usize] = if node.op.is(&ops::structural::INPUT) {
                 next_input.next().copied().into_iter().collect()
             } else {
-                let operands: SmallVec<[Value; 4]> = node.operands.iter().map(|v| map[v.node as usize][v.result as usize]).collect();
+                let operands: SmallVec<[Value; 4]> =
+                    node.operands.iter().map(|v| map[v.node as usize][v.result as usize]).collect();
                 let outer = self.loc;
                 self.loc = node.loc.or(outer);
                 let values = self.push(node.op.clone(), &operands, node.results.clone());
@@ -328,7 +330,10 @@ impl Graph {
     /// Whether two graphs compute the same by the same operators; see [`Graph::digest`].
     pub fn same_structure(&self, other: &Graph) -> bool {
         self.len() == other.len()
-            && self.nodes().zip(other.nodes()).all(|((_, a), (_, b))| a.op == b.op && a.operands == b.operands && a.results == b.results)
+            && self
+                .nodes()
+                .zip(other.nodes())
+                .all(|((_, a), (_, b))| a.op == b.op && a.operands == b.operands && a.results == b.results)
             && self.outputs.len() == other.outputs.len()
             && self.outputs.iter().zip(&other.outputs).all(|(a, b)| a.0 == b.0)
     }

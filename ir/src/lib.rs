@@ -11,6 +11,7 @@
 pub mod array;
 pub mod autodiff;
 pub mod batch;
+pub mod conformance;
 pub mod dim;
 pub mod emit;
 pub mod error;

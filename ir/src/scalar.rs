@@ -186,6 +186,11 @@ pub struct Exprs {
 }
 
 impl Exprs {
+    /// An arena for expressions over axes of these extents.
+    pub fn new(axes: Vec<Dim>) -> Exprs {
+        Exprs { axes, ..Exprs::default() }
+    }
+
     /// An empty arena for a section whose axes have these extents.
     pub fn with_axes(axes: Vec<Dim>) -> Exprs {
         Exprs { axes, ..Exprs::default() }

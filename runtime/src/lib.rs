@@ -9,10 +9,13 @@ pub mod buffer;
 mod executor;
 mod gemm;
 pub mod program;
+mod report;
 mod scratch;
 mod threads;
+mod transpose;
 
 pub use buffer::{Buffer, Element};
 pub use executor::{LaunchTime, Plans};
 pub use program::Program;
+pub use report::MemoryReport;
 pub use threads::{num_threads, set_num_threads};

@@ -110,7 +110,7 @@ pub enum Work {
     Dot(Box<DotWork>),
     /// Runs a program once for each step, carrying values.
     Scan(Box<ScanWork>),
-    /// Runs an outlined block; the launch's params are its inputs, then its outputs.
+    /// Runs an outlined block; the launch's params are its inputs, then its outputs. No output overlaps an input.
     Call(Arc<Program>),
     /// Copies param 0 to param 1.
     Copy,
@@ -207,6 +207,8 @@ pub enum DotOut {
 }
 
 /// A loop over steps. The launch's params are: constants, carries (initial), sequences, then carries (final), stacked results.
+/// No output overlaps an input, except that a final carry may be the very memory of its initial one. A carry whose place in the
+/// body is `InOut` is updated in place; one whose output is its input is not copied.
 #[derive(Clone)]
 pub struct ScanWork {
     /// The body: inputs are constants, carries, one element of each sequence; outputs are carries, one element of each result.

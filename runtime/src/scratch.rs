@@ -1,11 +1,19 @@
-//! Scratch memory of the current thread: one block that grows to the largest size asked for.
+//! Scratch memory of the current thread: a stack in one block, which grows to the most that was ever used at once.
 
 use crate::buffer::{ALIGNMENT, Buffer};
 use igneous_ir::error::Result;
-use std::cell::Cell;
+use std::cell::RefCell;
+
+/// The block, how much of it is in use, and how much was wanted in use at most.
+#[derive(Default)]
+struct Stack {
+    block: Option<Buffer>,
+    used: usize,
+    wanted: usize,
+}
 
 thread_local! {
-    static BLOCK: Cell<Option<Buffer>> = const { Cell::new(None) };
+    static STACK: RefCell<Stack> = RefCell::default();
 }
 
 /// Calls `work` with at least `bytes` bytes of 64-byte aligned memory that nobody else uses meanwhile.
@@ -16,14 +24,35 @@ pub(crate) fn with_scratch<R>(bytes: usize, work: impl FnOnce(*mut u8) -> R) -> 
     if bytes == 0 {
         return Ok(work(std::ptr::without_provenance_mut(ALIGNMENT)));
     }
-    // Taken out while it is used: a nested call gets a block of its own.
-    let block = match BLOCK.take() {
-        Some(block) if block.len() >= bytes => block,
-        _ => Buffer::new(bytes.next_power_of_two())?,
-    };
-    let result = work(block.ptr());
-    BLOCK.set(Some(block));
+    let bytes = bytes.next_multiple_of(ALIGNMENT);
+    let (place, extra) = STACK.with_borrow_mut(|stack| stack.push(bytes))?;
+    let result = work(place);
+    drop(extra);
+    STACK.with_borrow_mut(|stack| stack.used -= bytes);
     Ok(result)
+}
+
+impl Stack {
+    /// Where the next `bytes` bytes are, and the block they are in if it is not the stack's.
+    fn push(&mut self, bytes: usize) -> Result<(*mut u8, Option<Buffer>)> {
+        let room = self.block.as_ref().map_or(0, Buffer::len);
+        self.wanted = self.wanted.max(self.used + bytes);
+        if self.used == 0 && room < self.wanted {
+            self.block = Some(Buffer::new(self.wanted.next_power_of_two())?);
+        }
+        let place = match &self.block {
+            Some(block) if self.used + bytes <= block.len() => {
+                // SAFETY: the place lies in the block.
+                (unsafe { block.ptr().add(self.used) }, None)
+            }
+            _ => {
+                let extra = Buffer::new(bytes)?;
+                (extra.ptr(), Some(extra))
+            }
+        };
+        self.used += bytes;
+        Ok(place)
+    }
 }
 
 #[cfg(test)]
@@ -31,14 +60,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nested_blocks_are_apart_and_a_block_is_kept() {
-        let address = with_scratch(100, |outer| {
-            assert_eq!(outer as usize % ALIGNMENT, 0);
-            with_scratch(100, |inner| assert_ne!(inner, outer)).unwrap();
-            outer
-        });
-        let _ = address;
-        let kept = with_scratch(64, |block| block).unwrap();
-        assert_eq!(with_scratch(50, |block| block).unwrap(), kept);
+    fn blocks_in_use_are_apart_and_the_stack_grows_once() {
+        let use_two = || {
+            with_scratch(100, |outer| {
+                assert_eq!(outer as usize % ALIGNMENT, 0);
+                let inner = with_scratch(1000, |inner| inner).unwrap();
+                assert!(outer.wrapping_add(100) <= inner || inner.wrapping_add(1000) <= outer);
+                [outer, inner]
+            })
+            .unwrap()
+        };
+        use_two();
+        let grown = use_two();
+        assert_eq!(grown[1] as usize - grown[0] as usize, 128);
+        assert_eq!(use_two(), grown);
     }
 }

@@ -1,12 +1,11 @@
 //! Horizontal fusion: independent kernels that only update variables become sections of one.
 
 use super::build::Built;
-use super::exprs::rebuild;
+use super::params::renumber;
 use super::units::Units;
 use super::{FusionLog, Group};
 use igneous_ir::graph::Value;
-use igneous_ir::kernel::{Param, Section, Stage, Target};
-use igneous_ir::scalar::{Exprs, ScalarOp};
+use igneous_ir::kernel::Param;
 use std::collections::BTreeSet;
 
 /// Merges, into the place of the last of them, all groups without dots and scatters whose results are new values of
@@ -58,29 +57,11 @@ fn append(into: &mut Built, part: Built) {
         })
         .collect();
     for section in part.kernel.sections {
-        into.kernel.sections.push(renumber_params(section, &map));
+        into.kernel.sections.push(renumber(section, &map));
     }
     for loc in part.kernel.locs {
         if !into.kernel.locs.contains(&loc) {
             into.kernel.locs.push(loc);
         }
     }
-}
-
-fn renumber_params(section: Section, map: &[u32]) -> Section {
-    let mut exprs = Exprs::with_axes(section.exprs.axes.clone());
-    let mut stages = rebuild(&section, &mut exprs, |target, op, args, dtype| match op {
-        ScalarOp::Load(param) => Some(target.raw(ScalarOp::Load(map[param as usize]), args, dtype)),
-        _ => None,
-    });
-    for stage in &mut stages {
-        if let Stage::Map { stores, .. } = stage {
-            for store in stores {
-                if let Target::Param { param, .. } = &mut store.to {
-                    *param = map[*param as usize];
-                }
-            }
-        }
-    }
-    Section { exprs, stages, ..section }
 }

@@ -9,6 +9,7 @@ mod collapse;
 mod exprs;
 mod horizontal;
 mod name;
+mod params;
 mod units;
 
 use crate::schedule::schedule;
@@ -97,7 +98,8 @@ pub fn fuse(graph: &Graph, first_check: u32, variable_outputs: &BTreeSet<Value>,
         .into_iter()
         .map(|group| match group.built {
             None => Step::Node(*group.members.first().expect("an opaque group is one node")),
-            Some(mut built) => {
+            Some(built) => {
+                let mut built = params::reads_first(built);
                 collapse::collapse(&mut built.kernel);
                 name::label(&mut built.kernel);
                 built.kernel.name = names.unique(graph, &units, &group.members);
@@ -139,6 +141,7 @@ struct Fusion<'g> {
     readers: BTreeMap<Value, BTreeSet<u32>>,
     graph_outputs: BTreeSet<Value>,
     queue: BinaryHeap<Candidate>,
+    tried: BTreeSet<(u32, u32)>,
     next: u32,
     log: FusionLog,
 }
@@ -153,6 +156,7 @@ impl<'g> Fusion<'g> {
             readers: BTreeMap::new(),
             graph_outputs: graph.outputs().iter().map(|(v, _)| without_reshapes(graph, *v)).collect(),
             queue: BinaryHeap::new(),
+            tried: BTreeSet::new(),
             next: 0,
             log: FusionLog::default(),
         };
@@ -235,7 +239,7 @@ impl<'g> Fusion<'g> {
 
     fn run(&mut self) {
         while let Some(Candidate { pair: std::cmp::Reverse((a, b)), gain }) = self.queue.pop() {
-            if !self.groups.contains_key(&a) || !self.groups.contains_key(&b) {
+            if !self.groups.contains_key(&a) || !self.groups.contains_key(&b) || !self.tried.insert((a, b)) {
                 continue;
             }
             match self.merged(a, b) {
@@ -274,7 +278,7 @@ impl<'g> Fusion<'g> {
         let Some(kept) = kept.map(|&n| elements(&self.graph.node(n).results[0])).reduce(f64::min) else { return Ok(()) };
         let maps = members.iter().filter(|&&n| self.units.role(n) == Role::Map);
         let largest = maps.map(|&n| elements(&self.graph.node(n).results[0])).fold(0.0, f64::max);
-        if kept < 16.0 && largest > 16384.0 {
+        if kept < 16.0 && largest > 512.0 {
             return Err(Refusal("the reduction would leave the map with too few parallel points".into()));
         }
         Ok(())

@@ -51,6 +51,7 @@ impl Units {
         let mut cost = vec![0u32; graph.len()];
         let mut math = vec![false; graph.len()];
         let mut near_dot = vec![false; graph.len()];
+        let mut near_reduction = vec![false; graph.len()];
         let mut check_codes = BTreeMap::new();
         let stored_outputs: BTreeSet<Value> = graph.outputs().iter().map(|(v, _)| without_reshapes(graph, *v)).collect();
         for (i, node) in graph.nodes() {
@@ -61,8 +62,10 @@ impl Units {
                     cost[n] = cost[n].saturating_add(cost[v.node as usize]);
                     math[n] |= math[v.node as usize];
                     near_dot[n] |= near_dot[v.node as usize];
+                    near_reduction[n] |= near_reduction[v.node as usize];
                 }
                 near_dot[n] |= roles[v.node as usize] == Role::Contraction;
+                near_reduction[n] |= roles[v.node as usize] == Role::Reduction;
             }
             roles[n] = match node.op.record().lowering {
                 Lowering::Structural if node.op.is(&ops::structural::INPUT) => Role::Leaf,
@@ -83,6 +86,7 @@ impl Units {
                     let view = is_view(node);
                     let stored = output && node.op.name() != "reshape"
                         || !view && uses.contraction[n]
+                        || !view && uses.reduction[n] && near_reduction[n]
                         || !view && uses.count[n] > 1 && (cost[n] > CHEAP || near_dot[n])
                         || !view && uses.expanded[n] && (math[n] || cost[n] > CHEAP)
                         || cost[n] > LARGE;
@@ -179,25 +183,29 @@ fn weight(node: &Node) -> (u32, bool) {
 struct Uses {
     count: Vec<u32>,
     contraction: Vec<bool>,
+    reduction: Vec<bool>,
     expanded: Vec<bool>,
 }
 
 impl Uses {
     fn new(graph: &Graph) -> Uses {
         let n = graph.len();
-        let mut uses = Uses { count: vec![0; n], contraction: vec![false; n], expanded: vec![false; n] };
+        let mut uses =
+            Uses { count: vec![0; n], contraction: vec![false; n], reduction: vec![false; n], expanded: vec![false; n] };
         for (v, _) in graph.outputs() {
             uses.count[v.node as usize] += 1;
         }
         for (i, node) in graph.nodes().rev() {
             let view = is_view(node);
             let hero = matches!(node.op.record().lowering, Lowering::Contraction(_));
+            let reduces = matches!(node.op.record().lowering, Lowering::Reduction(_));
             let expands = node.op.name() == "broadcast" && graph.ty(node.operands[0]).elements() != node.results[0].elements();
             let window = node.op.name() == "reduce_window";
             for v in &node.operands {
                 let at = v.node as usize;
                 uses.count[at] += if view { uses.count[i as usize] } else { 1 };
                 uses.contraction[at] |= hero || view && uses.contraction[i as usize];
+                uses.reduction[at] |= reduces || view && uses.reduction[i as usize];
                 let one = graph.ty(*v).elements() == Dim::ONE;
                 uses.expanded[at] |= !one && (expands || window || view && uses.expanded[i as usize]);
             }

@@ -1,9 +1,11 @@
 //! Derivatives of `call` and `scan`: the body is split into a forward part that also returns what the backward part
 //! reads, and the backward part. Equal bodies share both.
 
-use super::path::{Loop, Usage, entries};
+use super::path::{Usage, entries};
+
 use super::reverse::SavedAt;
-use super::{Engine, Entry, TapeEntry, full, sum};
+use super::scan::scan_backward;
+use super::{Engine, Entry, TapeEntry, full};
 use crate::emit::Emit;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Region, Value, Values};
@@ -17,20 +19,20 @@ use std::rc::Rc;
 /// What is to be derived from a body.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Request {
-    region: Region,
+    pub region: Region,
     /// Of the body: inputs whose gradients are wanted, outputs that get cotangents.
-    usage: Usage,
+    pub usage: Usage,
     /// The inputs that the backward part can be given again for nothing.
-    inputs_kept: Vec<bool>,
+    pub inputs_kept: Vec<bool>,
     /// The outputs that it can be given for nothing.
-    outputs_kept: Vec<bool>,
+    pub outputs_kept: Vec<bool>,
     /// The inputs that are the same in every iteration: what depends on them alone is computed again, not saved.
-    invariant: Vec<bool>,
+    pub invariant: Vec<bool>,
 }
 
 /// Where the backward part gets a saved value from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Source {
+pub(super) enum Source {
     /// An input of the body.
     Input(usize),
     /// An output of the forward part.
@@ -42,18 +44,27 @@ pub(super) struct Block {
     /// The body, returning residuals after its own outputs.
     forward: Region,
     /// From the saved values and the cotangents of `cotangents` to the gradients of `gradients`.
-    backward: Region,
-    saved: Vec<Source>,
-    cotangents: Vec<usize>,
-    gradients: Vec<usize>,
+    pub backward: Region,
+    pub saved: Vec<Source>,
+    pub cotangents: Vec<usize>,
+    pub gradients: Vec<usize>,
+}
+
+/// A body and its backward in one graph.
+struct Joint {
+    /// The body's nodes, then inputs for the cotangents, then the backward nodes. Its outputs are the body's own.
+    graph: Graph,
+    forward_nodes: u32,
+    /// The gradients and the inputs they belong to.
+    gradients: Vec<(usize, Value)>,
 }
 
 /// What an application of a forward part leaves for its backward part.
 #[derive(Clone)]
 pub(super) struct Saved {
-    block: Rc<Block>,
-    usage: Usage,
-    values: Vec<Value>,
+    pub block: Rc<Block>,
+    pub usage: Usage,
+    pub values: Vec<Value>,
 }
 
 impl Engine {
@@ -105,26 +116,6 @@ impl Engine {
         Ok(gradients)
     }
 
-    /// What of a scan's body to derive so that `usage` of the scan can be answered.
-    fn scan_request(&mut self, op: &Op, usage: &Usage) -> Request {
-        let region = op.region("body");
-        let wiring = Loop::of(op);
-        let body = self.body_dependence(region.graph());
-        let active = wiring.active_inputs(&body, &usage.wanted);
-        let needed = wiring.needed_outputs(&body, &usage.present);
-        let (inputs, outputs) = (0..active.len(), 0..needed.len());
-        let wanted = inputs.clone().map(|k| active[k] && outputs.clone().any(|r| needed[r] && body[k][r])).collect();
-        let present = outputs.clone().map(|r| needed[r] && inputs.clone().any(|k| active[k] && body[k][r])).collect();
-        let is_carry = |k: usize| (wiring.constants..wiring.constants + wiring.carries).contains(&k);
-        Request {
-            region: region.clone(),
-            usage: Usage { wanted, present },
-            inputs_kept: inputs.clone().map(|k| !is_carry(k)).collect(),
-            outputs_kept: outputs.map(|r| r >= wiring.carries).collect(),
-            invariant: inputs.map(|k| k < wiring.constants).collect(),
-        }
-    }
-
     fn derive(&mut self, request: Request) -> Result<Rc<Block>> {
         if let Some(known) = self.blocks.get(&request) {
             return Ok(known.clone());
@@ -138,7 +129,7 @@ impl Engine {
     fn split(&mut self, request: &Request) -> Result<Block> {
         let expanded = self.expand_region(&request.region)?;
         let body = expanded.graph();
-        let (joint, forward_nodes, gradients) = self.joint(body, &request.usage)?;
+        let Joint { graph: joint, forward_nodes, gradients } = self.joint(body, &request.usage)?;
         let input_of = |k: usize| joint.inputs()[k].0;
         let own_inputs = &joint.inputs()[..body.inputs().len()];
         let cotangents: Vec<usize> = (0..body.outputs().len()).filter(|&r| request.usage.present[r]).collect();
@@ -176,9 +167,7 @@ impl Engine {
         Ok(Block { forward, backward, saved: sources, cotangents, gradients })
     }
 
-    /// The body's nodes, then inputs for the cotangents, then the backward nodes. Its outputs are the body's own.
-    /// Also gives the number of forward nodes, and the gradients with the inputs they belong to.
-    fn joint(&mut self, body: &Graph, usage: &Usage) -> Result<(Graph, u32, Vec<(usize, Value)>)> {
+    fn joint(&mut self, body: &Graph, usage: &Usage) -> Result<Joint> {
         let wrt: Vec<usize> = (0..body.inputs().len()).filter(|&k| usage.wanted[k]).collect();
         let roots: Vec<usize> = (0..body.outputs().len()).filter(|&r| usage.present[r]).collect();
         let tape = entries(body);
@@ -216,7 +205,7 @@ impl Engine {
         let tape: Vec<TapeEntry> = path.iter().map(Entry::borrow).collect();
         let gradients = self.pull_back(&mut joint, &tape, &saved, &seeds, &inputs)?;
         let gradients = wrt.into_iter().zip(gradients).filter_map(|(k, g)| Some((k, g?))).collect();
-        Ok((joint, forward_nodes, gradients))
+        Ok(Joint { graph: joint, forward_nodes, gradients })
     }
 }
 
@@ -225,7 +214,8 @@ pub(super) fn is_block(op: &Op) -> bool {
     matches!(op.name(), "call" | "scan")
 }
 
-fn or_zeros(emit: &mut dyn Emit, value: Option<Value>, like: Value) -> Result<Value> {
+/// The value, or zeros like another.
+pub(super) fn or_zeros(emit: &mut dyn Emit, value: Option<Value>, like: Value) -> Result<Value> {
     match value {
         Some(value) => Ok(value),
         None => {
@@ -320,151 +310,11 @@ fn part(joint: &Graph, name: String, inputs: &[(Value, String)], outputs: &[(Val
     new
 }
 
-fn copy_node(new: &mut Graph, node: &Node, results: Values, map: &mut HashMap<Value, Value>) {
+/// Appends a node whose operands are in `map`, and adds its results.
+pub(super) fn copy_node(new: &mut Graph, node: &Node, results: Values, map: &mut HashMap<Value, Value>) {
     (new.loc, new.scope) = (node.loc, node.scope);
     let operands: SmallVec<[Value; 4]> = node.operands.iter().map(|v| map[v]).collect();
     for (old, value) in results.into_iter().zip(new.push(node.op.clone(), &operands, node.results.clone())) {
         map.entry(old).or_insert(value);
     }
-}
-
-/// How the backward part of a body is wired into a loop that runs the other way.
-struct Reversed {
-    /// Positions among the saved values: the same in every iteration, and one for each iteration.
-    constant: Vec<usize>,
-    element: Vec<usize>,
-    /// The constants of the forward loop whose gradients are accumulated.
-    accumulated: Vec<usize>,
-    /// The carries of the forward loop whose cotangents are carried.
-    carried: Vec<usize>,
-    /// The stacked results of the body that have cotangents.
-    stacked: Vec<usize>,
-    /// The sequences of the forward loop, as body inputs, that have gradients.
-    sequences: Vec<usize>,
-}
-
-impl Reversed {
-    fn of(op: &Op, saved: &Saved) -> Reversed {
-        let Loop { constants, carries, .. } = Loop::of(op);
-        let block = &saved.block;
-        let is_constant = |i: &usize| matches!(block.saved[*i], Source::Input(k) if k < constants);
-        let (constant, element) = (0..block.saved.len()).partition(is_constant);
-        let gradients = || block.gradients.iter().copied();
-        let carried = |i: &usize| {
-            let usage = &saved.usage;
-            let input = constants + *i;
-            block.cotangents.contains(i) || block.gradients.contains(&input) || (usage.present[*i] && usage.wanted[input])
-        };
-        Reversed {
-            constant,
-            element,
-            accumulated: gradients().filter(|&k| k < constants).collect(),
-            carried: (0..carries).filter(carried).collect(),
-            stacked: block.cotangents.iter().copied().filter(|&r| r >= carries).collect(),
-            sequences: gradients().filter(|&k| k >= constants + carries).collect(),
-        }
-    }
-
-    /// The body of the reversed loop: (saved constants; accumulators, carried cotangents; saved elements, cotangents
-    /// of stacked results) -> (accumulators, carried cotangents; gradients of sequence elements).
-    fn body(&self, op: &Op, block: &Block) -> Result<Region> {
-        let Loop { constants, carries, .. } = Loop::of(op);
-        let backward = block.backward.graph();
-        let forward = op.region("body").graph();
-        let mut body = Graph::new(backward.name.clone());
-        body.set_scopes(backward.scopes().to_vec());
-        let mut map: HashMap<Value, Value> = HashMap::new();
-        let copy_input = |body: &mut Graph, map: &mut HashMap<Value, Value>, i: usize| {
-            let (v, name) = &backward.inputs()[i];
-            let input = body.input(name.clone(), backward.ty(*v).clone());
-            map.insert(*v, input);
-            input
-        };
-        let cotangent_input = |r: usize| block.cotangents.iter().position(|&c| c == r).map(|i| block.saved.len() + i);
-
-        self.constant.iter().for_each(|&i| {
-            copy_input(&mut body, &mut map, i);
-        });
-        let mut sums = Vec::new();
-        for &k in &self.accumulated {
-            let (v, name) = &forward.inputs()[k];
-            sums.push(body.input(format!("d_{name}"), forward.ty(*v).clone()));
-        }
-        for &i in &self.carried {
-            match cotangent_input(i) {
-                Some(input) => copy_input(&mut body, &mut map, input),
-                None => body.input(format!("d_{}", forward.outputs()[i].1), forward.ty(forward.outputs()[i].0).clone()),
-            };
-        }
-        self.element.iter().for_each(|&i| {
-            copy_input(&mut body, &mut map, i);
-        });
-        for &r in &self.stacked {
-            let input = cotangent_input(r).expect("stacked results are among the cotangents");
-            copy_input(&mut body, &mut map, input);
-        }
-        for (i, node) in backward.nodes().filter(|(_, n)| !n.op.is(&INPUT)) {
-            copy_node(&mut body, node, backward.results(i), &mut map);
-        }
-        (body.loc, body.scope) = (None, 0);
-        let gradient = |k: usize| {
-            let position = block.gradients.iter().position(|&g| g == k)?;
-            Some(map[&backward.outputs()[position].0])
-        };
-        let output_name = |k: usize| format!("d_{}", forward.inputs()[k].1);
-        for (&k, accumulator) in self.accumulated.iter().zip(sums) {
-            let total = match gradient(k) {
-                Some(gradient) => sum(&mut body, Some(accumulator), gradient)?,
-                None => accumulator,
-            };
-            body.output(output_name(k), total);
-        }
-        for &i in &self.carried {
-            let carry = forward.inputs()[constants + i].0;
-            let next = match gradient(constants + i) {
-                Some(gradient) => gradient,
-                None => full(&mut body, forward.ty(carry), 0.0)?,
-            };
-            body.output(output_name(constants + i), next);
-        }
-        for &k in &self.sequences {
-            debug_assert!(k >= constants + carries);
-            let gradient = gradient(k).expect("sequences are among the gradients");
-            body.output(output_name(k), gradient);
-        }
-        Ok(Region::new(body))
-    }
-}
-
-fn scan_backward(
-    emit: &mut dyn Emit,
-    entry: &TapeEntry,
-    saved: &Saved,
-    cotangents: &[Option<Value>],
-) -> Result<Vec<Option<Value>>> {
-    let op = entry.op;
-    let Loop { constants, .. } = Loop::of(op);
-    let wiring = Reversed::of(op, saved);
-    let body = wiring.body(op, &saved.block)?;
-
-    let mut operands: Vec<Value> = wiring.constant.iter().map(|&i| saved.values[i]).collect();
-    for &k in &wiring.accumulated {
-        operands.push(or_zeros(emit, None, entry.operands[k])?);
-    }
-    for &i in &wiring.carried {
-        operands.push(or_zeros(emit, cotangents[i], entry.results[i])?);
-    }
-    operands.extend(wiring.element.iter().map(|&i| saved.values[i]));
-    for &r in &wiring.stacked {
-        operands.push(or_zeros(emit, cotangents[r], entry.results[r])?);
-    }
-    let carries = wiring.accumulated.len() + wiring.carried.len();
-    let reversed = ops::scan(body, wiring.constant.len(), carries, !op.bool("reverse"), op.dim("length"));
-    let results = emit.emit(reversed, &operands)?;
-
-    let carried = wiring.carried.iter().map(|i| constants + i);
-    let places = wiring.accumulated.iter().copied().chain(carried).chain(wiring.sequences.iter().copied());
-    let mut gradients = vec![None; entry.operands.len()];
-    places.zip(results).for_each(|(k, v)| gradients[k] = Some(v));
-    Ok(gradients)
 }

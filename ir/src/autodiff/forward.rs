@@ -137,8 +137,8 @@ impl Engine {
         let (outputs, results) = self.body_tangents(&mut new, body, &inputs, &tangent_of)?;
         let active_carries: Vec<usize> = (0..wiring.carries).filter(|&i| active[wiring.constants + i]).collect();
         let stacked: Vec<usize> = (wiring.carries..results.len()).filter(|&r| results[r].is_some()).collect();
-        for i in 0..wiring.carries {
-            new.output(body.outputs()[i].1.clone(), outputs[i]);
+        for ((_, name), &value) in body.outputs().iter().zip(&outputs).take(wiring.carries) {
+            new.output(name.clone(), value);
         }
         for &r in active_carries.iter().chain(&stacked) {
             let tangent = match results[r] {

@@ -13,6 +13,7 @@ mod expand;
 mod forward;
 mod path;
 mod reverse;
+mod scan;
 
 use crate::emit::{Emit, Emitter};
 use crate::error::{Error, Result};

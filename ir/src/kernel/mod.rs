@@ -13,9 +13,13 @@
 
 mod alias;
 mod expression;
+pub mod interp;
+#[cfg(test)]
+mod interp_tests;
 mod lex;
 mod parse;
 mod print;
+mod share;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -1,21 +1,18 @@
 //! The canonical text of kernels. Equal kernels give equal bytes, and [`Kernel::parse`] reads them back.
 //!
 //! Expressions are infix mathematics with Rust's precedence. A subexpression that occurs more than once in a
-//! block becomes a `let` line, and so does one that would make a line too long: text is linear in the size of the
-//! expression graph, and no recursion here is deeper than [`LINE`]. A literal carries its type only where neither
-//! its neighbours nor its place give it.
+//! block becomes a `let` line, and so does one that would make a line too long (see [`Exprs::shared`]): text is linear
+//! in the size of the expression graph, and recursion is shallow. A literal carries its type only where neither its
+//! neighbours nor its place give it.
 
 use super::{AxisKind, Directive, Kernel, Section, Stage, Store, Target};
 use crate::dim::{Dim, Symbol};
 use crate::op::ReduceKind;
-use crate::scalar::{Compare, ExprId, Exprs, MathFn, ScalarOp};
+use crate::scalar::{Compare, ExprId, MathFn, ScalarOp};
 use crate::types::DType;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Write};
-
-/// The largest number of nodes printed as one expression.
-const LINE: u32 = 40;
 
 /// Words that cannot name a parameter, an axis or a local.
 pub(super) const RESERVED: [&str; 14] =
@@ -47,7 +44,7 @@ impl Kernel {
         for section in &self.sections {
             section.axes.iter().for_each(|a| visit(a.extent));
             let roots: Vec<ExprId> = section.stages.iter().flat_map(Stage::roots).collect();
-            for id in Printer::depth_first(&section.exprs, &roots) {
+            for id in section.exprs.depth_first(&roots) {
                 if let ScalarOp::Extent(d) = section.exprs.get(id).op {
                     visit(d);
                 }
@@ -115,27 +112,6 @@ impl Printer<'_> {
             Scope { printer: self, section, indent: if several { "    " } else { "  " } }.write(out)?;
         }
         Ok(())
-    }
-
-    /// The expressions reachable from `roots`, arguments first, in the order of a depth-first walk: independent of
-    /// the order in which the arena was filled.
-    fn depth_first(exprs: &Exprs, roots: &[ExprId]) -> Vec<ExprId> {
-        let mut seen = vec![false; exprs.len()];
-        let mut order = Vec::new();
-        let mut stack: Vec<(ExprId, usize)> = Vec::new();
-        for &root in roots {
-            stack.push((root, 0));
-            while let Some((id, next)) = stack.pop() {
-                if next == 0 && std::mem::replace(&mut seen[id.0 as usize], true) {
-                    continue;
-                }
-                match exprs.get(id).args.get(next) {
-                    Some(&arg) => stack.extend([(id, next + 1), (arg, 0)]),
-                    _ => order.push(id),
-                }
-            }
-        }
-        order
     }
 }
 
@@ -240,29 +216,14 @@ impl<'a> Scope<'a> {
 impl<'a> Block<'a> {
     fn new(scope: &'a Scope<'a>, roots: &[ExprId]) -> Block<'a> {
         let exprs = &scope.section.exprs;
-        let order = Printer::depth_first(exprs, roots);
-        let mut uses = HashMap::new();
-        for &id in roots.iter().chain(order.iter().flat_map(|&id| &exprs.get(id).args)) {
-            *uses.entry(id).or_insert(0u32) += 1;
-        }
-        let mut size: HashMap<ExprId, u32> = HashMap::new();
-        let mut shared = Vec::new();
-        for &id in &order {
-            let nodes = 1 + exprs.get(id).args.iter().map(|a| size[a]).sum::<u32>();
-            let only_root = uses[&id] == 1 && roots.contains(&id);
-            let named = !trivial(exprs, id) && !only_root && (uses[&id] > 1 || nodes > LINE);
-            if named {
-                shared.push(id);
-            }
-            size.insert(id, if named { 1 } else { nodes });
-        }
+        let order = exprs.shared(roots);
         let mut taken: BTreeSet<Cow<'_, str>> =
             (0..scope.printer.kernel.params.len()).map(|i| scope.printer.param(i as u32)).collect();
         taken.extend((0..scope.section.axes.len()).map(|i| scope.axis(i as u32)));
         taken.extend((0..scope.section.locals.len()).map(|i| scope.local(i as u32)));
         let free = (1..).map(|i| format!("t{i}")).filter(|n| !taken.contains(n.as_str()));
-        let names = shared.iter().copied().zip(free).collect();
-        Block { scope, order: shared, names }
+        let names = order.iter().copied().zip(free).collect();
+        Block { scope, order, names }
     }
 
     /// The lets and `lines` in braces, on one line if there is only one.
@@ -408,15 +369,6 @@ impl<'a> Block<'a> {
                 out.push(')');
             }
         }
-    }
-}
-
-/// Short enough to be repeated.
-fn trivial(exprs: &Exprs, id: ExprId) -> bool {
-    let leaf = |id: ExprId| matches!(exprs.get(id).op, ScalarOp::Literal(_) | ScalarOp::Axis(_) | ScalarOp::Extent(_));
-    match exprs.get(id).op {
-        ScalarOp::Load(_) | ScalarOp::Local(_) => exprs.get(id).args.iter().all(|&a| leaf(a)),
-        _ => leaf(id),
     }
 }
 

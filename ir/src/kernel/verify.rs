@@ -30,7 +30,7 @@ impl Kernel {
     }
 
     fn verify_signature(&self) -> Result<()> {
-        name(&self.name)?;
+        ensure(is_name(&self.name), || format!("{:?} cannot be a name", self.name))?;
         let mut names = Vec::new();
         for p in &self.params {
             distinct(&mut names, &p.name)?;
@@ -61,12 +61,16 @@ fn ensure(holds: bool, message: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(fail(message())) }
 }
 
-/// A name that the text form can carry: words of letters, digits and `_`, joined by dots, not starting with a digit.
-fn name(text: &str) -> Result<()> {
+/// Words of letters, digits and `_`, joined by dots, not starting with a digit: what the text form can carry.
+fn is_name(text: &str) -> bool {
     let word = |w: &str| !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let shape = text.split('.').all(word) && !text.starts_with(|c: char| c.is_ascii_digit());
+    text.split('.').all(word) && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// A name that means nothing else inside a kernel.
+fn name(text: &str) -> Result<()> {
     let literal = ["inf", "NaN"].iter().any(|p| text.strip_prefix(p).is_some_and(|d| DType::from_name(d).is_some()));
-    ensure(shape && !literal && !print::RESERVED.contains(&text), || format!("{text:?} cannot be a name"))
+    ensure(is_name(text) && !literal && !print::RESERVED.contains(&text), || format!("{text:?} cannot be a name"))
 }
 
 fn distinct<'a>(names: &mut Vec<&'a str>, new: &'a str) -> Result<()> {

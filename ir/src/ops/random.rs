@@ -86,8 +86,8 @@ fn words(x: u64) -> [u32; 2] {
     [x as u32, (x >> 32) as u32]
 }
 
-/// The reference implementation of one block.
-fn philox4x32(counter: impl AsRef<[u32]>, mut key: [u32; 2]) -> [u32; 4] {
+/// Philox4x32-10: four random words for each counter and key. Salmon et al. 2011.
+pub fn philox4x32(counter: impl AsRef<[u32]>, mut key: [u32; 2]) -> [u32; 4] {
     let mut c: [u32; 4] = counter.as_ref().try_into().expect("a counter has four words");
     for _ in 0..ROUNDS {
         let [low0, high0] = words(u64::from(MULTIPLIERS[0]) * u64::from(c[0]));

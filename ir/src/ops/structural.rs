@@ -9,6 +9,7 @@ use crate::emit::Emit;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Region};
 use crate::op::*;
+use crate::ops::type_rule::TypeRule;
 use crate::scalar::S;
 use crate::types::{DType, Literal, Shape, TensorType, contiguous_strides};
 use smallvec::smallvec;
@@ -70,13 +71,6 @@ fn no_reference(r: &Reference) -> Result<Vec<Array>> {
     Err(Error::new(format!("{} has a meaning only inside a graph: it is computed by the interpreter itself", r.op.name())))
 }
 
-fn expect_operands(op: &Op, operands: &[TensorType], count: usize) -> Result<()> {
-    if operands.len() == count {
-        return Ok(());
-    }
-    Err(type_error(op, operands, format_args!("takes {count} operands and was given {}", operands.len())))
-}
-
 /// An input of the graph. Made by [`Graph::input`] only, which knows its type.
 pub static INPUT: Record = Record {
     name: "input",
@@ -97,7 +91,7 @@ pub static CONSTANT: Record = Record {
     name: "constant",
     attrs: &[("value", AttrKind::Array)],
     infer: |op, operands| {
-        expect_operands(op, operands, 0)?;
+        TypeRule::new(op, operands).count(0)?;
         Ok(smallvec![op.array("value").ty()])
     },
     reference: |r| Ok(vec![r.op.array("value").as_ref().clone()]),
@@ -147,7 +141,7 @@ pub static STOP_GRADIENT: Record = Record {
     name: "stop_gradient",
     attrs: &[],
     infer: |op, operands| {
-        expect_operands(op, operands, 1)?;
+        TypeRule::new(op, operands).count(1)?;
         Ok(smallvec![operands[0].clone()])
     },
     reference: |r| Ok(vec![r.inputs[0].clone()]),
@@ -168,7 +162,7 @@ pub static EXTENT: Record = Record {
     name: "extent",
     attrs: &[("dim", AttrKind::Dim)],
     infer: |op, operands| {
-        expect_operands(op, operands, 0)?;
+        TypeRule::new(op, operands).count(0)?;
         if op.dim("dim").is_invalid() {
             return Err(type_error(op, operands, "was given a dimension of an invalid tensor"));
         }
@@ -193,7 +187,7 @@ pub static CHECK: Record = Record {
     name: "check",
     attrs: &[("message", AttrKind::Text)],
     infer: |op, operands| {
-        expect_operands(op, operands, 2)?;
+        TypeRule::new(op, operands).count(2)?;
         if operands[0].dtype != DType::Bool {
             return Err(type_error(op, operands, "needs a bool condition"));
         }
@@ -230,7 +224,7 @@ pub static CALL: Record = Record {
     attrs: &[("body", AttrKind::Region)],
     infer: |op, operands| {
         let body = op.region("body").graph();
-        expect_operands(op, operands, body.inputs().len())?;
+        TypeRule::new(op, operands).count(body.inputs().len())?;
         for ((v, name), given) in body.inputs().iter().zip(operands) {
             if body.ty(*v) != given {
                 let message = format!("needs {} for input `{name}` of `{}` and was given {given}", body.ty(*v), body.name);
@@ -328,7 +322,11 @@ pub static SCAN: Record = Record {
         s.add(scan(sample_step(), 1, 1, false, 4), [normal([3]), normal([3]), normal([5, 3])]);
         s.add(scan(sample_step(), 1, 1, false, 4), [normal([2]), normal([3]), normal([4, 3])]);
         s.add(scan(sample_step(), 2, 2, false, 4), [normal([3]), normal([3]), normal([4, 3])]);
-        s.add(scan(sample_body(), 0, 1, false, 4), [normal([3]), normal([4, 3])]);
+        let mut swapped = Graph::new("swapped");
+        let (h, x) = (swapped.input("h", TensorType::new(DType::F32, [3])), swapped.input("x", TensorType::new(DType::F32, [2])));
+        swapped.output("h", x);
+        swapped.output("x", h);
+        s.add(scan(Region::new(swapped), 0, 1, false, 4), [normal([3]), normal([4, 2])]);
     },
 };
 
@@ -345,7 +343,7 @@ fn infer_scan(op: &Op, operands: &[TensorType]) -> Result<Types> {
         return Err(type_error(op, operands, format_args!("has the length {length}")));
     }
     let (constants, carries) = (constants as usize, carries as usize);
-    expect_operands(op, operands, inputs)?;
+    TypeRule::new(op, operands).count(inputs)?;
     for (k, ((v, name), given)) in body.inputs().iter().zip(operands).enumerate() {
         let element = body.ty(*v);
         let expected = if k < constants + carries { element.clone() } else { stacked(element, length) };

@@ -43,23 +43,22 @@ impl<'a> TypeRule<'a> {
 
     /// Checks that there are `n` operands.
     pub fn count(self, n: usize) -> Result<()> {
-        let operands = if n == 1 { "operand" } else { "operands" };
-        self.ensure(self.operands.len() == n, || format!("takes {n} {operands} and was given {}", self.operands.len()))
+        self.ensure(self.operands.len() == n, || format!("takes {} and was given {}", operands(n), self.operands.len()))
     }
 
     /// The axis in attribute `name`, below `rank`.
     pub fn axis(self, name: &str, rank: usize) -> Result<usize> {
         let axis = self.op.int(name);
-        self.ensure((0..rank as i64).contains(&axis), || format!("has axis {axis}; there are {rank} axes"))?;
+        self.ensure((0..rank as i64).contains(&axis), || format!("has axis {axis}; the shape has {}", axes(rank)))?;
         Ok(axis as usize)
     }
 
     /// The axes in attribute `name`: below `rank`, that of `of`, without repetition, in any order.
     pub fn distinct_axes(self, name: &str, rank: usize, of: &str) -> Result<SmallVec<[usize; 4]>> {
-        let axes = self.op.ints(name);
-        for (i, &a) in axes.iter().enumerate() {
-            self.ensure((0..rank as i64).contains(&a), || format!("has axis {a} in `{name}`; {of} has {rank} axes"))?;
-            self.ensure(!axes[..i].contains(&a), || format!("has axis {a} twice in `{name}`"))?;
+        let given = self.op.ints(name);
+        for (i, &a) in given.iter().enumerate() {
+            self.ensure((0..rank as i64).contains(&a), || format!("has axis {a} in `{name}`; {of} has {}", axes(rank)))?;
+            self.ensure(!given[..i].contains(&a), || format!("has axis {a} twice in `{name}`"))?;
         }
         Ok(self.op.axes(name))
     }
@@ -74,7 +73,7 @@ impl<'a> TypeRule<'a> {
     /// The integers in attribute `name`: `count` of them, none below `least`.
     pub fn ints(self, name: &str, count: usize, least: i64) -> Result<&'a [i64]> {
         let ints = self.op.ints(name);
-        self.ensure(ints.len() == count, || format!("needs {count} numbers in `{name}` and was given {}", ints.len()))?;
+        self.ensure(ints.len() == count, || format!("needs {} in `{name}` and was given {}", numbers(count), ints.len()))?;
         for &i in ints {
             self.ensure(i >= least, || format!("needs numbers of at least {least} in `{name}`: one is {i}"))?;
         }
@@ -84,7 +83,7 @@ impl<'a> TypeRule<'a> {
     /// The extents in attribute `name`: `count` of them, none invalid or negative.
     pub fn extents(self, name: &str, count: usize) -> Result<&'a [Dim]> {
         let dims = self.all_extents(name)?;
-        self.ensure(dims.len() == count, || format!("needs {count} numbers in `{name}` and was given {}", dims.len()))?;
+        self.ensure(dims.len() == count, || format!("needs {} in `{name}` and was given {}", numbers(count), dims.len()))?;
         Ok(dims)
     }
 
@@ -92,32 +91,26 @@ impl<'a> TypeRule<'a> {
     pub fn all_extents(self, name: &str) -> Result<&'a [Dim]> {
         let dims = self.op.dims(name);
         for &d in dims {
-            self.not_negative(d, || format!("an extent in `{name}`"))?;
+            self.at_least(format_args!("an extent in `{name}`"), d, "", Dim::ZERO)?;
         }
         Ok(dims)
     }
 
-    /// Checks that `d` is valid and cannot be negative.
-    pub fn not_negative(self, d: Dim, what: impl Fn() -> String) -> Result<()> {
-        self.at_least(d, Dim::ZERO, || (what(), "zero".into()))
-    }
-
-    /// Checks that `a ≥ b` for every value of the symbols; `names` says what they are.
-    pub fn at_least(self, a: Dim, b: Dim, names: impl Fn() -> (String, String)) -> Result<()> {
+    /// Checks that the extent `a`, which `left` names, is valid and at least `b` for every value of the symbols; `right`
+    /// names `b`, unless that is a constant that speaks for itself.
+    pub fn at_least(self, left: impl fmt::Display, a: Dim, right: &str, b: Dim) -> Result<()> {
         if a.is_invalid() || b.is_invalid() {
-            let (a, b) = names();
-            return Err(self.error(format_args!("got {a} or {b} from an invalid tensor")));
+            return Err(self.error(format_args!("has a dimension of an invalid tensor as {left}")));
         }
         let undecided = match a.at_least(b) {
             Some(true) => return Ok(()),
             Some(false) => "",
             None => ", which the ranges do not decide",
         };
-        let (left, right) = names();
-        if b == Dim::ZERO {
-            return Err(self.error(format_args!("needs {left} to be not negative{undecided}: it is {a}")));
+        if right.is_empty() {
+            return Err(self.error(format_args!("needs {left} to be at least {b}{undecided}: it is {a}")));
         }
-        Err(self.error(format_args!("needs {left} to be at least {right}{undecided}: {a} and {b}")))
+        Err(self.error(format_args!("needs {left} to be at least {right}{undecided}: they are {a} and {b}")))
     }
 
     /// Checks that two extents are equal; `what` names both together, `a` and `b` are their names and values.
@@ -150,7 +143,7 @@ impl<'a> TypeRule<'a> {
             return Ok(());
         }
         self.ensure(x.len() == y.len(), || {
-            format!("needs operands of one shape: operand {a} has {} axes, operand {b} has {}", x.len(), y.len())
+            format!("needs operands of one shape: operand {a} has {}, operand {b} has {}", axes(x.len()), y.len())
         })?;
         for (axis, (&p, &q)) in x.iter().zip(y).enumerate() {
             self.agree(&format!("extents of axis {axis}"), (format_args!("operand {a}"), p), (format_args!("operand {b}"), q))?;
@@ -173,14 +166,34 @@ impl<'a> TypeRule<'a> {
     /// Checks that operand `k` has `rank` axes.
     pub fn rank(self, k: usize, rank: usize) -> Result<()> {
         let got = self.operands[k].rank();
-        self.ensure(got == rank, || format!("needs {rank} axes in operand {k}, which has {got}"))
+        self.ensure(got == rank, || format!("needs {} in operand {k}, which has {got}", axes(rank)))
     }
 
     /// The extents that a window of extent `window` leaves of `padded` when moved by `stride`; at least one place.
     pub fn places(self, axis: usize, padded: Dim, window: Dim, stride: i64) -> Result<Dim> {
-        let names = || (format!("the padded extent of spatial axis {axis}"), "the window's".to_string());
-        self.at_least(padded, window, names)?;
+        self.at_least(format_args!("the padded extent of spatial axis {axis}"), padded, "the window's", window)?;
         Ok((padded - window).div_floor(Dim::constant(stride)) + 1)
+    }
+}
+
+/// `n` axes in words.
+pub(crate) fn axes(n: usize) -> String {
+    counted(n, "axis", "axes")
+}
+
+fn operands(n: usize) -> String {
+    counted(n, "operand", "operands")
+}
+
+fn numbers(n: usize) -> String {
+    counted(n, "number", "numbers")
+}
+
+fn counted(n: usize, singular: &str, plural: &str) -> String {
+    match n {
+        0 => format!("no {plural}"),
+        1 => format!("1 {singular}"),
+        _ => format!("{n} {plural}"),
     }
 }
 

@@ -14,6 +14,7 @@
 //! parsing what was printed and printing it again gives the same bytes. The parser also takes names for values
 //! (`%x`), and infers result types that are left out.
 
+mod items;
 mod lex;
 mod parse;
 mod print;

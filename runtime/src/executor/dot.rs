@@ -173,18 +173,17 @@ impl PlannedDot {
                 match &self.out {
                     _ if self.parts > 1 => {
                         let offset = self.partials + (index * self.parts + part) * self.partial_bytes();
-                        self.accumulate(&bounds, from..to, dense(context.memory.add(offset)), packed, context);
+                        self.accumulate(&bounds, from..to, dense(context.memory.add(offset)), packed, context)
                     }
-                    Out::Param { .. } => {
-                        self.accumulate::<T>(&bounds, from..to, self.target(&bounds, context), packed, context);
-                    }
+                    Out::Param { .. } => self.accumulate::<T>(&bounds, from..to, self.target(&bounds, context), packed, context),
                     Out::Epilogue { function, .. } => {
-                        self.accumulate(&bounds, from..to, dense(scratch), packed, context);
+                        self.accumulate(&bounds, from..to, dense(scratch), packed, context)?;
                         function(context.params, context.dims, bounds.as_ptr(), scratch, context.error);
+                        Ok(())
                     }
                 }
             }
-        })
+        })?
     }
 
     /// Adds the parts of one block, in order.
@@ -260,7 +259,7 @@ impl PlannedDot {
         out: Matrix<T>,
         scratch: *mut u8,
         context: &Context,
-    ) {
+    ) -> Result<()> {
         let [m, n] = extents(bounds);
         let room = self.packed_room(m, n);
         let chunk = if room == [0, 0] { range.len().max(1) } else { self.k_chunk };
@@ -272,10 +271,10 @@ impl PlannedDot {
             unsafe {
                 let lhs: Matrix<T> = self.lhs.load(bounds, axes, k..next, scratch, context);
                 let rhs: Matrix<T> = self.rhs.load(bounds, axes + 1, k..next, scratch.add(room[0]), context);
-                multiply([m, n, next - k], out, k != range.start, lhs, rhs.transposed());
+                multiply([m, n, next - k], out, k != range.start, lhs, rhs.transposed())?;
             }
             if next == range.end {
-                break;
+                return Ok(());
             }
             k = next;
         }

@@ -184,4 +184,4 @@ impl Program {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -36,7 +36,7 @@ pub static CONVOLUTION: Record = Record {
         rule.numbers(0)?;
         rule.same_dtype(0, 1)?;
         rule.ensure((3..=5).contains(&x.rank()), || {
-            format!("needs an operand 0 of batch, channels and 1 to 3 spatial axes; it has {} axes", x.rank())
+            format!("needs batch, channels and 1 to 3 spatial axes in operand 0, which has {}", axes(x.rank()))
         })?;
         rule.rank(1, x.rank())?;
         let n = x.rank() - 2;
@@ -51,12 +51,12 @@ pub static CONVOLUTION: Record = Record {
             let divides = extent.rem(groups) == Dim::ZERO;
             rule.ensure(divides, || format!("needs {what} channels divisible by {groups} groups; there are {extent}"))?;
         }
-        let names = ("those of operand 0", "those of operand 1 times the groups");
+        let names = ("operand 0's number", "operand 1's times the groups");
         rule.agree("input channels", (names.0, channels), (names.1, w.shape[1] * groups))?;
         let mut shape = Shape::from_iter([x.shape[0], outputs]);
         for i in 0..n {
             let padded = dilated(x.shape[2 + i], lhs_dilation[i]) + Dim::constant(low[i]) + Dim::constant(high[i]);
-            rule.at_least(w.shape[2 + i], Dim::ONE, || (format!("the weight's extent of spatial axis {i}"), "one".into()))?;
+            rule.at_least(format_args!("the weight's extent of spatial axis {i}"), w.shape[2 + i], "", Dim::ONE)?;
             shape.push(rule.places(i, padded, dilated(w.shape[2 + i], rhs_dilation[i]), stride[i])?);
         }
         one(x.with_shape(shape))

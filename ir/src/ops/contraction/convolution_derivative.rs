@@ -9,7 +9,7 @@ use crate::dim::Dim;
 use crate::emit::X;
 use crate::op::Op;
 use crate::ops::type_rule::dilated;
-use crate::ops::{flip, pad_or_crop, slice, split_sign};
+use crate::ops::{flip, pad_or_crop, split_sign};
 
 /// One spatial axis of a convolution.
 struct Axis {
@@ -56,18 +56,11 @@ pub(super) fn image_cotangent<'b, 'e>(op: &Op, x: X<'b, 'e>, w: X<'b, 'e>, dy: X
 pub(super) fn weight_cotangent<'b, 'e>(op: &Op, x: X<'b, 'e>, w: X<'b, 'e>, dy: X<'b, 'e>) -> X<'b, 'e> {
     let axes = axes(op, x, w);
     let swapped: Vec<usize> = [1, 0].into_iter().chain(2..x.rank()).collect();
-    // What lies behind the last window is cropped from the image; where that is not a number known now, the places that
-    // it gives are cropped from the result.
-    let padding = axes.iter().map(|a| (Dim::constant(a.low), Dim::constant(a.high - a.unused.as_const().unwrap_or(0))));
+    let padding = axes.iter().map(|a| (Dim::constant(a.low), Dim::constant(a.high) - a.unused));
     let steps = axes.iter().map(|a| Steps { stride: a.rhs_dilation, lhs_dilation: a.lhs_dilation, rhs_dilation: a.stride });
     let images = exchange(x, op.int("groups"), 1);
     let (padding, steps): (Vec<_>, Vec<_>) = (padding.collect(), steps.collect());
-    let result = padded_convolution(images, dy.transpose(&swapped), &padding, &steps, op.int("groups")).transpose(&swapped);
-    if result.shape() == w.shape() {
-        return result;
-    }
-    let rank = w.rank();
-    result.unary(slice(&vec![Dim::ZERO; rank], &w.shape(), &vec![1; rank]))
+    padded_convolution(images, dy.transpose(&swapped), &padding, &steps, op.int("groups")).transpose(&swapped)
 }
 
 /// Exchanges, group by group, the two leading axes of a tensor whose axis `grouped` (0 or 1) has the groups outermost;

@@ -27,7 +27,7 @@ fn indexed_axes(rule: TypeRule, x: &TensorType, indices: &[TensorType]) -> Resul
     let axes = rule.distinct_axes("axes", x.rank(), "operand 0")?;
     rule.ensure(!axes.is_empty(), || "needs at least one axis to index".into())?;
     rule.ensure(axes.len() == indices.len(), || {
-        format!("needs one index tensor for each of {} axes and was given {}", axes.len(), indices.len())
+        format!("needs an index tensor for each entry of `axes`, {}, and was given {}", axes.len(), indices.len())
     })?;
     let shape = indices[0].shape.clone();
     for (k, index) in indices.iter().enumerate() {
@@ -35,7 +35,11 @@ fn indexed_axes(rule: TypeRule, x: &TensorType, indices: &[TensorType]) -> Resul
         let integer = matches!(dtype, DType::I64 | DType::I32);
         rule.ensure(integer, || format!("needs indices of type i64 or i32, not {dtype}, in operand {k}"))?;
         rule.ensure(index.rank() == shape.len(), || {
-            format!("needs indices of one shape: operand 1 has {} axes, operand {k} has {}", shape.len(), index.rank())
+            format!(
+                "needs indices of one shape: the rank of operand 1 is {}, that of operand {k} is {}",
+                shape.len(),
+                index.rank()
+            )
         })?;
         for a in 0..shape.len() {
             let names = (format!("axis {a} of operand 1"), format!("axis {a} of operand {k}"));

@@ -1,6 +1,7 @@
 //! Functions of real numbers.
 
 use super::*;
+use crate::math::trigonometric_limit;
 use std::f64::consts::FRAC_2_SQRT_PI;
 
 pointwise! { MATH;
@@ -38,18 +39,20 @@ pointwise! { MATH;
         flops: 16,
     }
 
-    /// Sine of radians.
+    /// Sine of radians; NaN beyond [`trigonometric_limit`].
     SIN sin(x) float {
         kernel: x.sin(),
         float: libm::sin(x),
+        limit: trigonometric_limit,
         vjp: y, dy => [dy * x.pointwise("cos")],
         flops: 20,
     }
 
-    /// Cosine of radians.
+    /// Cosine of radians; NaN beyond [`trigonometric_limit`].
     COS cos(x) float {
         kernel: x.cos(),
         float: libm::cos(x),
+        limit: trigonometric_limit,
         vjp: y, dy => [-(dy * x.pointwise("sin"))],
         flops: 20,
     }
@@ -83,7 +86,8 @@ pointwise! { MATH;
         kernel: x.max(x.lit(0.0)),
         float: if x <= 0.0 { 0.0 } else { x },
         int: x.max(0),
-        vjp: y, dy => [x.compare("le", x.lit(0.0)).select(dy.lit(0.0), dy)],
+        // By the result, so that the argument need not be kept: y ≤ 0 exactly where x ≤ 0.
+        vjp: y, dy => [y.compare("le", y.lit(0.0)).select(dy.lit(0.0), dy)],
     }
 
     /// Sigmoid linear unit, `x · sigmoid(x)`. Elfwing et al. 2018, arXiv:1702.03118.

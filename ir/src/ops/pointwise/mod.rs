@@ -36,6 +36,7 @@ pub static POINTWISE: &[&[&Record]] = &[ARITHMETIC, BITS, COMPARISONS, CONVERSIO
 /// operands'. Then, as expressions of the operands:
 /// - `kernel` on [`S`] (half types arrive as `f32`),
 /// - `float` on `f64` and `int` on `i64`: the reference, written independently of the kernel,
+/// - `limit`, a function of the element type: the magnitude beyond which the result is NaN;
 /// - `vjp: y, dy => [..]` on [`X`]: the cotangent of each operand from the result and its cotangent. It must be linear in `dy`,
 ///   element by element, so it is also the tangent of the result from that of the operand;
 /// - `domain`, what samples fill each operand with if not with normal numbers; `flops` if not 1.
@@ -46,6 +47,7 @@ macro_rules! pointwise {
             kernel: $kernel:expr,
             $(float: $float:expr,)?
             $(int: $int:expr,)?
+            $(limit: $limit:expr,)?
             $(vjp: $y:ident, $dy:ident => [$($dx:expr),+],)?
             $(domain: [$($fill:expr),+],)?
             $(flops: $flops:literal,)?
@@ -67,7 +69,8 @@ macro_rules! pointwise {
                     Class::$class.infer(op, operands, [$(stringify!($x)),+].len(), pointwise!(@result $($result)?))
                 },
                 reference: |r| {
-                    Ok(vec![reference(r, pointwise!(@rule f64 [$($x),+] $($float)?), pointwise!(@rule i64 [$($x),+] $($int)?))])
+                    let limit: Option<fn(DType) -> f64> = pointwise!(@limit $($limit)?);
+                    Ok(vec![reference(r, limit, pointwise!(@rule [$($x),+] $($float)?), pointwise!(@rule [$($x),+] $($int)?))])
                 },
                 lowering: Lowering::Map(|i| element(i, |[$($x),+]| $kernel)),
                 vjp: pointwise!(@vjp [$($x),+] $($y, $dy => [$($dx),+])?),
@@ -81,9 +84,10 @@ macro_rules! pointwise {
     };
     (@result) => { None };
     (@result bool) => { Some(DType::Bool) };
-    (@rule $t:ty, [$($x:ident),+]) => { None };
-    (@rule $t:ty [$($x:ident),+]) => { None };
-    (@rule $t:ty [$($x:ident),+] $value:expr) => { Some(|[$($x),+]| Number::from($value)) };
+    (@limit) => { None };
+    (@limit $limit:expr) => { Some($limit) };
+    (@rule [$($x:ident),+]) => { None };
+    (@rule [$($x:ident),+] $value:expr) => { Some(|[$($x),+]| Number::from($value)) };
     (@vjp [$($x:ident),+]) => { Vjp::Zero };
     (@vjp [$($x:ident),+] $y:ident, $dy:ident => [$($dx:expr),+]) => {
         Vjp::Rule(|a| {
@@ -218,8 +222,15 @@ impl From<bool> for Number {
 }
 
 /// Applies the rule for the operands' type to each element.
-fn reference<const N: usize>(r: &Reference, float: Option<fn([f64; N]) -> Number>, int: Option<fn([i64; N]) -> Number>) -> Array {
+fn reference<const N: usize>(
+    r: &Reference,
+    limit: Option<fn(DType) -> f64>,
+    float: Option<fn([f64; N]) -> Number>,
+    int: Option<fn([i64; N]) -> Number>,
+) -> Array {
+    let limit = limit.map_or(f64::INFINITY, |of| of(r.inputs[0].dtype()));
     let value = |i: usize| match (r.inputs[0].data(), float, int) {
+        (Data::Float(v), ..) if v[i].abs() > limit => Number::Float(f64::NAN),
         (Data::Float(_), Some(rule), _) => rule(std::array::from_fn(|k| r.inputs[k].f(i))),
         (Data::Int(_), _, Some(rule)) => rule(std::array::from_fn(|k| r.inputs[k].i(i))),
         _ => unreachable!("{} has a reference for every class it accepts", r.op.name()),
@@ -238,6 +249,8 @@ fn collect(r: &Reference, value: impl Fn(usize) -> Number) -> Array {
     } else {
         Array::from_fn_i64(dtype, shape, |i| match value(i) {
             Number::Float(x) => x as i64,
+            // A bool is one bit: the complement of 1 is 0, not the nonzero -2.
+            Number::Int(x) if dtype == DType::Bool => x & 1,
             Number::Int(x) => x,
         })
     }

@@ -64,7 +64,7 @@ pub static ONLINE_SOFTMAX: Record = Record {
         s.add(online_softmax(&[1]), [distinct(DType::F64, [3, 1])]);
         s.add(online_softmax(&[1]), [normal(DType::F32, [3, 70])]);
         s.add(online_softmax(&[0]), [uniform(DType::F32, [40, 2], -80.0, 80.0)]);
-        s.add(online_softmax(&[1]), [normal(DType::F32, [2, 0])]);
+        s.add(online_softmax(&[1]), [normal(DType::F16, [2, 0])]);
         s.add(online_softmax(&[0]), [normal(DType::F32, [2, 0])]);
     },
     error_samples: |s| {

@@ -106,9 +106,9 @@ pub static REDUCE_WINDOW: Record = Record {
             s.add(reduce_window(kind, &[2, 2, 2], &[2, 1, 2], &[1, 1, 0], &[1, 0, 0], &[1, 1, 2]), [x(&[2, 3, 2, 3])]);
             s.add(reduce_window(kind, &[3], &[3], &[1], &[2], &[1]), [x(&[2, 7])]);
             s.add(reduce_window(kind, &[1], &[1], &[0], &[0], &[1]), [x(&[1])]);
-            s.add(reduce_window(kind, &[2], &[1], &[3], &[3], &[1]), [x(&[2, 2])]);
+            s.add(reduce_window(kind, &[2], &[1], &[3], &[3], &[1]), [distinct(DType::F16, [2, 2])]);
             s.add(reduce_window(kind, &[2], &[2], &[0], &[0], &[1]), [distinct(DType::F32, [0, 4])]);
-            s.add(reduce_window(kind, &[3], &[2], &[1], &[1], &[1]), [range(DType::F32, [2, 9], -1, 2)]);
+            s.add(reduce_window(kind, &[3], &[2], &[1], &[1], &[1]), [range(DType::F16, [2, 9], -1, 2)]);
             s.add(reduce_window(kind, &[3], &[2], &[1], &[1], &[1]), [specials(DType::F32, [2, 9])]);
         }
         for kind in [Sum, Max, Min] {
@@ -163,7 +163,7 @@ fn is_place(kind: ReduceKind) -> bool {
 /// The type of one result for each place of the window.
 pub(super) fn pooled(rule: TypeRule, x: &TensorType) -> Result<TensorType> {
     let n = rule.op.ints("window").len();
-    rule.ensure((1..=x.rank()).contains(&n), || format!("has a window of {n} axes; the operand has {}", x.rank()))?;
+    rule.ensure((1..=x.rank()).contains(&n), || format!("has a window of {}; the operand has {}", axes(n), x.rank()))?;
     let (window, stride) = (rule.ints("window", n, 1)?, rule.ints("stride", n, 1)?);
     let (low, high) = (rule.ints("low", n, 0)?, rule.ints("high", n, 0)?);
     let dilation = rule.ints("dilation", n, 1)?;

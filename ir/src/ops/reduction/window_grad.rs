@@ -76,8 +76,8 @@ pub static REDUCE_WINDOW_GRAD: Record = Record {
             add(s, op(&[2], &[1], &[3], &[3], &[1]), &[2, 2], DType::F64, Fill::Distinct);
             add(s, op(&[2], &[2], &[4], &[4], &[1]), &[2, 2], DType::F64, Fill::Distinct);
             add(s, op(&[2], &[2], &[0], &[0], &[1]), &[0, 4], DType::F32, Fill::Distinct);
-            add(s, op(&[3], &[2], &[1], &[1], &[1]), &[2, 9], DType::F32, Fill::Range(-1, 2));
-            add(s, op(&[2], &[2], &[0], &[0], &[1]), &[2, 8], DType::F32, Fill::Range(0, 2));
+            add(s, op(&[3], &[2], &[1], &[1], &[1]), &[2, 9], DType::F16, Fill::Range(-1, 2));
+            add(s, op(&[2], &[2], &[0], &[0], &[1]), &[2, 8], DType::F16, Fill::Range(0, 2));
         }
     },
     error_samples: |s| {

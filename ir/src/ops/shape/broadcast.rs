@@ -22,7 +22,7 @@ pub static BROADCAST: Record = Record {
         let shape = rule.all_extents("shape")?;
         let axes = rule.sorted_axes("axes", shape.len(), "the result")?;
         rule.ensure(axes.len() == x.rank(), || {
-            format!("needs an entry of `axes` for each of the operand's {} axes and was given {}", x.rank(), axes.len())
+            format!("needs an entry of `axes` for each axis of the operand, {}, and was given {}", x.rank(), axes.len())
         })?;
         for (i, &a) in axes.iter().enumerate() {
             rule.agree("extents", (format_args!("operand axis {i}"), x.shape[i]), (format_args!("result axis {a}"), shape[a]))?;
@@ -50,7 +50,8 @@ pub static BROADCAST: Record = Record {
     jvp: Jvp::Linear,
     batch: Batch::Rule(|b| {
         let shape = [&[b.extent], b.op.dims("shape")].concat();
-        vec![b.operands[0].broadcast(shape.into(), &behind_batch(&b.op.axes("axes")))]
+        let axes = [&[0], &behind_batch(&b.op.axes("axes"))[..]].concat();
+        vec![b.operands[0].broadcast(shape.into(), &axes)]
     }),
     flops: no_flops,
     samples: |s| {

@@ -95,8 +95,8 @@ pub static PAD: Record = Record {
     },
 };
 
-/// `x` padded with zeros by amounts that may be negative: then elements are removed. A symbolic amount is taken as an amount
-/// that is not negative and its constant term.
+/// `x` padded with zeros by amounts that may be negative: then elements are removed. Where a symbolic amount may be either,
+/// enough is added and then a constant number of elements removed.
 pub(crate) fn pad_or_crop<'b, 'e>(x: X<'b, 'e>, low: &[Dim], high: &[Dim], interior: &[i64]) -> X<'b, 'e> {
     let (low, high): (Vec<_>, Vec<_>) = low.iter().zip(high).map(|(&l, &h)| (split_sign(l), split_sign(h))).unzip();
     let added = |amounts: &[(Dim, i64)]| amounts.iter().map(|a| a.0).collect::<Vec<_>>();
@@ -116,11 +116,7 @@ pub(crate) fn pad_or_crop<'b, 'e>(x: X<'b, 'e>, low: &[Dim], high: &[Dim], inter
 
 /// `amount` as `(add, remove)` with `add - remove = amount`, both not negative.
 pub(crate) fn split_sign(amount: Dim) -> (Dim, i64) {
-    let remove = match amount.as_const() {
-        Some(n) => (-n).max(0),
-        None if amount.at_least(Dim::ZERO) == Some(true) => 0,
-        None => (-amount.constant_term()).max(0),
-    };
+    let remove = amount.bounds().0.saturating_neg().max(0);
     (amount + Dim::constant(remove), remove)
 }
 

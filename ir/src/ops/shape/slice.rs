@@ -24,8 +24,8 @@ pub static SLICE: Record = Record {
         let stride = rule.ints("stride", x.rank(), 1)?;
         let mut shape = Shape::new();
         for i in 0..x.rank() {
-            rule.at_least(limit[i], start[i], || (format!("`limit` of axis {i}"), "`start`".into()))?;
-            rule.at_least(x.shape[i], limit[i], || (format!("the extent of axis {i}"), "`limit`".into()))?;
+            rule.at_least(format_args!("`limit` of axis {i}"), limit[i], "`start`", start[i])?;
+            rule.at_least(format_args!("the extent of axis {i}"), x.shape[i], "`limit`", limit[i])?;
             shape.push((limit[i] - start[i]).div_ceil(Dim::constant(stride[i])));
         }
         one(x.with_shape(shape))

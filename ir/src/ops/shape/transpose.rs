@@ -20,7 +20,7 @@ pub static TRANSPOSE: Record = Record {
         let [x] = rule.operands()?;
         let permutation = rule.distinct_axes("permutation", x.rank(), "the operand")?;
         rule.ensure(permutation.len() == x.rank(), || {
-            format!("needs each of the operand's {} axes in `permutation` and was given {}", x.rank(), permutation.len())
+            format!("needs each axis of the operand, {}, in `permutation` and was given {}", x.rank(), permutation.len())
         })?;
         one(x.with_shape(permutation.iter().map(|&p| x.shape[p])))
     },

@@ -145,6 +145,15 @@ fn a_failed_check_is_an_error_and_changes_nothing() {
 }
 
 #[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "failed after an input was written in place")]
+fn a_check_behind_an_update_is_a_mistake_of_the_compiler() {
+    let mut p = checked_update(3);
+    p.launches.reverse();
+    let _ = p.run(&[buffer(&[1.0f32; 3]), buffer(&[-1.0f32; 3])]);
+}
+
+#[test]
 fn outputs_may_be_inputs_constants_and_arena_buffers() {
     let mut p = program("aliases");
     let ty = f32s([2usize]);

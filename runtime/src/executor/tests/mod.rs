@@ -16,11 +16,11 @@ use igneous_ir::types::{DType, TensorType};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-pub(super) fn f32s(shape: impl IntoIterator<Item = impl Into<Dim>>) -> TensorType {
+pub(crate) fn f32s(shape: impl IntoIterator<Item = impl Into<Dim>>) -> TensorType {
     TensorType::new(DType::F32, shape)
 }
 
-pub(super) fn program(name: &str) -> Program {
+pub(crate) fn program(name: &str) -> Program {
     Program {
         name: name.to_owned(),
         symbols: Vec::new(),
@@ -36,33 +36,33 @@ pub(super) fn program(name: &str) -> Program {
 }
 
 impl Program {
-    pub(super) fn buffer(&mut self, ty: &TensorType, place: Place) -> usize {
+    pub(crate) fn buffer(&mut self, ty: &TensorType, place: Place) -> usize {
         self.buffers.push(BufferSpec { ty: ty.clone(), place });
         self.buffers.len() - 1
     }
 
-    pub(super) fn input(&mut self, ty: &TensorType) -> usize {
+    pub(crate) fn input(&mut self, ty: &TensorType) -> usize {
         self.inputs.push(ty.clone());
         self.buffer(ty, Place::Input(self.inputs.len() - 1))
     }
 
-    pub(super) fn variable(&mut self, ty: &TensorType) -> usize {
+    pub(crate) fn variable(&mut self, ty: &TensorType) -> usize {
         self.inputs.push(ty.clone());
         let buffer = self.buffer(ty, Place::InOut(self.inputs.len() - 1));
         self.output(buffer)
     }
 
-    pub(super) fn result(&mut self, ty: &TensorType) -> usize {
+    pub(crate) fn result(&mut self, ty: &TensorType) -> usize {
         let buffer = self.buffer(ty, Place::Result);
         self.output(buffer)
     }
 
-    pub(super) fn output(&mut self, buffer: usize) -> usize {
+    pub(crate) fn output(&mut self, buffer: usize) -> usize {
         self.outputs.push(Output { ty: self.buffers[buffer].ty.clone(), buffer });
         buffer
     }
 
-    pub(super) fn launch(&mut self, params: &[usize], work: Vec<Work>) -> &mut Launch {
+    pub(crate) fn launch(&mut self, params: &[usize], work: Vec<Work>) -> &mut Launch {
         let name = format!("kernel{}", self.launches.len());
         let launch = Launch { name, params: params.to_vec(), work, flops: Dim::ZERO, bytes: Dim::ZERO, commits: false };
         self.launches.push(launch);
@@ -70,29 +70,29 @@ impl Program {
     }
 
     /// Runs with the work cut for that many threads.
-    pub(super) fn run_on(&self, threads: usize, inputs: &[Buffer], shapes: &[&[usize]]) -> Result<Vec<Buffer>> {
+    pub(crate) fn run_on(&self, threads: usize, inputs: &[Buffer], shapes: &[&[usize]]) -> Result<Vec<Buffer>> {
         set_num_threads(4);
         self.run_planned(inputs, &Plan::new(self, bind_symbols(self, shapes)?, threads)?, None)
     }
 }
 
 /// A loop over these axes, cut along all of them as if every point took a microsecond.
-pub(super) fn cut_loop(function: KernelFn, extents: impl IntoIterator<Item = impl Into<Dim>>) -> Work {
+pub(crate) fn cut_loop(function: KernelFn, extents: impl IntoIterator<Item = impl Into<Dim>>) -> Work {
     let extents: Vec<Dim> = extents.into_iter().map(Into::into).collect();
     let bind = (0..extents.len()).collect();
     Work::Loop(LoopWork { function, extents, bind, point_ns: 1000.0, scratch: Dim::ZERO })
 }
 
-pub(super) fn buffer<T: Element>(data: &[T]) -> Buffer {
+pub(crate) fn buffer<T: Element>(data: &[T]) -> Buffer {
     Buffer::from_slice(data).unwrap()
 }
 
-pub(super) fn floats(buffer: &Buffer) -> Vec<f32> {
+pub(crate) fn floats(buffer: &Buffer) -> Vec<f32> {
     buffer.to_vec().unwrap()
 }
 
 /// The arguments of a [`KernelFn`].
-pub(super) struct Call {
+pub(crate) struct Call {
     pub params: *const *mut u8,
     pub dims: *const i64,
     pub bounds: *const i64,
@@ -132,7 +132,7 @@ macro_rules! kernel {
         }
     };
 }
-pub(super) use kernel;
+pub(crate) use kernel;
 
 // out[i] = a[i] + b[i]
 kernel!(add, c => {

@@ -1,0 +1,182 @@
+//! The plan of a function: which loops there are, which one is vectorised, where locals and accumulators lie.
+//!
+//! Each point of the parallel axes is one run of all passes. In *row form* the innermost serial axis of a pass is its
+//! innermost loop. In *column form* the innermost loop of every pass runs over a block of points along one parallel
+//! axis, so that reductions over strided axes read whole rows; what belongs to one point is then an array in scratch.
+
+use super::choose::Form;
+use super::lower::{Lowered, Pass};
+use super::place::{Access, Accesses, Depths, Holding, Placement, place};
+use igneous_ir::dim::Dim;
+use igneous_ir::kernel::{AxisKind, LANES, Param, Store, Target};
+use igneous_ir::scalar::{ExprId, ScalarOp};
+use igneous_ir::types::{DType, contiguous_strides};
+use std::collections::HashMap;
+
+/// Everything about a function but its code.
+pub(super) struct Plan {
+    pub low: Lowered,
+    pub form: Form,
+    /// The parallel axes that are loops around the passes, and the number of each among the parallel axes.
+    pub outer: Vec<(u32, usize)>,
+    /// Points along the vector axis that one run of the passes handles at once in column form; none: all.
+    pub block: Option<i64>,
+    pub passes: Vec<PassPlan>,
+    /// The depth of a pass outside of its loops.
+    pub pass_depth: u8,
+    pub accesses: Vec<Access>,
+    pub access_of_load: HashMap<ExprId, u32>,
+    /// Scratch bytes.
+    pub scratch: Dim,
+    /// Where the accumulators of a reduction lie in scratch.
+    pub accumulators: Dim,
+    /// Where the running total over chunks lies in scratch, in column form.
+    pub totals: Dim,
+}
+
+/// What is known about one pass besides its meaning.
+pub(super) struct PassPlan {
+    pub place: Placement,
+    /// The access of each store of a map, or of the result; none for a local in a register.
+    pub stores: Vec<Option<u32>>,
+    /// The serial axes looped over outside of the innermost loop.
+    pub loops: Vec<u32>,
+    /// The axis of the innermost loop, if there is one besides `loops`.
+    pub inner: Option<u32>,
+    /// Whether the innermost loop takes four elements at a time.
+    pub vector: bool,
+}
+
+/// Points in a block in column form: 32 accumulators for each stay in the first-level cache.
+fn block_points(size: usize) -> i64 {
+    16 * 1024 / (LANES * size) as i64
+}
+
+/// Hands out scratch memory, 64-byte aligned.
+#[derive(Default)]
+struct Scratch {
+    used: Option<Dim>,
+}
+
+impl Scratch {
+    fn used(&self) -> Dim {
+        self.used.unwrap_or(Dim::ZERO)
+    }
+
+    fn take(&mut self, bytes: Dim) -> Dim {
+        let offset = self.used();
+        self.used = Some(offset + bytes.div_ceil(64) * Dim::constant(64));
+        offset
+    }
+}
+
+/// Plans a function that runs the passes of `low` for each point of its parallel axes.
+pub(super) fn plan(mut low: Lowered, params: &[Param], form: Form) -> Plan {
+    let axis_exprs: Vec<ExprId> = (0..low.axes.len() as u32).map(|a| low.exprs.raw(ScalarOp::Axis(a), &[], DType::I64)).collect();
+    let column = form.column();
+    let parallel = (0..low.axes.len() as u32).filter(|&a| low.axes[a as usize].kind == AxisKind::Parallel);
+    let outer: Vec<(u32, usize)> = parallel.enumerate().map(|(n, a)| (a, n)).filter(|&(a, _)| Some(a) != column).collect();
+
+    let mut scratch = Scratch::default();
+    let folds = low.passes.iter().any(|p| matches!(p, Pass::Fold { .. }));
+    let made = made_locals(&low);
+    let widest = low.locals.iter().map(|l| l.dtype.size().max(4)).max().unwrap_or(4);
+    let block = (column.is_some() && made.contains(&true)).then(|| block_points(widest));
+    let points = Dim::constant(block.unwrap_or(1));
+    let lane = Dim::constant(widest as i64);
+    let accumulators = if folds { scratch.take(lane * points * Dim::from(LANES)) } else { Dim::ZERO };
+    let totals = if folds && column.is_some() { scratch.take(lane * points) } else { Dim::ZERO };
+    let holdings = hold(&low, &made, column.is_some(), points, &mut scratch);
+
+    let pass_depth = outer.len() as u8 + u8::from(block.is_some()) + 1;
+    let may_be_empty = low.axes.iter().any(|a| a.kind == AxisKind::Serial && a.extent.at_least(1) != Some(true));
+    let mut accesses = Accesses::new(&low, params, holdings, column.map(|a| axis_exprs[a as usize]));
+    let mut passes = Vec::new();
+    for pass in &low.passes {
+        let serial = pass.axes();
+        let (loops, inner) = match column {
+            Some(v) => (serial, Some(v)),
+            None => serial.split_last().map_or((serial, None), |(&last, outer)| (outer, Some(last))),
+        };
+        let mut axes = vec![None; low.axes.len()];
+        outer.iter().enumerate().for_each(|(i, (a, _))| axes[*a as usize] = Some(i as u8 + 1));
+        loops.iter().enumerate().for_each(|(i, &a)| axes[a as usize] = Some(pass_depth + 1 + i as u8));
+        let inner_depth = pass_depth + loops.len() as u8 + u8::from(inner.is_some());
+        if let Some(a) = inner {
+            axes[a as usize] = Some(inner_depth);
+        }
+        let index: Vec<ExprId> = serial.iter().map(|&a| axis_exprs[a as usize]).collect();
+        let stores: Vec<Option<u32>> = match pass {
+            Pass::Map { stores, .. } => stores.iter().map(|s| accesses.store(s, &index)).collect(),
+            Pass::Fold { to, .. } | Pass::Find { to, .. } => vec![accesses.local(*to, &[])],
+            Pass::Check { .. } => Vec::new(),
+        };
+        let targets: Vec<u32> = stores.iter().flatten().copied().collect();
+        let depths = Depths { axes, pass: pass_depth, inner: inner_depth, may_be_empty };
+        let place = place(&mut accesses, &pass.roots(), &targets, &depths);
+        let vector = form != Form::Scalar && inner.is_some() && vectorises(pass, &low, column.is_some());
+        passes.push(PassPlan { place, stores, loops: loops.to_vec(), inner, vector });
+    }
+    let (accesses, access_of_load) = (accesses.list, accesses.of_load);
+    let scratch = scratch.used();
+    Plan { low, form, outer, block, passes, pass_depth, accesses, access_of_load, scratch, accumulators, totals }
+}
+
+/// Which locals some pass sets.
+fn made_locals(low: &Lowered) -> Vec<bool> {
+    let mut made = vec![false; low.locals.len()];
+    for pass in &low.passes {
+        match pass {
+            Pass::Map { stores, .. } => stores.iter().for_each(|s| {
+                if let Target::Local(l) = s.to {
+                    made[l as usize] = true;
+                }
+            }),
+            Pass::Fold { to, .. } | Pass::Find { to, .. } => made[*to as usize] = true,
+            Pass::Check { .. } => {}
+        }
+    }
+    made
+}
+
+fn hold(low: &Lowered, made: &[bool], column: bool, points: Dim, scratch: &mut Scratch) -> Vec<Holding> {
+    let each = low.locals.iter().zip(made).map(|(local, &made)| {
+        if !made || local.axes.is_empty() && !column {
+            return Holding::Register;
+        }
+        let extents: Vec<Dim> = local.axes.iter().map(|&a| low.axes[a as usize].extent).collect();
+        let strides = contiguous_strides(&extents).iter().map(|&s| s * points).collect();
+        let size: Dim = extents.into_iter().product();
+        let offset = scratch.take(size * points * Dim::from(local.dtype.size()));
+        Holding::Memory { offset, strides, per_point: column }
+    });
+    each.collect()
+}
+
+/// Whether the innermost loop of a pass may take four elements at a time.
+fn vectorises(pass: &Pass, low: &Lowered, column: bool) -> bool {
+    match pass {
+        Pass::Fold { .. } => true,
+        Pass::Find { .. } | Pass::Check { .. } => false,
+        // Points are independent, but indices of serial axes come one after the other.
+        Pass::Map { stores, .. } => column || !in_sequence(pass, stores, low),
+    }
+}
+
+/// Whether an index of the serial axes may see what an earlier one stored.
+fn in_sequence(pass: &Pass, stores: &[Store], low: &Lowered) -> bool {
+    let loads: Vec<u32> = low
+        .exprs
+        .reachable(&pass.roots())
+        .into_iter()
+        .filter_map(|id| match low.exprs.get(id).op {
+            ScalarOp::Load(p) => Some(p),
+            _ => None,
+        })
+        .collect();
+    stores.iter().any(|s| match &s.to {
+        Target::Param { combine: Some(_), .. } => true,
+        Target::Param { param, .. } => loads.contains(param),
+        Target::Local(_) => false,
+    })
+}

@@ -1,0 +1,70 @@
+//! What fusion makes of small graphs.
+
+use igneous_compiler::lower::lower;
+use igneous_ir::graph::Graph;
+use std::collections::BTreeSet;
+
+fn kernels(text: &str) -> Vec<String> {
+    let graph: Graph = text.parse().unwrap_or_else(|e| panic!("{e}"));
+    let graph = igneous_compiler::decompose::decompose(&graph).unwrap();
+    let lowered = lower(&graph, &BTreeSet::new()).unwrap_or_else(|e| panic!("{e}"));
+    println!("{}", lowered.log);
+    lowered
+        .kernels
+        .iter()
+        .map(|k| {
+            println!("{k}");
+            k.verify().unwrap_or_else(|e| panic!("{e}\n{k}"));
+            k.to_string()
+        })
+        .collect()
+}
+
+#[test]
+fn pointwise_chain_is_one_kernel() {
+    let k = kernels(
+        "graph f(%0: f32[64, 512] \"x\", %1: f32[512] \"b\") -> (f32[64, 512] \"y\") {
+           %2 = broadcast {axes=[1], shape=[64, 512]}(%1) : f32[64, 512]
+           %3 = add(%0, %2) : f32[64, 512]
+           %4 = relu(%3) : f32[64, 512]
+           %5 = mul(%4, %4) : f32[64, 512]
+           return %5
+         }",
+    );
+    assert_eq!(k.len(), 1);
+}
+
+#[test]
+fn softmax_is_one_kernel() {
+    let k = kernels(
+        "graph f(%0: f32[8, 32] \"x\") -> (f32[8, 32] \"y\") {
+           %1, %2 = online_softmax {axes=[1]}(%0) : f32[8], f32[8]
+           %3 = broadcast {axes=[0], shape=[8, 32]}(%1) : f32[8, 32]
+           %4 = broadcast {axes=[0], shape=[8, 32]}(%2) : f32[8, 32]
+           %5 = sub(%0, %3) : f32[8, 32]
+           %6 = exp(%5) : f32[8, 32]
+           %7 = div(%6, %4) : f32[8, 32]
+           return %7
+         }",
+    );
+    assert_eq!(k.len(), 1);
+}
+
+#[test]
+fn mlp_block_is_two_kernels() {
+    let k = kernels(
+        "graph f(%0: f32[64, 784] \"x\", %1: f32[512, 784] \"w1\", %2: f32[512] \"b1\", %3: f32[10, 512] \"w2\", %4: f32[10] \"b2\") -> (f32[64, 10] \"y\") {
+           %5 = transpose {permutation=[1, 0]}(%1) : f32[784, 512]
+           %6 = dot_general {lhs_batch=[], lhs_contract=[1], rhs_batch=[], rhs_contract=[0]}(%0, %5) : f32[64, 512]
+           %7 = broadcast {axes=[1], shape=[64, 512]}(%2) : f32[64, 512]
+           %8 = add(%6, %7) : f32[64, 512]
+           %9 = relu(%8) : f32[64, 512]
+           %10 = transpose {permutation=[1, 0]}(%3) : f32[512, 10]
+           %11 = dot_general {lhs_batch=[], lhs_contract=[1], rhs_batch=[], rhs_contract=[0]}(%9, %10) : f32[64, 10]
+           %12 = broadcast {axes=[1], shape=[64, 10]}(%4) : f32[64, 10]
+           %13 = add(%11, %12) : f32[64, 10]
+           return %13
+         }",
+    );
+    assert_eq!(k.len(), 2);
+}

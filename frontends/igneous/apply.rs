@@ -1,0 +1,62 @@
+//! The narrow waist: every operation on tensors goes through [`try_apply`].
+
+use crate::eager;
+use crate::tensor::{Repr, Tensor};
+use crate::trace;
+use igneous_ir::op::Types;
+use igneous_ir::{Error, Loc, Op, Result, TensorType};
+use smallvec::SmallVec;
+
+/// The results of an operation.
+pub(crate) type Tensors = SmallVec<[Tensor; 2]>;
+
+/// Applies `op`: with a trace active on this thread appends a node to its graph, otherwise runs the operator's eager
+/// kernel and records it if an input needs a gradient.
+///
+/// # Errors
+/// The error of the first invalid input; else if the inputs do not fit the operator, or it fails.
+pub(crate) fn try_apply(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
+    for input in inputs {
+        if let Repr::Invalid(error) = &input.0 {
+            return Err(error.clone());
+        }
+    }
+    if trace::is_tracing() { trace::append(op, inputs, loc) } else { eager::run(op, inputs, loc) }
+}
+
+/// The result types of `op`; an error lists the inputs with where they come from.
+pub(crate) fn infer(op: &Op, types: &[TensorType], inputs: &[&Tensor], loc: Loc) -> Result<Types> {
+    op.infer(types).map_err(|error| {
+        let mut told = Error::new(error.message());
+        for (k, input) in inputs.iter().enumerate() {
+            told = told.note(format!("operand {k}"), input.describe());
+        }
+        told.at(loc)
+    })
+}
+
+/// Applies an operator with `N` results; on failure all of them are invalid.
+#[track_caller]
+pub(crate) fn apply<const N: usize>(op: Op, inputs: &[&Tensor]) -> [Tensor; N] {
+    let mut results = try_apply(op, inputs, Loc::caller()).map(Tensors::into_iter);
+    std::array::from_fn(|_| match &mut results {
+        Ok(results) => results.next().expect("the operator has N results"),
+        Err(error) => Tensor(Repr::Invalid(error.clone())),
+    })
+}
+
+impl Tensor {
+    /// Applies an operator with one result to this tensor.
+    #[track_caller]
+    pub(crate) fn apply(&self, op: Op) -> Tensor {
+        let [result] = apply(op, &[self]);
+        result
+    }
+
+    /// Applies an operator with one result to this tensor and another.
+    #[track_caller]
+    pub(crate) fn apply_with(&self, op: Op, other: &Tensor) -> Tensor {
+        let [result] = apply(op, &[self, other]);
+        result
+    }
+}

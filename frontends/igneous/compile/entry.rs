@@ -1,0 +1,256 @@
+//! One traced and compiled signature of a function.
+
+use super::signature::Signature;
+use super::tree::{Function, Outputs, Tree};
+use super::{Compiled, Value};
+use crate::backend::{Executable, Options, Variables};
+use crate::slot::SlotKey;
+use crate::tensor::Tensor;
+use crate::trace::{self, Capture, CaptureSource, Finished, Kind, Output, Parameter};
+use crate::tracked::{Effect, Guard};
+use crate::variable::Variable;
+use igneous_ir::{Error, Graph, Loc, Result, TensorType};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+/// Where a result of a run comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Origin {
+    /// An output of the program.
+    Output(usize),
+    /// An input, unchanged.
+    Input(usize),
+}
+
+/// What the function returned in one place.
+pub(super) enum Returned {
+    /// A value, and whether it is recorded for `backward`.
+    Value { origin: Origin, tracked: bool },
+    /// A tensor from outside: returned as it is.
+    Outside(Tensor),
+}
+
+/// What a run does with a gradient slot.
+pub(super) struct SlotEffect {
+    pub(super) key: SlotKey,
+    /// The type of the gradient it must hold when the run begins.
+    pub(super) entry: Option<TensorType>,
+    /// What it holds when the run ends.
+    pub(super) exit: SlotExit,
+}
+
+pub(super) enum SlotExit {
+    Unchanged,
+    Empty,
+    Full(Origin),
+}
+
+/// A traced function with its effects.
+pub(super) struct Traced<R> {
+    pub(super) graph: Graph,
+    pub(super) captures: Vec<Capture>,
+    /// How many inputs are arguments; those of the captures follow.
+    pub(super) arguments: usize,
+    pub(super) returned: Vec<Returned>,
+    pub(super) template: R,
+    pub(super) assigned: Vec<(Arc<Variable>, Origin)>,
+    pub(super) slots: Vec<SlotEffect>,
+    pub(super) guards: Vec<Box<dyn Guard>>,
+    pub(super) effects: Vec<Arc<dyn Effect>>,
+    pub(super) ran_backward: bool,
+}
+
+/// A program with all that a run needs to know.
+pub(super) struct Entry<R> {
+    pub(super) traced: Traced<R>,
+    pub(super) signature: Signature,
+    pub(super) executable: Executable,
+    pub(super) runs: AtomicU64,
+    pub(super) times: Mutex<Vec<(String, u64)>>,
+    reason: Option<String>,
+}
+
+impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
+    /// Traces the function on arguments of these types.
+    pub(super) fn trace(&self, arguments: &Args, tensors: &[Tensor], signature: &Signature) -> Result<Traced<Value<F, Args>>> {
+        let mut parameters = Vec::new();
+        for (place, (tensor, argument)) in tensors.iter().zip(&signature.tensors).enumerate() {
+            let mut parameter = Parameter::standing_for(tensor, place, format!("x{place}"))?;
+            parameter.ty = argument.ty.clone();
+            parameters.push(parameter);
+        }
+        let (finished, template) = self.trace_region(Kind::Program, arguments, parameters)?;
+        let mut traced = Traced::new(finished, template, tensors.len())?;
+        traced.graph.name = self.name.clone();
+        warn_of_unrolled_loops(&traced.graph);
+        Ok(traced)
+    }
+
+    /// Traces the function; the second result has the structure of what it returned.
+    pub(super) fn trace_region(
+        &self,
+        kind: Kind,
+        arguments: &Args,
+        parameters: Vec<Parameter>,
+    ) -> Result<(Finished, Value<F, Args>)> {
+        let mut template = None;
+        let finished = trace::trace_region(kind, &self.name, parameters, |tensors| {
+            let returned = self.function.call(arguments.rebuild(&mut tensors.into_iter())).into_result()?;
+            let mut outputs = Vec::new();
+            returned.flatten(&mut outputs, &mut Vec::new());
+            template = Some(returned);
+            Ok(outputs)
+        })?;
+        template.map(|t| (finished, t)).ok_or_else(|| Error::new("the function returned nothing"))
+    }
+}
+
+impl<R> Traced<R> {
+    pub(super) fn new(mut finished: Finished, template: R, arguments: usize) -> Result<Traced<R>> {
+        let mut graph = std::mem::replace(&mut finished.graph, Graph::new(""));
+        let inputs: Vec<_> = graph.inputs().iter().map(|(v, _)| *v).collect();
+        let origin = |graph: &mut Graph, value, name: String| match inputs.iter().position(|&v| v == value) {
+            Some(input) => Origin::Input(input),
+            None => {
+                graph.output(name, value);
+                Origin::Output(graph.outputs().len() - 1)
+            }
+        };
+        let mut returned = Vec::new();
+        for (k, output) in finished.outputs.into_iter().enumerate() {
+            returned.push(match output {
+                Output::Value { value, tracked } => {
+                    Returned::Value { origin: origin(&mut graph, value, format!("y{k}")), tracked }
+                }
+                Output::Outside(tensor) => Returned::Outside(tensor),
+            });
+        }
+        let mut assigned = Vec::new();
+        for state in finished.variables.iter().filter(|s| s.assigned) {
+            let name = state.variable.name().map_or_else(|| format!("variable{}", assigned.len()), |n| n.to_string());
+            assigned.push((state.variable.clone(), origin(&mut graph, state.current, name)));
+        }
+        let mut slots = Vec::new();
+        for state in finished.slots {
+            let exit = match &state.current {
+                _ if !state.changed => SlotExit::Unchanged,
+                None => SlotExit::Empty,
+                Some(grad) => {
+                    grad.check()?;
+                    let value =
+                        grad.0.as_traced().map(|t| t.value).ok_or_else(|| Error::new("a gradient is outside of its trace"))?;
+                    SlotExit::Full(origin(&mut graph, value, format!("grad{}", slots.len())))
+                }
+            };
+            slots.push(SlotEffect { key: state.key, entry: state.entry.map(|e| e.ty.clone()), exit });
+        }
+        Ok(Traced {
+            graph,
+            captures: finished.captures,
+            arguments,
+            returned,
+            template,
+            assigned,
+            slots,
+            guards: finished.guards,
+            effects: finished.effects,
+            ran_backward: finished.ran_backward,
+        })
+    }
+
+    /// The input that holds a variable's value, if the graph reads it.
+    pub(super) fn input_of(&self, variable: &Arc<Variable>) -> Option<usize> {
+        let is = |c: &Capture| matches!(&c.source, CaptureSource::Variable(v) if Arc::ptr_eq(v, variable));
+        self.captures.iter().position(is).map(|k| self.arguments + k)
+    }
+
+    fn is_assigned(&self, variable: &Arc<Variable>) -> bool {
+        self.assigned.iter().any(|(v, _)| Arc::ptr_eq(v, variable))
+    }
+
+    /// What the compiler needs to know of variables.
+    fn variables(&self) -> Variables {
+        let pair = |(variable, origin): &(Arc<Variable>, Origin)| match origin {
+            Origin::Output(output) => self.input_of(variable).map(|input| (input, *output)),
+            Origin::Input(_) => None,
+        };
+        let stable = |(k, c): (usize, &Capture)| match &c.source {
+            CaptureSource::Variable(v) if !self.is_assigned(v) => Some(self.arguments + k),
+            CaptureSource::Eager(_) => Some(self.arguments + k),
+            _ => None,
+        };
+        Variables {
+            assigned: self.assigned.iter().filter_map(pair).collect(),
+            stable: self.captures.iter().enumerate().filter_map(stable).collect(),
+        }
+    }
+}
+
+impl<R> Entry<R> {
+    pub(super) fn compile(
+        traced: Traced<R>,
+        signature: Signature,
+        options: &Options,
+        reason: Option<String>,
+    ) -> Result<Entry<R>> {
+        let executable = Executable::build(&traced.graph, &traced.variables(), options)?;
+        Ok(Entry { traced, signature, executable, runs: AtomicU64::new(0), times: Mutex::default(), reason })
+    }
+
+    /// Whether the program may be used for arguments of this signature now.
+    pub(super) fn fits(&self, signature: &Signature) -> bool {
+        self.signature == *signature
+            && self.traced.guards.iter().all(|g| g.holds())
+            && self.traced.slots.iter().all(|s| s.fits(&trace::slot_value(&s.key)))
+    }
+
+    /// Why the program may not be used.
+    pub(super) fn why_not(&self, signature: &Signature) -> Option<String> {
+        let guard = || self.traced.guards.iter().find(|g| !g.holds()).map(|g| g.describe());
+        let slot = || self.traced.slots.iter().find_map(|s| s.why_not(&trace::slot_value(&s.key)));
+        signature.difference(&self.signature).or_else(guard).or_else(slot)
+    }
+
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    pub(super) fn timing(&self) -> Vec<(String, u64)> {
+        self.times.lock().map(|t| t.clone()).unwrap_or_default()
+    }
+}
+
+impl SlotEffect {
+    /// Whether the slot holds what it held while tracing.
+    pub(super) fn fits(&self, now: &Option<Tensor>) -> bool {
+        now.as_ref().and_then(|t| t.ty().ok()) == self.entry
+    }
+
+    fn why_not(&self, now: &Option<Tensor>) -> Option<String> {
+        let word = |full: bool| if full { "full" } else { "empty" };
+        let (was, is) = (self.entry.is_some(), now.is_some());
+        (!self.fits(now)).then(|| format!("a gradient slot was {} and is {}", word(was), word(is)))
+    }
+}
+
+/// A loop over time steps written in Rust becomes as many copies of its body: say so.
+fn warn_of_unrolled_loops(graph: &Graph) {
+    const MANY: usize = 64;
+    let mut counts: std::collections::BTreeMap<Loc, std::collections::BTreeMap<String, usize>> = Default::default();
+    for (_, node) in graph.nodes() {
+        if let Some(loc) = node.loc
+            && !matches!(node.op.name(), "constant" | "input" | "stop_gradient" | "broadcast" | "reshape")
+        {
+            *counts.entry(loc).or_default().entry(format!("{}{:?}", node.op.name(), node.results)).or_default() += 1;
+        }
+    }
+    for (loc, ops) in counts {
+        if let Some(count) = ops.values().max().filter(|&&n| n > MANY) {
+            eprintln!(
+                "warning: graph `{}` has {count} equal operations from {loc}: a loop was unrolled\n  \
+                 `igneous::scan` compiles a loop once, whatever its length",
+                graph.name
+            );
+        }
+    }
+}

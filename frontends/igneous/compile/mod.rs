@@ -1,0 +1,194 @@
+//! `compile`: trace a function once for each signature, and run what was compiled.
+//!
+//! A program is used again while the arguments have the same types and all host state that was read while tracing (the
+//! mode of modules, `requires_grad`, which gradient slots are full, the types of variables) is as it was.
+
+mod check;
+mod entry;
+mod inline;
+mod lowered;
+mod run;
+mod signature;
+mod tree;
+
+pub use lowered::Lowered;
+pub use signature::{NamedExtent, NamedShape};
+pub use tree::{Arguments, Function, Outputs, Tree};
+
+use crate::backend::{Options, Precision};
+use crate::grad_mode::is_grad_enabled;
+use crate::tensor::Tensor;
+use crate::trace;
+use entry::Entry;
+use igneous_ir::{Error, Loc, Result};
+use signature::{Shapes, Signature};
+use std::marker::PhantomData;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the function returns on success.
+type Value<F, Args> = <<F as Function<Args>>::Outputs as Outputs>::Value;
+
+/// A compiled function; made by [`compile`].
+pub struct Compiled<F: Function<Args>, Args> {
+    function: F,
+    name: String,
+    shapes: Shapes,
+    options: Options,
+    entries: Mutex<Vec<Arc<Entry<Value<F, Args>>>>>,
+    arguments: PhantomData<fn(Args)>,
+}
+
+/// Compiles a function of tensors: the first call with arguments of some type traces it, compiles the graph and runs it,
+/// later calls run the program.
+///
+/// The function may do what eager code does: read and assign variables, call `backward` and an optimizer's `step`, draw
+/// random numbers. What it does besides igneous (printing, counting) happens while tracing only.
+///
+/// ```
+/// # use igneous::{Tensor, compile};
+/// let f = compile(|x: Tensor, y: Tensor| (&x * &y).sum_all());
+/// let x = Tensor::new([1.0, 2.0, 3.0]);
+/// assert_eq!(f.run((x.clone(), x)).unwrap().item().unwrap(), 14.0);
+/// ```
+pub fn compile<F: Function<Args>, Args>(function: F) -> Compiled<F, Args> {
+    let path = std::any::type_name::<F>();
+    let name = path.rsplit("::").find(|part| !part.contains(['{', '<', '>'])).unwrap_or("main");
+    Compiled {
+        function,
+        name: name.to_owned(),
+        shapes: Shapes::default(),
+        options: Options::default(),
+        entries: Mutex::new(Vec::new()),
+        arguments: PhantomData,
+    }
+}
+
+impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
+    /// Names the program: in dumps, and in messages.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Names the extents of an argument (counted among the tensors of all arguments): `("B", "T")`. A named extent is
+    /// symbolic in the graph, and the program runs for every value of it. `..` keeps an extent as it is.
+    pub fn input(mut self, argument: usize, shape: impl NamedShape) -> Self {
+        self.shapes.name(argument, shape.named());
+        self
+    }
+
+    /// The values a named extent may take; by default 1 and above.
+    pub fn range(mut self, symbol: &str, range: RangeInclusive<usize>) -> Self {
+        self.shapes.range(symbol, range);
+        self
+    }
+
+    /// How much freedom the compiler has with numerics.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.options.precision = precision;
+        self
+    }
+
+    /// Compiles without rewriting by e-graphs: to compare with.
+    pub fn no_egraph(mut self) -> Self {
+        self.options.egraph = false;
+        self
+    }
+
+    /// Runs the function on these arguments. Under a trace the function becomes a `call` of the graph being traced.
+    ///
+    /// # Errors
+    /// If an argument is invalid, the function returns an error or an invalid tensor, the graph cannot be compiled, or a
+    /// check fails while it runs. Then no variable and no gradient has changed.
+    #[track_caller]
+    pub fn run(&self, arguments: impl Arguments<Args>) -> Result<Value<F, Args>> {
+        let loc = Loc::caller();
+        let arguments = arguments.arguments();
+        if trace::is_tracing() {
+            return self.inline(&arguments, loc);
+        }
+        let (tensors, structure) = values_of(&arguments)?;
+        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled()).map_err(|e| e.at(loc))?;
+        loop {
+            let entry = self.entry(&arguments, &tensors, &signature)?;
+            self.check_trace(&entry, &arguments, &tensors)?;
+            // State that changes between the look-up and taking the locks sends us back.
+            if let Some(result) = entry.run(&tensors, loc)? {
+                return Ok(result);
+            }
+        }
+    }
+
+    /// Compiles for arguments of these types without running. Only the types of the arguments matter:
+    /// [`spec`] makes an argument from a type.
+    ///
+    /// # Errors
+    /// As [`run`](Compiled::run).
+    #[track_caller]
+    pub fn lower(&self, arguments: impl Arguments<Args>) -> Result<Lowered> {
+        let loc = Loc::caller();
+        let arguments = arguments.arguments();
+        if trace::is_tracing() {
+            return Err(Error::new("a program cannot be lowered under a trace").at(loc));
+        }
+        let (tensors, structure) = values_of(&arguments)?;
+        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled()).map_err(|e| e.at(loc))?;
+        Ok(Lowered::new(self.entry(&arguments, &tensors, &signature)?))
+    }
+
+    /// The program for these arguments: one that there is, or a new one.
+    fn entry(&self, arguments: &Args, tensors: &[Tensor], signature: &Signature) -> Result<Arc<Entry<Value<F, Args>>>> {
+        let found = self.entries().iter().find(|e| e.fits(signature)).cloned();
+        if let Some(entry) = found {
+            return Ok(entry);
+        }
+        let reason = self.entries().last().and_then(|e| e.why_not(signature));
+        let traced = self.trace(arguments, tensors, signature)?;
+        let entry = Arc::new(Entry::compile(traced, signature.clone(), &self.options, reason)?);
+        self.entries().push(entry.clone());
+        Ok(entry)
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Arc<Entry<Value<F, Args>>>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why there is more than one program: one line for each after the first.
+    pub fn explain_retraces(&self) -> String {
+        let entries = self.entries();
+        let reasons = entries.iter().enumerate().filter_map(|(k, e)| Some(format!("program {k}: {}\n", e.reason()?)));
+        let text: String = reasons.collect();
+        if text.is_empty() { format!("`{}` was traced {} times\n", self.name, entries.len()) } else { text }
+    }
+
+    /// How many programs there are.
+    pub fn programs(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// How long each launch of the latest run took, in nanoseconds, with its kernel's name.
+    pub fn timing(&self) -> Vec<(String, u64)> {
+        self.entries().last().map_or_else(Vec::new, |e| e.timing())
+    }
+}
+
+/// An argument for [`Compiled::lower`]: only its type matters.
+#[track_caller]
+pub fn spec(dtype: igneous_ir::DType, shape: impl crate::tensor::IntoShape) -> Tensor {
+    Tensor::zeros(shape).to_dtype(dtype)
+}
+
+/// The tensors of the arguments; variables as the values they have.
+fn values_of(arguments: &impl Tree) -> Result<(Vec<Tensor>, Vec<usize>)> {
+    let (mut tensors, mut structure) = (Vec::new(), Vec::new());
+    arguments.flatten(&mut tensors, &mut structure);
+    for tensor in &mut tensors {
+        if tensor.is_variable() {
+            *tensor = Tensor::from(tensor.eager_value("its value")?.as_ref().clone());
+        } else {
+            tensor.check()?;
+        }
+    }
+    Ok((tensors, structure))
+}

@@ -1,0 +1,86 @@
+//! MNIST and data sets in its format (Fashion-MNIST).
+
+use super::Dataset;
+use super::idx::{read_images, read_labels};
+use crate::tensor::Tensor;
+use igneous_ir::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Images of digits with their class numbers: samples are an image `f32[1, 28, 28]` with values in `0..=1`, and an `i64`.
+#[derive(Clone, Debug)]
+pub struct Mnist {
+    height: usize,
+    width: usize,
+    pixels: Vec<u8>,
+    labels: Vec<u8>,
+}
+
+impl Mnist {
+    /// The training images: `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` in `dir`, packed (`.gz`) or not.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or the numbers of images and labels differ; the message names the file.
+    pub fn train(dir: impl AsRef<Path>) -> Result<Mnist> {
+        Mnist::open(dir.as_ref(), "train")
+    }
+
+    /// The test images: `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`.
+    ///
+    /// # Errors
+    /// As [`Mnist::train`].
+    pub fn test(dir: impl AsRef<Path>) -> Result<Mnist> {
+        Mnist::open(dir.as_ref(), "t10k")
+    }
+
+    fn open(dir: &Path, part: &str) -> Result<Mnist> {
+        let images = read_images(find(dir, &format!("{part}-images-idx3-ubyte"))?)?;
+        let labels = read_labels(find(dir, &format!("{part}-labels-idx1-ubyte"))?)?;
+        let [count, height, width] = images.shape;
+        if count != labels.len() {
+            return Err(Error::new(format!("{} holds {count} {part} images and {} labels", dir.display(), labels.len())));
+        }
+        Ok(Mnist { height, width, pixels: images.pixels, labels })
+    }
+
+    /// The class number of each image.
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+
+    fn image(&self, index: usize) -> Result<&[u8]> {
+        let size = self.height * self.width;
+        self.pixels
+            .get(index * size..(index + 1) * size)
+            .ok_or_else(|| Error::new(format!("there is no image {index}: the data set has {}", self.labels.len())))
+    }
+}
+
+fn find(dir: &Path, name: &str) -> Result<PathBuf> {
+    let candidates = [dir.join(name), dir.join(format!("{name}.gz"))];
+    let found = candidates.iter().find(|p| p.is_file());
+    found.cloned().ok_or_else(|| Error::new(format!("there is neither {name} nor {name}.gz in {}", dir.display())))
+}
+
+impl Dataset for Mnist {
+    type Sample = (Tensor, i64);
+
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn get(&self, index: usize) -> Result<(Tensor, i64)> {
+        let pixels = self.image(index)?.iter().map(|&p| f32::from(p) / 255.0).collect();
+        Ok((Tensor::from_vec(pixels, (1, self.height, self.width)), i64::from(self.labels[index])))
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
+        let mut pixels: Vec<f32> = Vec::with_capacity(indices.len() * self.height * self.width);
+        let mut labels: Vec<i64> = Vec::with_capacity(indices.len());
+        for &i in indices {
+            pixels.extend(self.image(i)?.iter().map(|&p| f32::from(p) / 255.0));
+            labels.push(i64::from(self.labels[i]));
+        }
+        let n = indices.len();
+        Ok((Tensor::from_vec(pixels, (n, 1, self.height, self.width)), Tensor::from_vec(labels, n)))
+    }
+}

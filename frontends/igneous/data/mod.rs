@@ -1,0 +1,43 @@
+//! Data sets and how they are read in batches: PyTorch's `torch.utils.data`.
+
+mod collate;
+mod idx;
+mod loader;
+mod mnist;
+mod progress;
+
+pub use collate::Collate;
+pub use idx::{Images, read_images, read_labels};
+pub use loader::{DataLoader, Epoch};
+pub use mnist::Mnist;
+pub use progress::Progress;
+
+use igneous_ir::Result;
+
+/// Samples by number.
+pub trait Dataset: Send + Sync {
+    /// One sample.
+    type Sample: Collate;
+
+    /// The number of samples.
+    fn len(&self) -> usize;
+
+    /// Whether there is no sample.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sample `index`.
+    ///
+    /// # Errors
+    /// If there is no such sample or it cannot be read; the message names it.
+    fn get(&self, index: usize) -> Result<Self::Sample>;
+
+    /// Samples as one batch; override it where a batch can be made faster than sample by sample.
+    ///
+    /// # Errors
+    /// As `get`, and if the samples do not fit together.
+    fn batch(&self, indices: &[usize]) -> Result<<Self::Sample as Collate>::Batch> {
+        Self::Sample::collate(indices.iter().map(|&i| self.get(i)).collect::<Result<_>>()?)
+    }
+}

@@ -1,0 +1,129 @@
+//! Random numbers: Philox keyed by a seed and a counter that is a variable, so that compiled programs read and advance it
+//! as eager code does, and both draw the same numbers.
+
+use crate::apply::apply;
+use crate::tensor::{Eager, IntoShape, Repr, Tensor, or_invalid, valid_shape};
+use crate::trace;
+use crate::variable::{Variable, VariableKind};
+use igneous_ir::{Array, DType, Error, Loc, Result, Shape, TensorType, ops};
+use igneous_runtime::Buffer;
+use std::f64::consts::TAU;
+use std::sync::{Arc, LazyLock};
+
+/// `[seed, counter]` of the device.
+static STATE: LazyLock<Result<Tensor>> = LazyLock::new(|| {
+    let value = Eager::new(TensorType::new(DType::I64, [2usize]), Buffer::from_slice(&[0i64, 0])?, None);
+    let state = Tensor(Repr::Variable(Arc::new(Variable::new(VariableKind::State, &value, None))));
+    state.set_name("random");
+    Ok(state)
+});
+
+/// The variable that holds the seed and the counter, `i64[2]`: part of what a checkpoint saves.
+///
+/// # Errors
+/// If memory is short.
+pub fn random_state() -> Result<Tensor> {
+    STATE.clone()
+}
+
+/// Sets the seed and starts the counter again (PyTorch's `torch.manual_seed`).
+pub fn manual_seed(seed: u64) {
+    if let Ok(state) = random_state() {
+        // It can fail only if memory is short; the next random operation says so.
+        let _ = state.assign(&Tensor::from_slice(&[seed as i64, 0], 2));
+    }
+}
+
+/// The state for one operation; the counter moves on.
+#[track_caller]
+pub(crate) fn advance() -> Result<Tensor> {
+    let state = random_state()?;
+    let now = state.detach();
+    let next = if trace::is_tracing() {
+        let [step] = apply(ops::constant(Array::ints(DType::I64, [2], vec![0, 1])), &[]);
+        &now + &step
+    } else {
+        let value = now.eager_value("its elements")?;
+        let words = value.buffer.as_slice::<i64>()?;
+        Eager::new(value.ty.clone(), Buffer::from_slice(&[words[0], words[1].wrapping_add(1)])?, None).into()
+    };
+    state.assign(&next)?;
+    Ok(now)
+}
+
+#[track_caller]
+fn bits(shape: Shape) -> Result<Tensor> {
+    let loc = Loc::caller();
+    valid_shape(&shape).map_err(|e| e.at(loc))?;
+    let [bits] = apply(ops::random_bits(shape), &[&advance()?]);
+    Ok(bits)
+}
+
+/// Uniform in [0, 1): multiples of 2⁻²⁴.
+#[track_caller]
+fn uniform(shape: Shape) -> Result<Tensor> {
+    let bits = bits(shape)?;
+    let eight = Tensor::number(8.into(), DType::U32);
+    Ok((bits >> eight).to_dtype(DType::F32) * 2f64.powi(-24))
+}
+
+impl Tensor {
+    /// Uniform random numbers in [0, 1), `f32`.
+    #[track_caller]
+    pub fn rand(shape: impl IntoShape) -> Tensor {
+        or_invalid(uniform(shape.into_shape()))
+    }
+
+    /// Normal random numbers with mean 0 and variance 1, `f32`. Box & Muller 1958.
+    #[track_caller]
+    pub fn randn(shape: impl IntoShape) -> Tensor {
+        let shape = shape.into_shape();
+        let (radius, angle) = match uniform(shape.clone()).and_then(|a| Ok((a, uniform(shape)?))) {
+            Ok(pair) => pair,
+            Err(error) => return error.into(),
+        };
+        // 1 − u is in (0, 1], where the logarithm is finite.
+        ((1.0 - radius).log() * -2.0).sqrt() * (angle * TAU).cos()
+    }
+
+    /// Random integers in `low..high`, `i64`.
+    #[track_caller]
+    pub fn randint(low: i64, high: i64, shape: impl IntoShape) -> Tensor {
+        let range = high.saturating_sub(low);
+        if !(1..=1 << 31).contains(&range) {
+            let error = Error::new(format!("randint needs a range of 1 to 2^31 integers, not {low}..{high}"));
+            return error.at(Loc::caller()).into();
+        }
+        match bits(shape.into_shape()) {
+            Ok(bits) => ((bits.to_dtype(DType::I64) * range) >> Tensor::scalar(32i64)) + low,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Uniform random numbers in [0, 1) with this tensor's shape and element type.
+    #[track_caller]
+    pub fn rand_like(&self) -> Tensor {
+        match self.ty() {
+            Ok(ty) => Tensor::rand(ty.shape).to_dtype(ty.dtype),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Normal random numbers with this tensor's shape and element type.
+    #[track_caller]
+    pub fn randn_like(&self) -> Tensor {
+        match self.ty() {
+            Ok(ty) => Tensor::randn(ty.shape).to_dtype(ty.dtype),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// True with the probability that each element gives.
+    #[track_caller]
+    pub fn bernoulli(&self) -> Tensor {
+        match self.ty() {
+            Ok(ty) => Tensor::rand(ty.shape).lt(self),
+            Err(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Softmax, losses, normalisation, embedding, dropout.
+
+use super::{Tensor, or_invalid};
+use crate::apply::{apply, try_apply};
+use crate::random;
+use igneous_ir::types::normalize_axis;
+use igneous_ir::{DType, Dim, Error, Loc, Result, Shape};
+
+impl Tensor {
+    /// `e^x / Σ e^x` along an axis.
+    #[track_caller]
+    pub fn softmax(&self, axis: i64) -> Tensor {
+        match self.axis(axis) {
+            Ok(axis) => self.as_float().apply(crate::composite::softmax(axis)),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// `x − log Σ e^x` along an axis.
+    #[track_caller]
+    pub fn log_softmax(&self, axis: i64) -> Tensor {
+        match self.axis(axis) {
+            Ok(axis) => self.as_float().apply(crate::composite::log_softmax(axis)),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The mean cross-entropy of logits `[N, C]` (or `[N, C, d…]`) and class labels `[N]` (or `[N, d…]`).
+    #[track_caller]
+    pub fn cross_entropy(&self, labels: &Tensor) -> Tensor {
+        self.cross_entropy_each(labels).mean_all()
+    }
+
+    /// The cross-entropy of each example: [`cross_entropy`](Tensor::cross_entropy) without the mean.
+    #[track_caller]
+    pub fn cross_entropy_each(&self, labels: &Tensor) -> Tensor {
+        let loc = Loc::caller();
+        let each = cross_entropy_operands(self, labels).and_then(|(logits, flat)| {
+            super::index::check_range(&flat, Dim::ZERO, logits.size(1), "a label is out of range", loc)?;
+            let results = try_apply(crate::composite::cross_entropy(), &[&logits, &flat], loc)?;
+            Ok(results[0].reshape_to(labels.shape()))
+        });
+        or_invalid(each.map_err(|e| e.at(loc)))
+    }
+
+    /// The mean squared difference.
+    #[track_caller]
+    pub fn mse_loss(&self, target: &Tensor) -> Tensor {
+        (self - target).square().mean_all()
+    }
+
+    /// Normalised over the last axes (as many as `weight` has) to mean 0 and variance 1, then scaled and shifted.
+    /// Ba, Kiros & Hinton 2016, arXiv:1607.06450.
+    #[track_caller]
+    pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
+        let loc = Loc::caller();
+        let check = self.check().and_then(|()| weight.check()).and_then(|()| bias.check());
+        if let Err(error) = check {
+            return error.into();
+        }
+        let (shape, inner) = (self.shape(), weight.shape());
+        if !shape.ends_with(&inner) || inner.is_empty() || bias.shape() != inner {
+            let error = Error::new("layer_norm needs weight and bias with the shape of the tensor's last axes");
+            let error = error.note("tensor", self.describe()).note("weight", weight.describe()).note("bias", bias.describe());
+            return error.at(loc).into();
+        }
+        let x = self.as_float();
+        let (weight, bias) = (weight.to_dtype(x.dtype()), bias.to_dtype(x.dtype()));
+        let [y, _, _] = apply(crate::composite::layer_norm(inner.len(), eps), &[&x, &weight, &bias]);
+        y
+    }
+
+    /// 1 where the last axis of the result equals the label, elsewhere 0; `i64` like PyTorch's `one_hot`.
+    #[track_caller]
+    pub fn one_hot(&self, classes: impl Into<Dim>) -> Tensor {
+        let loc = Loc::caller();
+        let classes = classes.into();
+        let checked = self.check().and_then(|()| {
+            let labels = self.to_dtype(DType::I64);
+            super::index::check_range(&labels, Dim::ZERO, classes, "a label is out of range", loc)?;
+            Ok(labels)
+        });
+        match checked {
+            Ok(labels) => labels.unsqueeze(-1).equal(Tensor::arange(0, classes)).to_dtype(DType::I64),
+            Err(error) => Tensor::from(error.at(loc)),
+        }
+    }
+
+    /// Rows of the table `[classes, features]` that these indices choose: `[…] → […, features]`.
+    #[track_caller]
+    pub fn embedding(&self, table: &Tensor) -> Tensor {
+        table.index_rows(self)
+    }
+
+    /// Each element 0 with probability `p`, else divided by `1 − p`. The random bits come from the device's counter.
+    #[track_caller]
+    pub fn dropout(&self, p: f64) -> Tensor {
+        if let Err(error) = self.check() {
+            return error.into();
+        }
+        if !(0.0..1.0).contains(&p) {
+            let error = Error::new(format!("dropout needs a probability from 0 up to but without 1, not {p}"));
+            return error.note("tensor", self.describe()).at(Loc::caller()).into();
+        }
+        if p == 0.0 {
+            return self.clone();
+        }
+        match random::advance() {
+            Ok(state) => self.as_float().apply_with(crate::composite::dropout(p), &state),
+            Err(error) => Tensor::from(error.at(Loc::caller())),
+        }
+    }
+}
+
+/// Logits as `[N, C]` and labels as `i64[N]`.
+#[track_caller]
+fn cross_entropy_operands(logits: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
+    let (shape, given) = (logits.ty()?.shape, labels.ty()?);
+    let error = |message: &str| Err(Error::new(message).note("logits", logits.describe()).note("labels", labels.describe()));
+    if !matches!(given.dtype, DType::I64 | DType::I32 | DType::U8) {
+        return error("cross_entropy needs integer labels");
+    }
+    if !logits.dtype().is_float() {
+        return error("cross_entropy needs logits of a floating-point type");
+    }
+    let expected: Shape = shape.iter().take(1).chain(shape.iter().skip(2)).copied().collect();
+    if shape.len() < 2 || expected != given.shape {
+        return error("cross_entropy needs logits [N, C, …] and one label for each example: [N, …]");
+    }
+    let classes = shape[normalize_axis(1, shape.len())?];
+    let mut order: Vec<usize> = (0..shape.len()).filter(|&i| i != 1).collect();
+    order.push(1);
+    let flat = logits.permuted(&order).reshape((-1, classes));
+    Ok((flat, labels.to_dtype(DType::I64).reshape(-1)))
+}

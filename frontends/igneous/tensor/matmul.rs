@@ -1,0 +1,111 @@
+//! Matrix products.
+
+use super::Tensor;
+use super::promote::promote;
+use igneous_ir::{Dim, Error, Loc, Result, Shape, ops};
+
+impl Tensor {
+    /// The matrix product, with all of PyTorch's cases: two vectors give a scalar; a vector on the left counts as a row,
+    /// on the right as a column; leading axes are a batch and broadcast.
+    #[track_caller]
+    pub fn matmul(&self, other: &Tensor) -> Tensor {
+        let loc = Loc::caller();
+        let operands = matmul_operands(self, other).map_err(|e| e.at(loc));
+        let (a, b, batch) = match operands {
+            Ok(operands) => operands,
+            Err(error) => return error.into(),
+        };
+        let (m, n) = (a.rank(), b.rank());
+        if m <= 2 && n <= 2 {
+            return a.apply_with(ops::dot_general(&[m - 1], &[n.saturating_sub(2)], &[], &[]), &b);
+        }
+        if n <= 2 {
+            // One matrix for the whole batch: the batch's rows are rows of one product.
+            return a.apply_with(ops::dot_general(&[m - 1], &[n.saturating_sub(2)], &[], &[]), &b);
+        }
+        batched(a, b, batch)
+    }
+
+    /// The product of matrices in a batch: `[b, m, k] · [b, k, n]`.
+    #[track_caller]
+    pub fn bmm(&self, other: &Tensor) -> Tensor {
+        if self.error().is_none() && other.error().is_none() && (self.rank() != 3 || other.rank() != 3) {
+            let error = Error::new("bmm needs two tensors with three axes");
+            return error.note("left", self.describe()).note("right", other.describe()).at(Loc::caller()).into();
+        }
+        self.matmul(other)
+    }
+
+    /// The sum of products of two vectors.
+    #[track_caller]
+    pub fn dot(&self, other: &Tensor) -> Tensor {
+        if self.error().is_none() && other.error().is_none() && (self.rank() != 1 || other.rank() != 1) {
+            let error = Error::new("dot needs two vectors");
+            return error.note("left", self.describe()).note("right", other.describe()).at(Loc::caller()).into();
+        }
+        self.matmul(other)
+    }
+
+    /// All products of an element of this vector and one of another.
+    #[track_caller]
+    pub fn outer(&self, other: &Tensor) -> Tensor {
+        self.unsqueeze(1) * other.unsqueeze(0)
+    }
+
+    /// `self · weightᵀ + bias`: what a linear layer computes. `weight` is `[out, in]`.
+    #[track_caller]
+    pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        let product = self.matmul(&weight.t());
+        match bias {
+            Some(bias) => product + bias,
+            None => product,
+        }
+    }
+}
+
+/// The operands in one element type and the shape of their batch.
+#[track_caller]
+fn matmul_operands(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor, Shape)> {
+    let (s, t) = (a.ty()?.shape, b.ty()?.shape);
+    let error = |message: &str| Error::new(message).note("left", a.describe()).note("right", b.describe());
+    if s.is_empty() || t.is_empty() {
+        return Err(error("matmul needs operands with at least one axis"));
+    }
+    if s[s.len() - 1] != t[t.len().saturating_sub(2)] {
+        return Err(error(match t.len() {
+            1 => "matmul needs the last dimension of the left operand to equal the length of the right one",
+            _ => "matmul needs the last dimension of the left operand to equal the second-to-last of the right one",
+        }));
+    }
+    let lead = |s: &Shape| Shape::from(&s[..s.len().saturating_sub(2)]);
+    let batch = ops::broadcast_shapes(&lead(&s), &lead(&t)).map_err(|_| error("matmul needs batch dimensions that broadcast"))?;
+    let dtype = promote(a.dtype(), b.dtype());
+    Ok((a.to_dtype(dtype), b.to_dtype(dtype), batch))
+}
+
+/// `[batch…, m, k] · [batch…, k, n]`; a vector is given its missing axis, which the result loses again.
+#[track_caller]
+fn batched(a: Tensor, b: Tensor, batch: Shape) -> Tensor {
+    let vector = a.rank() == 1;
+    let a = if vector { a.unsqueeze(0) } else { a };
+    let full = |x: &Tensor| -> Shape {
+        let shape = x.shape();
+        batch.iter().copied().chain(shape[shape.len() - 2..].iter().copied()).collect()
+    };
+    let (a, b) = (a.broadcast_to(&full(&a)), b.broadcast_to(&full(&b)));
+    let lead: Vec<usize> = (0..batch.len()).collect();
+    let product = a.apply_with(ops::dot_general(&[batch.len() + 1], &[batch.len()], &lead, &lead), &b);
+    if vector { product.squeeze(-2) } else { product }
+}
+
+/// The extents of a batch of matrices, for messages of other modules.
+#[track_caller]
+pub(super) fn expect_rank(tensor: &Tensor, rank: usize, what: &str) -> Result<Vec<Dim>> {
+    let shape = tensor.ty()?.shape;
+    if shape.len() != rank {
+        return Err(Error::new(format!("{what} needs a tensor with {rank} axes"))
+            .note("tensor", tensor.describe())
+            .at(Loc::caller()));
+    }
+    Ok(shape.to_vec())
+}

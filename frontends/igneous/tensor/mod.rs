@@ -1,0 +1,430 @@
+//! `Tensor`: an immutable value, a variable whose value is read at use, a value of a trace, or an error.
+
+mod arguments;
+mod bytes;
+mod convolution;
+mod create;
+mod display;
+mod element;
+mod index;
+mod loss;
+mod matmul;
+mod pointwise;
+mod promote;
+mod reduce;
+mod shape;
+
+pub(crate) use arguments::valid_shape;
+pub use arguments::{Axes, Extent, IntoShape, Operand, Scalar};
+pub use convolution::{Conv, Pair, Pool};
+pub use create::Data;
+pub use element::Element;
+pub use index::{Ellipsis, Index, IndexItem, NewAxis, Slice, Stepped};
+pub use pointwise::{broadcast_tensors, where_};
+pub use promote::promote;
+
+use crate::device::Device;
+use crate::slot::{Slot, SlotKey};
+use crate::tape;
+use crate::trace::{self, Traced};
+use crate::variable::Variable;
+use igneous_ir::ops;
+use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, TensorType};
+use igneous_runtime::Buffer;
+use std::sync::Arc;
+
+/// A tensor. `clone` shares it; it can be sent to and used from any thread.
+///
+/// A tensor is one of
+/// - a value: its elements exist and never change;
+/// - a *variable* ([`Tensor::variable`]): a value that is read at each use and can be assigned;
+/// - a value of a trace, inside a function given to [`compile`](crate::compile());
+/// - *invalid*: the result of an operation that failed. It carries the first error through all that follows, and the
+///   first method that returns a `Result` ([`to_vec`](Tensor::to_vec), [`item`](Tensor::item),
+///   [`backward`](Tensor::backward), [`check`](Tensor::check)) returns it.
+#[derive(Clone)]
+pub struct Tensor(pub(crate) Repr);
+
+#[derive(Clone)]
+pub(crate) enum Repr {
+    Eager(Arc<Eager>),
+    Variable(Arc<Variable>),
+    Traced(Arc<Traced>),
+    Invalid(Error),
+}
+
+/// A tensor whose elements exist.
+#[derive(Clone)]
+pub(crate) struct Eager {
+    pub(crate) ty: TensorType,
+    /// The elements, row-major.
+    pub(crate) buffer: Buffer,
+    /// The recorded operation it is a result of, if `backward` can go on there.
+    pub(crate) source: Option<tape::Source>,
+    /// Where `backward` adds its gradient.
+    pub(crate) slot: Option<Arc<Slot>>,
+    /// The line of user code that made it.
+    pub(crate) loc: Option<Loc>,
+}
+
+impl Eager {
+    /// A value without a history.
+    pub(crate) fn new(ty: TensorType, buffer: Buffer, loc: Option<Loc>) -> Eager {
+        Eager { ty, buffer, source: None, slot: None, loc }
+    }
+
+    /// Whether `backward` has something to do here.
+    pub(crate) fn tracked(&self) -> bool {
+        self.source.is_some() || self.slot.is_some()
+    }
+
+    /// The extents.
+    pub(crate) fn sizes(&self) -> Vec<usize> {
+        self.ty.sizes().expect("the extents of a tensor that exists are constant")
+    }
+}
+
+impl From<Eager> for Tensor {
+    fn from(value: Eager) -> Tensor {
+        Tensor(Repr::Eager(Arc::new(value)))
+    }
+}
+
+impl From<Error> for Tensor {
+    fn from(error: Error) -> Tensor {
+        Tensor(Repr::Invalid(error))
+    }
+}
+
+/// The tensor, or an invalid one that carries the error.
+pub(crate) fn or_invalid(result: Result<Tensor>) -> Tensor {
+    result.unwrap_or_else(Tensor::from)
+}
+
+impl Tensor {
+    /// An invalid tensor: everything computed from it is invalid with the same error.
+    #[track_caller]
+    pub fn invalid(error: Error) -> Tensor {
+        Tensor(Repr::Invalid(error.at(Loc::caller())))
+    }
+
+    /// The error if this tensor is invalid.
+    pub fn error(&self) -> Option<&Error> {
+        match &self.0 {
+            Repr::Invalid(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether the tensor is valid.
+    ///
+    /// # Errors
+    /// If it is invalid: the first error of the computation it is a result of.
+    pub fn check(&self) -> Result<()> {
+        self.error().map_or(Ok(()), |e| Err(e.clone()))
+    }
+
+    /// Element type and shape.
+    ///
+    /// # Errors
+    /// If the tensor is invalid.
+    pub fn ty(&self) -> Result<TensorType> {
+        match &self.0 {
+            Repr::Eager(value) => Ok(value.ty.clone()),
+            Repr::Variable(variable) => Ok(variable.ty()),
+            Repr::Traced(traced) => Ok(traced.ty.clone()),
+            Repr::Invalid(error) => Err(error.clone()),
+        }
+    }
+
+    /// The type of the elements; of an invalid tensor, `f32`.
+    pub fn dtype(&self) -> DType {
+        match &self.0 {
+            Repr::Eager(value) => value.ty.dtype,
+            Repr::Traced(traced) => traced.ty.dtype,
+            _ => self.ty().map_or(DType::F32, |ty| ty.dtype),
+        }
+    }
+
+    /// The extents; of an invalid tensor, none.
+    pub fn shape(&self) -> Shape {
+        self.ty().map(|ty| ty.shape).unwrap_or_default()
+    }
+
+    /// The number of axes; of an invalid tensor, 0.
+    pub fn rank(&self) -> usize {
+        self.ty().map_or(0, |ty| ty.rank())
+    }
+
+    /// The extents of a tensor with `N` axes: `let [b, t, c] = x.dims();`. If it has another number of axes or is
+    /// invalid, so are the dimensions, and every tensor whose shape they are used for.
+    pub fn dims<const N: usize>(&self) -> [Dim; N] {
+        self.shape().as_slice().try_into().unwrap_or([Dim::INVALID; N])
+    }
+
+    /// The extent of an axis, counted from the end if negative; invalid if there is no such axis.
+    pub fn size(&self, axis: i64) -> Dim {
+        let shape = self.shape();
+        let index = if axis < 0 { axis + shape.len() as i64 } else { axis };
+        usize::try_from(index).ok().and_then(|i| shape.get(i).copied()).unwrap_or(Dim::INVALID)
+    }
+
+    /// The number of elements (PyTorch's `numel`).
+    pub fn elements(&self) -> Dim {
+        self.ty().map_or(Dim::INVALID, |ty| ty.elements())
+    }
+
+    /// Where the tensor lives.
+    pub fn device(&self) -> Device {
+        Device::Cpu
+    }
+
+    /// The tensor on `device`; itself if it is there already.
+    pub fn to(&self, device: Device) -> Tensor {
+        let _ = device;
+        self.clone()
+    }
+
+    /// The elements in row-major order.
+    ///
+    /// # Errors
+    /// If the tensor is invalid, has another element type, or is a value of a trace.
+    #[track_caller]
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        let value = self.eager_value("its elements")?;
+        if value.ty.dtype != T::DTYPE {
+            let message = format!("the elements of a tensor of type {} were asked for as {}", value.ty.dtype, T::DTYPE);
+            let remedy = format!("convert it first: `.to_dtype(DType::{:?})`", T::DTYPE);
+            return Err(Error::new(message).note("tensor", self.describe()).note("remedy", remedy).at(Loc::caller()));
+        }
+        value.buffer.to_vec()
+    }
+
+    /// The elements in row-major order, as `f64`, whatever the element type.
+    ///
+    /// # Errors
+    /// If the tensor is invalid or is a value of a trace.
+    #[track_caller]
+    pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
+        let value = self.eager_value("its elements")?;
+        element::as_f64(value.ty.dtype, &value.buffer)
+    }
+
+    /// The elements in row-major order, as `i64`, of a tensor of integers or bools.
+    ///
+    /// # Errors
+    /// If the tensor is invalid, holds floats, or is a value of a trace.
+    #[track_caller]
+    pub fn to_i64_vec(&self) -> Result<Vec<i64>> {
+        let value = self.eager_value("its elements")?;
+        element::as_i64(value.ty.dtype, &value.buffer).map_err(|e| e.note("tensor", self.describe()).at(Loc::caller()))
+    }
+
+    /// The only element, as `f64`.
+    ///
+    /// # Errors
+    /// If the tensor is invalid, has not exactly one element, or is a value of a trace.
+    #[track_caller]
+    pub fn item(&self) -> Result<f64> {
+        let value = self.eager_value("its value")?;
+        match element::as_f64(value.ty.dtype, &value.buffer)?.as_slice() {
+            [x] => Ok(*x),
+            all => {
+                let message = format!("item() needs a tensor with one element; this one has {}", all.len());
+                Err(Error::new(message).note("tensor", self.describe()).at(Loc::caller()))
+            }
+        }
+    }
+
+    /// The elements that exist now; `what` was asked for.
+    #[track_caller]
+    pub(crate) fn eager_value(&self, what: &str) -> Result<Arc<Eager>> {
+        let loc = Loc::caller();
+        match &self.0 {
+            Repr::Eager(value) => Ok(value.clone()),
+            Repr::Variable(variable) => match trace::variable_in_trace(variable) {
+                Some(traced) => Err(trace::no_value_error(&traced?, what).at(loc)),
+                None => Ok(Arc::new(variable.read())),
+            },
+            Repr::Traced(traced) => Err(trace::no_value_error(traced, what).at(loc)),
+            Repr::Invalid(error) => Err(error.clone()),
+        }
+    }
+
+    /// Whether operations on this tensor are recorded for `backward`.
+    pub fn requires_grad(&self) -> bool {
+        match &self.0 {
+            Repr::Eager(value) => value.tracked(),
+            Repr::Variable(variable) => variable.requires_grad().get(),
+            Repr::Traced(traced) => traced.tracked,
+            Repr::Invalid(_) => false,
+        }
+    }
+
+    /// The same tensor as a leaf with a gradient slot, so that `backward` computes its gradient. A variable is changed
+    /// in place and returned; of a value, only the returned handle has the slot.
+    #[track_caller]
+    pub fn requires_grad_(&self) -> Tensor {
+        let loc = Loc::caller();
+        if let Err(error) = self.check() {
+            return error.into();
+        }
+        if !self.dtype().is_float() {
+            let error = Error::new("only tensors of a floating-point type can require gradients");
+            return error.note("tensor", self.describe()).at(loc).into();
+        }
+        match &self.0 {
+            Repr::Eager(value) if value.slot.is_some() => self.clone(),
+            Repr::Eager(value) => Eager { slot: Some(Slot::new()), ..Eager::clone(value) }.into(),
+            Repr::Variable(variable) => {
+                variable.requires_grad().set(true);
+                self.clone()
+            }
+            Repr::Traced(traced) => or_invalid(trace::make_leaf(traced).map_err(|e| e.at(loc))),
+            Repr::Invalid(_) => self.clone(),
+        }
+    }
+
+    /// Stops a variable from requiring gradients (freezes a parameter). Values are immutable: see [`Tensor::detach`].
+    pub fn freeze(&self) -> Tensor {
+        if let Repr::Variable(variable) = &self.0 {
+            variable.requires_grad().set(false);
+        }
+        self.clone()
+    }
+
+    /// Keeps the gradient of an intermediate result: PyTorch's `retain_grad`. The returned handle has the slot.
+    #[track_caller]
+    pub fn retain_grad(&self) -> Tensor {
+        self.requires_grad_()
+    }
+
+    /// The value without its history: no gradient flows through it. Of a variable, the value it has now.
+    #[track_caller]
+    pub fn detach(&self) -> Tensor {
+        let loc = Loc::caller();
+        match &self.0 {
+            Repr::Eager(value) if !value.tracked() => self.clone(),
+            Repr::Eager(value) => Eager { source: None, slot: None, ..Eager::clone(value) }.into(),
+            Repr::Variable(variable) => match trace::variable_in_trace(variable) {
+                Some(traced) => or_invalid(traced.map(|t| t.detached()).map_err(|e| e.at(loc))),
+                None => Eager { slot: None, ..variable.read() }.into(),
+            },
+            Repr::Traced(traced) => traced.detached(),
+            Repr::Invalid(_) => self.clone(),
+        }
+    }
+
+    /// A copy with memory of its own. A duplicate of a variable is a new variable with the same value.
+    #[track_caller]
+    pub fn duplicate(&self) -> Tensor {
+        let loc = Loc::caller();
+        match &self.0 {
+            Repr::Eager(value) => or_invalid(value.buffer.duplicate().map(|buffer| {
+                let copy = Eager { buffer, ..Eager::clone(value) };
+                copy.into()
+            })),
+            Repr::Variable(variable) => {
+                if trace::is_tracing() {
+                    return trace::creation_error().at(loc).into();
+                }
+                or_invalid(variable.duplicate().map(|v| Tensor(Repr::Variable(Arc::new(v)))))
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// Adds the gradients of this scalar to the slots of all leaves it depends on.
+    ///
+    /// # Errors
+    /// If the tensor is invalid, has axes, or depends on no tensor that requires gradients; or if a derivative cannot
+    /// be computed. No slot has changed then.
+    #[track_caller]
+    pub fn backward(&self) -> Result<()> {
+        tape::backward(self, None, Loc::caller())
+    }
+
+    /// [`backward`](Tensor::backward) of a tensor of any shape, with its cotangent.
+    ///
+    /// # Errors
+    /// As `backward`, and if the cotangent has another type.
+    #[track_caller]
+    pub fn backward_with(&self, cotangent: &Tensor) -> Result<()> {
+        tape::backward(self, Some(cotangent), Loc::caller())
+    }
+
+    /// The gradient that `backward` has added up for this leaf, if there is one.
+    pub fn grad(&self) -> Option<Tensor> {
+        let key = self.slot_key()?;
+        trace::slot_value(&key)
+    }
+
+    /// Takes the gradient out of the slot.
+    pub fn take_grad(&self) -> Option<Tensor> {
+        let key = self.slot_key()?;
+        let grad = trace::slot_value(&key);
+        if grad.is_some() {
+            trace::set_slot(&key, None);
+        }
+        grad
+    }
+
+    /// Puts a gradient into the slot or, with `None`, empties it.
+    ///
+    /// # Errors
+    /// If this tensor has no slot, or the gradient is invalid or has another type than the tensor.
+    #[track_caller]
+    pub fn set_grad(&self, grad: Option<Tensor>) -> Result<()> {
+        let loc = Loc::caller();
+        let Some(key) = self.slot_key() else {
+            return Err(Error::new("this tensor has no gradient slot").note("tensor", self.describe()).at(loc));
+        };
+        if let Some(grad) = &grad
+            && grad.ty()? != self.ty()?
+        {
+            let error = Error::new("a gradient has the type of its tensor");
+            return Err(error.note("tensor", self.describe()).note("gradient", grad.describe()).at(loc));
+        }
+        trace::set_slot(&key, grad);
+        Ok(())
+    }
+
+    /// Empties the gradient slot.
+    pub fn zero_grad(&self) {
+        if let Some(key) = self.slot_key() {
+            trace::set_slot(&key, None);
+        }
+    }
+
+    fn slot_key(&self) -> Option<SlotKey> {
+        match &self.0 {
+            Repr::Eager(value) => value.slot.clone().map(SlotKey::Shared),
+            Repr::Variable(variable) => Some(SlotKey::Shared(variable.slot().clone())),
+            Repr::Traced(traced) => trace::slot_of(traced),
+            Repr::Invalid(_) => None,
+        }
+    }
+
+    /// Type and origin, for messages.
+    pub(crate) fn describe(&self) -> String {
+        let of = |ty: &TensorType, loc: Option<Loc>| match loc {
+            Some(loc) => format!("{ty}   from {loc}"),
+            None => ty.to_string(),
+        };
+        match &self.0 {
+            Repr::Eager(value) => of(&value.ty, value.loc),
+            Repr::Variable(variable) => variable.describe(),
+            Repr::Traced(traced) => of(&traced.ty, traced.loc),
+            Repr::Invalid(_) => "invalid".to_owned(),
+        }
+    }
+
+    /// Another element type; the same tensor if it has it already. Floats are truncated to integers.
+    #[track_caller]
+    pub fn to_dtype(&self, dtype: DType) -> Tensor {
+        if self.error().is_some() || self.dtype() == dtype {
+            return self.clone();
+        }
+        self.apply(ops::cast(dtype))
+    }
+}

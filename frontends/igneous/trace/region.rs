@@ -1,0 +1,138 @@
+//! Running a closure under a new trace.
+
+use super::{Capture, CaptureSource, Handle, Kind, STACK, SlotState, Trace, Traced, VariableState, operand, slot_of};
+use crate::slot::SlotKey;
+use crate::tensor::{Repr, Tensor};
+use crate::tracked::{Effect, Guard};
+use igneous_ir::graph::{Graph, Value};
+use igneous_ir::{Result, TensorType};
+use std::sync::Arc;
+
+/// A trace that has ended.
+pub(crate) struct Finished {
+    /// The arguments are the first inputs; the captures follow in order. It has no outputs yet.
+    pub(crate) graph: Graph,
+    pub(crate) captures: Vec<Capture>,
+    pub(crate) variables: Vec<VariableState>,
+    pub(crate) slots: Vec<SlotState>,
+    pub(crate) guards: Vec<Box<dyn Guard>>,
+    pub(crate) effects: Vec<Arc<dyn Effect>>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) ran_backward: bool,
+}
+
+/// What a traced closure returned.
+pub(crate) enum Output {
+    /// A value of the trace, and whether it is recorded for `backward`.
+    Value { value: Value, tracked: bool },
+    /// A variable or a tensor from outside, returned as it is.
+    Outside(Tensor),
+}
+
+/// An argument of a traced closure.
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    pub(crate) ty: TensorType,
+    pub(crate) tracked: bool,
+    pub(crate) slot: Option<SlotKey>,
+}
+
+impl Parameter {
+    /// A parameter that stands for `argument`; the place among all arguments names its slot if it is a value that exists.
+    pub(crate) fn standing_for(argument: &Tensor, place: usize, name: String) -> Result<Parameter> {
+        let ty = argument.ty()?;
+        let tracked = argument.requires_grad() && ty.dtype.is_float();
+        let slot = match &argument.0 {
+            Repr::Eager(value) => value.slot.as_ref().map(|_| SlotKey::Argument(place)),
+            Repr::Variable(variable) if tracked => Some(SlotKey::Shared(variable.slot().clone())),
+            Repr::Traced(traced) => slot_of(traced),
+            _ => None,
+        };
+        Ok(Parameter { name, ty, tracked, slot })
+    }
+}
+
+/// Traces `f` on parameters.
+pub(crate) fn trace_region(
+    kind: Kind,
+    name: &str,
+    parameters: Vec<Parameter>,
+    f: impl FnOnce(Vec<Tensor>) -> Result<Vec<Tensor>>,
+) -> Result<Finished> {
+    let mut trace = Trace::new(kind, name);
+    let mut arguments = Vec::new();
+    for parameter in parameters {
+        let value = trace.graph.input(parameter.name, parameter.ty);
+        if parameter.tracked {
+            trace.needs.insert(value);
+        }
+        trace.leaves.extend(parameter.slot.map(|key| (value, key)));
+        arguments.push(trace.handle(value, parameter.tracked, None).into());
+    }
+    let depth = STACK.with_borrow_mut(|stack| {
+        stack.push(trace);
+        stack.len()
+    });
+    let outputs = {
+        let guard = PopOnUnwind(depth);
+        let outputs = f(arguments).and_then(|outputs| outputs.iter().map(output).collect::<Result<Vec<_>>>());
+        std::mem::forget(guard);
+        outputs
+    };
+    let mut trace = STACK.with_borrow_mut(Vec::pop).expect("it was pushed above");
+    let outputs = outputs?;
+    let mut guards = std::mem::take(&mut trace.guards);
+    let guards = trace.guard_order.iter().filter_map(|id| guards.remove(id)).collect();
+    trace.graph.loc = None;
+    trace.graph.scope = 0;
+    Ok(Finished {
+        graph: std::mem::replace(&mut trace.graph, Graph::new("")),
+        captures: std::mem::take(&mut trace.captures),
+        variables: std::mem::take(&mut trace.variables),
+        slots: std::mem::take(&mut trace.slots),
+        guards,
+        effects: std::mem::take(&mut trace.effects),
+        outputs,
+        ran_backward: trace.ran_backward,
+    })
+}
+
+/// A closure that panics must not leave its trace behind.
+struct PopOnUnwind(usize);
+
+impl Drop for PopOnUnwind {
+    fn drop(&mut self) {
+        STACK.with_borrow_mut(|stack| stack.truncate(self.0 - 1));
+    }
+}
+
+fn output(tensor: &Tensor) -> Result<Output> {
+    match &tensor.0 {
+        Repr::Traced(_) => {
+            let Handle { value, tracked } = operand(tensor)?;
+            Ok(Output::Value { value, tracked })
+        }
+        Repr::Invalid(error) => Err(error.clone()),
+        Repr::Eager(_) | Repr::Variable(_) => Ok(Output::Outside(tensor.clone())),
+    }
+}
+
+impl CaptureSource {
+    /// The captured thing as an operand outside of the trace.
+    pub(crate) fn tensor(&self) -> Tensor {
+        match self {
+            CaptureSource::Eager(value) => Tensor(Repr::Eager(value.clone())),
+            CaptureSource::Variable(variable) => Tensor(Repr::Variable(variable.clone())),
+            CaptureSource::Outer(traced) => Tensor(Repr::Traced(traced.clone())),
+            CaptureSource::Slot(_, grad) => grad.clone(),
+        }
+    }
+}
+
+/// A handle of a value for messages.
+pub(super) fn described(traced: &Traced) -> String {
+    match traced.loc {
+        Some(loc) => format!("{}   from {loc}", traced.ty),
+        None => traced.ty.to_string(),
+    }
+}
