@@ -83,7 +83,9 @@ impl Builder<'_> {
             }
         }
         if numbers {
-            let beside = operands.iter().flatten().next().map(|&v| self.target.type_of(v));
+            // The condition of a selection says nothing about its branches.
+            let branches = usize::from(op.name() == "select");
+            let beside = operands.iter().skip(branches).flatten().next().map(|&v| self.target.type_of(v));
             let ty = match (op.name(), beside) {
                 ("pad", Some(ty)) => Some(TensorType::scalar(ty.dtype)),
                 (_, beside) => beside.or(like.cloned()),

@@ -8,7 +8,6 @@ use igneous_ir::{Dim, Literal};
 
 pub(super) fn rules() -> Vec<Rule> {
     vec![
-        rule!("reduce/nothing" [Exact]: reduce[(f, k)](x) => x; when is_empty(k); on "x: f32[3], f = sum, k = []"),
         rule!("reduce/units" [Exact]: reduce[(f, k)](x) => reshape[s](x); when keeps_one(f); let s = without_unit_axes(x, k);
             on "x: f32[2, 1, 3], f = max, k = [1]"),
         rule!("reduce/sum-units" [Reassociate]: reduce[(f, k)](x) => reshape[s](x); let s = without_unit_axes(x, k);
@@ -48,10 +47,6 @@ pub(super) fn rules() -> Vec<Rule> {
         rule!("reduce/sum-of-sums" [Reassociate]: sum[k](x) + sum[k](y) => sum[k](x + y); when have_one_type(x, y);
             on "x: f32[2, 3], y: f32[2, 3], k = [1]"),
     ]
-}
-
-fn is_empty(k: Axes) -> bool {
-    k.is_empty()
 }
 
 /// Whether the reduction of equal elements is that element.
