@@ -45,8 +45,9 @@ impl Roofline {
             "pad" | "concat" => moved(2.0 * MOVED_TRAFFIC),
             "gather" => 0.5 * self.launch + written / self.bandwidth,
             _ => match op.record().lowering {
+                // One pass over the first operand; what follows the reduction inside of it is fused as it would be outside.
                 Lowering::Composite(_) if !matches!(op.name(), "gelu" | "dropout") => {
-                    kernel(10.0 * operands.first().map_or(0.0, |ty| number(ty.elements())))
+                    self.launch + operands.first().map_or(0.0, bytes) / self.bandwidth
                 }
                 Lowering::Map(_) | Lowering::Composite(_) => {
                     PRESENCE + elements * weight(op.name()) / self.flops + FUSED_TRAFFIC * written / self.bandwidth

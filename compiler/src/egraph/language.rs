@@ -46,6 +46,11 @@ impl Kind {
         KINDS.pointwise.contains(&self)
     }
 
+    /// Whether the operator only moves elements, or makes them of nothing.
+    pub fn is_view(self) -> bool {
+        KINDS.views.contains(&self)
+    }
+
     /// All pointwise kinds, in the order of their records.
     pub fn pointwise() -> &'static [Kind] {
         &KINDS.pointwise
@@ -56,6 +61,7 @@ struct Kinds {
     records: Vec<&'static Record>,
     by_name: HashMap<&'static str, Kind>,
     pointwise: Vec<Kind>,
+    views: Vec<Kind>,
 }
 
 static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
@@ -66,7 +72,8 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     };
     let by_name: HashMap<_, _> = records.iter().enumerate().map(kind).collect();
     let pointwise = ops::pointwise::POINTWISE.iter().copied().flatten().map(|r| by_name[r.name]).collect();
-    Kinds { records, by_name, pointwise }
+    let views = ops::shape::SHAPE.iter().map(|r| r.name).chain(["iota", "constant"]).map(|n| by_name[n]).collect();
+    Kinds { records, by_name, pointwise, views }
 });
 
 /// An interned [`Op`]; for [`Kind::GET`] the number of the result.

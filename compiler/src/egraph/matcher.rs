@@ -134,7 +134,9 @@ impl<'a> Search<'a> {
                 Some((same, _)) if same == id => self.solve(goals),
                 Some(_) => {}
                 None => {
-                    for node in &class.nodes {
+                    // A constant is folded, not rewritten: arithmetic on constants would make ever new ones.
+                    let constant = class.data.known.is_some();
+                    for node in class.nodes.iter().filter(|n| !constant || n.kind.is_view()) {
                         self.node(term, id, node, head, args, goals);
                     }
                 }

@@ -20,6 +20,8 @@ pub(crate) mod rule;
 mod runner;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use cost::Roofline;
 pub use derivation::Derivation;

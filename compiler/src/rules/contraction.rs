@@ -51,9 +51,6 @@ pub(super) fn rules() -> Vec<Rule> {
             let (d, t) = contraction_of(s, k, p, q);
             on "a: f32[2, 3], b: f32[3, 4], s = [2, 3, 4], p = [0, 1], q = [1, 2], k = [1]",
                "a: f32[2, 3], b: f32[4, 3], s = [4, 2, 3], p = [1, 2], q = [0, 2], k = [2]"),
-        rule!("dot/sum-of-row-products" [Reassociate]: sum[k](a * broadcast[(s, q)](b)) => transpose[t](dot_general[d](a, b));
-            let (d, t) = contraction_with(s, k, q);
-            on "a: f32[2, 3], b: f32[3], s = [2, 3], q = [1], k = [1]"),
     ]
 }
 
@@ -176,7 +173,8 @@ fn have_one_type(a: Operand, b: Operand) -> bool {
     a.ty() == b.ty()
 }
 
-/// The dot product and the order of its result for `Σ_k a · b`, where `a` and `b` lie at `p` and `q` in `s`.
+/// The dot product and the order of its result for `Σ_k a · b`, where `a` and `b` lie at `p` and `q` in `s`, if each
+/// has an axis of its own. (With a vector it stays a reduction, which fuses with what is around it.)
 fn contraction_of(s: &[Dim], k: Axes, p: Axes, q: Axes) -> Option<(Op, Axes)> {
     let [mut contract, mut batch] = [(); 2].map(|()| (Axes::new(), Axes::new()));
     let (mut batched, mut left, mut right) = (Axes::new(), Axes::new(), Axes::new());
@@ -197,15 +195,10 @@ fn contraction_of(s: &[Dim], k: Axes, p: Axes, q: Axes) -> Option<(Op, Axes)> {
             _ => return None,
         }
     }
-    if contract.0.is_empty() || (left.is_empty() && right.is_empty()) {
+    if contract.0.is_empty() || left.is_empty() || right.is_empty() {
         return None;
     }
     let order: Axes = batched.into_iter().chain(left).chain(right).collect();
     let transposition = complement(&k, s.len()).iter().map(|a| order.iter().position(|o| o == a)).collect::<Option<_>>()?;
     Some((ops::dot_general(&contract.0, &contract.1, &batch.0, &batch.1), transposition))
-}
-
-/// The same where `a` is not broadcast.
-fn contraction_with(s: &[Dim], k: Axes, q: Axes) -> Option<(Op, Axes)> {
-    contraction_of(s, k, (0..s.len()).collect(), q)
 }

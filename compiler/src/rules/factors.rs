@@ -9,6 +9,10 @@ pub(super) fn rules() -> Vec<Rule> {
     vec![
         rule!("factor/out" [Reassociate]: (x * c) * y => (x * y) * c; when is_only_constant(c, x, y);
             on "x: f32[3], y: f32[3], c: f32[3] = 0.5"),
+        rule!("factor/out-of-quotient" [Reassociate]: (x * c) / y => (x / y) * c; when is_only_constant(c, x, y);
+            on "x: f32[3], y: f32[3] in 1..2, c: f32[3] = 0.5"),
+        rule!("factor/out-of-divisor" [Reassociate]: x / (y * c) => (x / y) * d; when is_only_constant(c, x, y); let d = reciprocal(c);
+            on "x: f32[3], y: f32[3] in 1..2, c: f32[3] = 0.5"),
         rule!("factor/out-of-square" [Reassociate]: square(x * c) => square(x) * d; let d = squared(c, x);
             on "x: f32[3], c: f32[3] = 3.0"),
         rule!("factor/product" [Reassociate]: (x * c) * d => x * (c * d); when are_constants(c, d);

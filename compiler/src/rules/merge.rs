@@ -41,8 +41,17 @@ fn merged_left(d: &Op, x: Operand, a: Operand, b: Operand) -> Option<(usize, Op,
 fn joined_axis(a: Operand, b: Operand, used: &[usize]) -> Option<usize> {
     let [n] = complement(used, a.rank())[..] else { return None };
     let agree = a.rank() == b.rank() && (0..a.rank()).all(|i| i == n || a.shape()[i] == b.shape()[i]);
-    (agree && a.value != b.value && a.dtype() == b.dtype()).then_some(n)
+    let pair = a.value != b.value && a.dtype() == b.dtype() && !a.is("concat") && !b.is("concat");
+    (agree && pair && are_small(a, b)).then_some(n)
 }
+
+/// Whether joining two operands can cost less than starting a kernel.
+fn are_small(a: Operand, b: Operand) -> bool {
+    Dim::constant(SMALL).at_least(a.ty().elements() + b.ty().elements()) == Some(true)
+}
+
+/// Elements.
+const SMALL: i64 = 4096;
 
 fn joined(a: Operand, b: Operand, n: usize) -> TensorType {
     let mut ty = a.ty().clone();
