@@ -8,6 +8,7 @@
 
 mod codegen;
 pub mod cpu;
+pub mod cuda;
 pub mod decompose;
 mod driver;
 pub mod egraph;

@@ -273,6 +273,7 @@ impl Dim {
 
     /// `self mod divisor`, not negative. In the normal form this is `self - divisor · ⌊self / divisor⌋` if the divisor is
     /// one term, so that quotient and remainder cancel where they meet.
+    #[allow(clippy::should_implement_trait, reason = "the operator `%` would not say that the result is never negative")]
     pub fn rem(self, divisor: impl Into<Dim>) -> Dim {
         let divisor = divisor.into();
         match (self.0, divisor.0) {

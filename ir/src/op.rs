@@ -540,6 +540,9 @@ pub enum Role {
 /// An operand of a contraction: `at(point, contracted index)`.
 pub type ContractionBody<'a> = Box<dyn Fn(&[S<'a>], &[S<'a>]) -> S<'a> + 'a>;
 
+/// A place in a result: `at(point)` or `at(update index)`.
+pub type Place<'a> = Box<dyn Fn(&[S<'a>]) -> Vec<S<'a>> + 'a>;
+
 /// `result[place(point)] = Σ_k lhs(point, k) · rhs(point, k)` over its own axes, which cover the result exactly.
 /// ([`Indexing::index`] is empty for this lowering.)
 pub struct Contraction<'a> {
@@ -549,7 +552,7 @@ pub struct Contraction<'a> {
     /// The extents of the contracted axes.
     pub extents: Vec<Dim>,
     /// The result index of a point.
-    pub place: Box<dyn Fn(&[S<'a>]) -> Vec<S<'a>> + 'a>,
+    pub place: Place<'a>,
     /// The left element.
     pub lhs: ContractionBody<'a>,
     /// The right element.
@@ -565,7 +568,7 @@ pub struct Scatter<'a> {
     /// For each update axis: the result axis that it equals (then the work can be split over it), or none.
     pub parallel: Vec<Option<usize>>,
     /// The place in the result of an update.
-    pub place: Box<dyn Fn(&[S<'a>]) -> Vec<S<'a>> + 'a>,
+    pub place: Place<'a>,
     /// The value of an update.
     pub value: Body<'a>,
     /// `Sum` adds, `Max`, `Min`, `Prod` combine; none replaces.

@@ -5,6 +5,7 @@
 //! [`S`] is a handle into it with the usual operators, so that definitions read as mathematics.
 
 use crate::dim::Dim;
+use crate::simplify::{self, Range};
 use crate::types::{DType, Literal};
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -181,6 +182,8 @@ pub struct Expr {
 pub struct Exprs {
     nodes: Vec<Expr>,
     index: HashMap<Expr, ExprId>,
+    /// Of each node, if its type is `i64`.
+    ranges: Vec<Range>,
     /// The extent of each axis, for simplification of index arithmetic; missing axes have no known range.
     pub axes: Vec<Dim>,
 }
@@ -216,6 +219,11 @@ impl Exprs {
         self.nodes.is_empty()
     }
 
+    /// The smallest and the largest value of an `i64` expression, where they are known.
+    pub(crate) fn range(&self, id: ExprId) -> Range {
+        self.ranges[id.0 as usize]
+    }
+
     /// The value if `id` is a literal.
     pub fn literal(&self, id: ExprId) -> Option<Literal> {
         match self.get(id).op {
@@ -244,6 +252,7 @@ impl Exprs {
             return id;
         }
         let id = ExprId(self.nodes.len() as u32);
+        self.ranges.push(if dtype == DType::I64 { simplify::range(self, op, args) } else { None });
         self.nodes.push(expr.clone());
         self.index.insert(expr, id);
         id
@@ -251,7 +260,7 @@ impl Exprs {
 
     /// Adds a node, folded and simplified where that is exact.
     pub fn add(&mut self, op: ScalarOp, args: &[ExprId], dtype: DType) -> ExprId {
-        match crate::simplify::simplify(self, op, args, dtype) {
+        match simplify::simplify(self, op, args, dtype) {
             Some(id) => id,
             None => self.raw(op, args, dtype),
         }

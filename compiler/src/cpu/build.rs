@@ -1,9 +1,12 @@
 //! From kernels to callable work: functions that are equal are compiled once, several at a time.
 
+use super::cost::point_ns;
+use super::dot::{DotPlan, DotSection};
 use super::emitter::{Emitter, check_symbols, signature};
 use super::memory::{CodeMemory, MachineCode};
 use super::nest::Plan;
-use super::section::{Function, bindings, estimate, loop_function};
+use super::operand::{Epilogue, Pack, epilogue, pack};
+use super::section::{bindings, loop_function};
 use super::target::Target;
 use cranelift_codegen::Context;
 use cranelift_codegen::isa::TargetIsa;
@@ -11,7 +14,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
 use igneous_ir::kernel::{Kernel, Param, Section};
-use igneous_runtime::program::{KernelFn, LoopWork, Work};
+use igneous_ir::types::DType;
+use igneous_runtime::program::{DotOut, DotWork, KernelFn, LoopWork, Operand, Work};
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -28,8 +32,36 @@ pub struct CpuCode {
 }
 
 /// What a section becomes; functions are named by their number.
+#[derive(Clone)]
 enum Pending {
     Loop { function: usize, extents: Vec<Dim>, bind: Vec<usize>, point_ns: f64, scratch: Dim },
+    Dot(Box<PendingDot>),
+}
+
+#[derive(Clone)]
+struct PendingDot {
+    dtype: DType,
+    batch: Vec<Dim>,
+    m: Dim,
+    n: Dim,
+    k: Dim,
+    lhs: Side,
+    rhs: Side,
+    out: Out,
+    split_k: usize,
+    block: (Dim, Dim),
+}
+
+#[derive(Clone)]
+enum Side {
+    Plain(Operand),
+    Packed(usize),
+}
+
+#[derive(Clone)]
+enum Out {
+    Plain(DotOut),
+    Epilogue { function: usize, scratch: Dim },
 }
 
 /// A function and what it is called in listings.
@@ -38,11 +70,28 @@ struct Unit {
     function: Function,
 }
 
-/// Collects functions; those of equal sections once.
+/// A function to be compiled.
+enum Function {
+    Section(Plan),
+    Pack(Pack),
+    Epilogue(Epilogue),
+}
+
+impl Function {
+    fn plan(&self) -> &Plan {
+        match self {
+            Function::Section(plan) => plan,
+            Function::Pack(pack) => &pack.plan,
+            Function::Epilogue(epilogue) => &epilogue.plan,
+        }
+    }
+}
+
+/// Collects functions; equal sections share theirs.
 #[derive(Default)]
 struct Units {
     list: Vec<Unit>,
-    known: HashMap<String, usize>,
+    known: HashMap<String, Pending>,
 }
 
 /// Compiles kernels into one piece of executable memory. `symbols` gives the order of the `dims` argument.
@@ -57,7 +106,7 @@ pub fn compile_kernels(kernels: &[Kernel], symbols: &[Symbol], target: &Target) 
         let mut sections = Vec::new();
         for (number, section) in kernel.sections.iter().enumerate() {
             let name = if kernel.sections.len() == 1 { kernel.name.clone() } else { format!("{}.{number}", kernel.name) };
-            let done = section_work(&mut units, &name, section, &kernel.params, symbols);
+            let done = units.section(&name, section, &kernel.params, symbols);
             sections.push(done.map_err(|e| e.context(format!("kernel {}", kernel.name)))?);
         }
         pending.push(sections);
@@ -71,34 +120,81 @@ pub fn compile_kernels(kernels: &[Kernel], symbols: &[Symbol], target: &Target) 
     Ok(CpuCode { work, clif, memory: Arc::new(memory) })
 }
 
-fn section_work(units: &mut Units, name: &str, section: &Section, params: &[Param], symbols: &[Symbol]) -> Result<Pending> {
-    let dims = section.axes.iter().map(|a| a.extent).chain(params.iter().flat_map(|p| p.ty.shape.iter().copied()));
-    check_symbols(dims, symbols)?;
-    let key = structure(section, params);
-    let function = match units.known.get(&key) {
-        Some(&known) => known,
-        None => {
-            let function = loop_function(section, params)?;
-            units.list.push(Unit { name: name.to_string(), function });
-            units.known.insert(key, units.list.len() - 1);
-            units.list.len() - 1
+impl Units {
+    fn add(&mut self, name: String, function: Function) -> usize {
+        self.list.push(Unit { name, function });
+        self.list.len() - 1
+    }
+
+    fn section(&mut self, name: &str, section: &Section, params: &[Param], symbols: &[Symbol]) -> Result<Pending> {
+        let dims = section.axes.iter().map(|a| a.extent).chain(params.iter().flat_map(|p| p.ty.shape.iter().copied()));
+        check_symbols(dims, symbols)?;
+        let key = structure(section, params);
+        if let Some(known) = self.known.get(&key) {
+            return Ok(known.clone());
         }
-    };
-    let plan = &units.list[function].function.plan;
-    Ok(Pending::Loop {
-        function,
-        extents: section.parallel().map(|a| section.axes[a as usize].extent).collect(),
-        bind: bindings(section),
-        point_ns: estimate(plan),
-        scratch: plan.scratch,
-    })
+        let pending = match DotSection::of(section) {
+            Some(dot) => self.dot(name, &dot, params)?,
+            None => {
+                let plan = loop_function(section, params)?;
+                Pending::Loop {
+                    extents: section.parallel().map(|a| section.axes[a as usize].extent).collect(),
+                    bind: bindings(section),
+                    point_ns: point_ns(&plan),
+                    scratch: plan.scratch,
+                    function: self.add(name.to_string(), Function::Section(plan)),
+                }
+            }
+        };
+        self.known.insert(key, pending.clone());
+        Ok(pending)
+    }
+
+    fn dot(&mut self, name: &str, dot: &DotSection, params: &[Param]) -> Result<Pending> {
+        let DotPlan { axes, dtype, lhs, rhs, out, split_k, block } = dot.plan(params);
+        let mut side = |operand: Option<Operand>, outer: &[u32], root, what: &str| {
+            Ok::<_, Error>(match operand {
+                Some(plain) => Side::Plain(plain),
+                None => {
+                    let pack = pack(dot, &axes, outer, root, params)?;
+                    Side::Packed(self.add(format!("{name}.{what}"), Function::Pack(pack)))
+                }
+            })
+        };
+        let lhs = side(lhs, &axes.m, dot.lhs, "lhs")?;
+        let rhs = side(rhs, &axes.n, dot.rhs, "rhs")?;
+        let out = match out {
+            Some(plain) => Out::Plain(plain),
+            None => {
+                let epilogue = epilogue(dot, &axes, params)?;
+                let scratch = epilogue.plan.scratch;
+                Out::Epilogue { function: self.add(format!("{name}.epilogue"), Function::Epilogue(epilogue)), scratch }
+            }
+        };
+        let size = |axes: &[u32]| axes.iter().map(|&a| dot.section.axes[a as usize].extent).product();
+        let batch = axes.batch.iter().map(|&a| dot.section.axes[a as usize].extent).collect();
+        let (m, n, k) = (size(&axes.m), size(&axes.n), size(&axes.k));
+        Ok(Pending::Dot(Box::new(PendingDot { dtype, batch, m, n, k, lhs, rhs, out, split_k, block })))
+    }
 }
 
 impl Pending {
     fn resolve(self, functions: &[KernelFn]) -> Work {
+        let side = |side| match side {
+            Side::Plain(operand) => operand,
+            Side::Packed(function) => Operand::Packed { function: functions[function] },
+        };
         match self {
             Pending::Loop { function, extents, bind, point_ns, scratch } => {
                 Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, scratch })
+            }
+            Pending::Dot(dot) => {
+                let PendingDot { dtype, batch, m, n, k, lhs, rhs, out, split_k, block } = *dot;
+                let out = match out {
+                    Out::Plain(out) => out,
+                    Out::Epilogue { function, scratch } => DotOut::Epilogue { function: functions[function], scratch },
+                };
+                Work::Dot(Box::new(DotWork { dtype, batch, m, n, k, lhs: side(lhs), rhs: side(rhs), split_k, out, block }))
             }
         }
     }
@@ -165,10 +261,14 @@ impl<'a> Compiler<'a> {
     fn compile(&mut self, unit: &Unit) -> Result<(MachineCode, String)> {
         self.context.clear();
         self.context.func.signature = signature(self.isa.default_call_conv());
-        let plan: &Plan = &unit.function.plan;
+        let plan = unit.function.plan();
         let b = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
         let mut emitter = Emitter::new(b, *self.target, &plan.low.exprs, &plan.accesses, &plan.access_of_load, self.symbols);
-        emitter.section(plan);
+        match &unit.function {
+            Function::Section(plan) => emitter.section(plan),
+            Function::Pack(pack) => emitter.pack(pack),
+            Function::Epilogue(epilogue) => emitter.epilogue(epilogue),
+        }
         emitter.finish(self.isa.frontend_config());
         let clif = self.context.func.display().to_string();
         let failed = |e: &dyn std::fmt::Debug| Error::new(format!("Cranelift refuses the code of {}: {e:?}", unit.name));

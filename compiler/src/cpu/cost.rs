@@ -14,7 +14,7 @@ const ACCESS_NS: f64 = 0.25;
 const PASS_NS: f64 = 2.0;
 
 /// A number to calculate with for an extent that is known only at run time.
-fn typical(d: Dim) -> f64 {
+pub(super) fn typical(d: Dim) -> f64 {
     match (d.as_const(), d.bounds()) {
         (Some(n), _) => n as f64,
         (None, (lo, hi)) => {

@@ -1,6 +1,7 @@
 //! The state of code generation for one function: the Cranelift builder, integer arithmetic that folds constants,
 //! loops, and what has been computed so far at which loop depth.
 
+use super::passes::Range;
 use super::place::{Access, Base, Placement};
 use super::scalar;
 use super::target::Target;
@@ -70,6 +71,8 @@ pub(super) struct Emitter<'p, 'f> {
     pub arguments: Arguments,
     /// The current index along each axis.
     pub axes: Vec<Option<Num>>,
+    /// The function's own scratch memory.
+    pub scratch: Value,
     /// Locals that are one number per point and live in a register.
     pub locals: HashMap<u32, Value>,
     /// Where rebased scratch arrays begin: the index of the first point of the block.
@@ -121,6 +124,7 @@ impl<'p, 'f> Emitter<'p, 'f> {
             exprs,
             accesses,
             arguments,
+            scratch: arguments.scratch,
             axes: vec![None; exprs.axes.len()],
             locals: HashMap::new(),
             block_start: Num::Const(0),
@@ -281,10 +285,10 @@ impl<'p, 'f> Emitter<'p, 'f> {
         sum
     }
 
-    /// The first and one past the last index of the `n`-th axis of the box.
-    pub fn bounds(&mut self, n: usize) -> (Num, Num) {
+    /// The range of the `n`-th axis of the box.
+    pub fn bounds(&mut self, n: usize) -> Range {
         let mut at = |i: usize| Num::Reg(self.b.ins().load(types::I64, scalar::memory(), self.arguments.bounds, 8 * i as i32));
-        (at(2 * n), at(2 * n + 1))
+        Range { lo: at(2 * n), hi: at(2 * n + 1) }
     }
 
     /// Runs `body`; what it computes is forgotten after, and the depth is what it was.
@@ -315,6 +319,12 @@ impl<'p, 'f> Emitter<'p, 'f> {
     pub fn know_splat(&mut self, id: ExprId, group: Group) {
         self.splats[id.0 as usize] = Some(group);
         self.undo.push(Undo::Splat(id));
+    }
+
+    /// Sets the address of what the function is given, less what index 0 of the vector axis would lie before it.
+    pub fn give(&mut self, row: Value) {
+        let given = (0..self.accesses.len() as u32).filter(|&i| self.accesses[i as usize].base == Base::Given);
+        given.collect::<Vec<_>>().into_iter().for_each(|i| self.know_pointer(i, row));
     }
 
     fn know_pointer(&mut self, access: u32, pointer: Value) {
@@ -405,9 +415,14 @@ impl<'p, 'f> Emitter<'p, 'f> {
     }
 
     /// Adds to the address of an access what has become known since it was last touched.
-    fn advance_pointer(&mut self, place: &Placement, access: u32) {
+    pub fn advance_pointer(&mut self, place: &Placement, access: u32) {
         let description = &self.accesses[access as usize];
-        if matches!(description.base, Base::Scratch { per_point: true, .. }) && self.depth < self.block_depth {
+        let waits = match description.base {
+            Base::Scratch { per_point, .. } => per_point && self.depth < self.block_depth,
+            Base::Given => true,
+            Base::Param(_) => false,
+        };
+        if waits {
             return;
         }
         let (mut address, done) = match self.pointers[access as usize] {
@@ -445,7 +460,8 @@ impl<'p, 'f> Emitter<'p, 'f> {
                 let pointer = self.b.ins().load(types::I64, scalar::memory(), self.arguments.params, 8 * p as i32);
                 (Num::Reg(pointer), access.position.constant * size)
             }
-            Base::Scratch { offset, .. } => (Num::Reg(self.arguments.scratch), offset + access.position.constant * size),
+            Base::Scratch { offset, .. } => (Num::Reg(self.scratch), offset + access.position.constant * size),
+            Base::Given => unreachable!("its address is set by `give`"),
         };
         let constant = self.dim(constant);
         let base = self.add(base, constant);

@@ -101,6 +101,7 @@ impl Emitter<'_, '_> {
 
     /// The address of an access at the current indices.
     pub fn address(&mut self, place: &Placement, access: u32) -> Value {
+        self.advance_pointer(place, access);
         let (pointer, done) = self.pointers[access as usize].expect("prepared before the loop");
         let description = &self.accesses[access as usize];
         let mut address = Num::Reg(pointer);
@@ -261,7 +262,7 @@ impl Emitter<'_, '_> {
         let places = self.addresses(place, access, at);
         if let Walk::Contiguous = self.walk(place, access, at.axis) {
             let (address, offset) = places[0];
-            return vector::load(&mut self.b, dtype, address, offset);
+            return vector::load(&mut self.b, &self.target, dtype, address, offset);
         }
         let lanes = places.map(|(address, offset)| scalar::load(&mut self.b, dtype, address, offset));
         vector::gather(&mut self.b, dtype, &lanes)
@@ -276,7 +277,7 @@ impl Emitter<'_, '_> {
             let result = match combine {
                 None => group.clone(),
                 Some(op) => {
-                    let old = vector::load(&mut self.b, dtype, address, offset);
+                    let old = vector::load(&mut self.b, &self.target, dtype, address, offset);
                     vector::apply(&mut self.b, &self.target, op, dtype, dtype, &[&old, group], None)
                 }
             };

@@ -141,7 +141,7 @@ impl<'p> Emitter<'p, '_> {
     /// The address of the accumulators.
     fn accumulators(&mut self, task: Task<'p>) -> Value {
         let offset = self.dim(task.plan.accumulators);
-        let address = self.add(Num::Reg(self.arguments.scratch), offset);
+        let address = self.add(Num::Reg(self.scratch), offset);
         self.reg(address)
     }
 

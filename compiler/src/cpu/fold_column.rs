@@ -86,7 +86,7 @@ impl<'p> Emitter<'p, '_> {
         let points = task.plan.block.expect("reductions in column form run over blocks");
         let offset = self.dim(offset);
         let start = self.mul(self.block_start, Num::Const(size));
-        let address = self.add(Num::Reg(self.arguments.scratch), offset);
+        let address = self.add(Num::Reg(self.scratch), offset);
         let base = self.sub(address, start);
         Rows { base, pitch: points * size, size, used }
     }

@@ -6,9 +6,12 @@ use igneous_ir::dim::Dim;
 use igneous_ir::error::Result;
 use igneous_ir::kernel::{Axis, Local, Section, Stage, Store, Target};
 
+use igneous_ir::math;
 use igneous_ir::op::ReduceKind;
-use igneous_ir::scalar::{ExprId, Exprs, MathFn, ScalarOp};
+use igneous_ir::scalar::{ExprId, Exprs, MathFn, S, ScalarOp};
 use igneous_ir::types::{DType, Literal};
+use smallvec::SmallVec;
+use std::cell::RefCell;
 
 /// A section in a form that code is generated from.
 pub(super) struct Lowered {
@@ -29,6 +32,8 @@ pub(super) enum Pass {
     Find { axes: Vec<u32>, body: ExprId, extremum: ExprId, to: u32 },
     /// Reports the first index at which `ok` is false.
     Check { axes: Vec<u32>, ok: ExprId, value: ExprId, code: u32 },
+    /// Computes a value once per point; the code around it knows where it goes.
+    Element { body: ExprId },
 }
 
 impl Pass {
@@ -36,6 +41,7 @@ impl Pass {
     pub fn axes(&self) -> &[u32] {
         match self {
             Pass::Map { axes, .. } | Pass::Fold { axes, .. } | Pass::Find { axes, .. } | Pass::Check { axes, .. } => axes,
+            Pass::Element { .. } => &[],
         }
     }
 
@@ -43,7 +49,7 @@ impl Pass {
     pub fn roots(&self) -> Vec<ExprId> {
         match self {
             Pass::Map { stores, .. } => stores.iter().map(|s| s.value).collect(),
-            Pass::Fold { body, .. } => vec![*body],
+            Pass::Fold { body, .. } | Pass::Element { body } => vec![*body],
             Pass::Find { body, extremum, .. } => vec![*body, *extremum],
             Pass::Check { ok, value, .. } => vec![*ok, *value],
         }
@@ -53,7 +59,7 @@ impl Pass {
 /// Builds [`Lowered`] from expressions of another arena.
 pub(super) struct Lowering<'a> {
     source: &'a Exprs,
-    pub result: Lowered,
+    result: Lowered,
     /// What each source expression became.
     map: Vec<Option<ExprId>>,
     /// Locals whose value at the current index is known: set by the map that is being merged into.
@@ -83,11 +89,19 @@ impl<'a> Lowering<'a> {
         Ok(self.result)
     }
 
+    /// Lowers to the value of one expression.
+    ///
+    /// # Errors
+    /// If an element type is not supported.
+    pub fn element(mut self, id: ExprId) -> Result<Lowered> {
+        let body = self.expr(id)?;
+        self.result.passes.push(Pass::Element { body });
+        Ok(self.result)
+    }
+
     fn stage(&mut self, stage: &Stage) -> Result<()> {
-        let merges = match (stage, self.result.passes.last()) {
-            (Stage::Map { axes, .. }, Some(Pass::Map { axes: last, stores })) => {
-                axes == last && !self.reads_stored(stage, stores)
-            }
+        let merges = match self.result.passes.last() {
+            Some(Pass::Map { axes, stores }) => self.merges(stage, axes, stores),
             _ => false,
         };
         if !merges {
@@ -127,11 +141,27 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    /// Whether `stage` loads a parameter that one of `stores` writes: then it has to come after all of them.
-    fn reads_stored(&self, stage: &Stage, stores: &[Store]) -> bool {
+    /// Whether `stage` may do its work for an index right after the map of `stores` over `axes` has: it touches no
+    /// parameter that the map writes, and of the map's locals only the elements at that index.
+    fn merges(&self, stage: &Stage, axes: &[u32], stores: &[Store]) -> bool {
+        let Stage::Map { axes: own_axes, stores: own_stores } = stage else { return false };
         let written = |p: u32| stores.iter().any(|s| matches!(s.to, Target::Param { param, .. } if param == p));
-        let reachable = self.source.reachable(&stage.roots());
-        reachable.iter().any(|&id| matches!(self.source.get(id).op, ScalarOp::Load(p) if written(p)))
+        let made = |l: u32| stores.iter().any(|s| s.to == Target::Local(l));
+        let stores_apart = |s: &Store| match s.to {
+            Target::Param { param, .. } => !written(param),
+            Target::Local(l) => !made(l),
+        };
+        let here = |args: &[ExprId]| {
+            args.len() == axes.len() && args.iter().zip(axes).all(|(&id, &a)| self.source.get(id).op == ScalarOp::Axis(a))
+        };
+        let reads_apart = |id: ExprId| match self.source.get(id).op {
+            ScalarOp::Load(p) => !written(p),
+            ScalarOp::Local(l) => !made(l) || here(&self.source.get(id).args),
+            _ => true,
+        };
+        own_axes == axes
+            && own_stores.iter().all(stores_apart)
+            && self.source.reachable(&stage.roots()).into_iter().all(reads_apart)
     }
 
     fn store(&mut self, store: &Store) -> Result<Store> {
@@ -149,7 +179,7 @@ impl<'a> Lowering<'a> {
     ///
     /// # Errors
     /// If an element type is not supported.
-    pub fn expr(&mut self, id: ExprId) -> Result<ExprId> {
+    fn expr(&mut self, id: ExprId) -> Result<ExprId> {
         for id in self.source.reachable(&[id]) {
             if self.map[id.0 as usize].is_some() {
                 continue;
@@ -294,6 +324,13 @@ pub(super) fn identity(kind: ReduceKind, dtype: DType) -> Literal {
     }
 }
 
-fn expand(_exprs: &mut Exprs, f: MathFn, _args: &[ExprId]) -> ExprId {
-    unimplemented!("{f:?}")
+/// The definition of a mathematical function, added to `exprs`.
+fn expand(exprs: &mut Exprs, f: MathFn, args: &[ExprId]) -> ExprId {
+    let arena = RefCell::new(std::mem::take(exprs));
+    let id = {
+        let args: SmallVec<[S; 2]> = args.iter().map(|&a| S::of(&arena, a)).collect();
+        math::define(f, &args).id
+    };
+    *exprs = arena.into_inner();
+    id
 }

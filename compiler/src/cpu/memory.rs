@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 /// Machine code, mapped executable and not writable; unmapped when dropped.
 pub(super) struct CodeMemory {
-    /// `Some` until dropped. The lock is never contended: nothing reads the module after it is made.
+    /// `Some` until dropped, if there is any code. The lock is never contended: nothing reads the module after it is made.
     module: Mutex<Option<JITModule>>,
 }
 
@@ -22,9 +22,12 @@ pub(super) struct MachineCode {
 impl CodeMemory {
     /// Maps `functions` and returns their addresses. None of them may refer to another or to the outside.
     pub fn map(isa: OwnedTargetIsa, functions: &[MachineCode]) -> Result<(CodeMemory, Vec<KernelFn>)> {
+        if functions.is_empty() {
+            return Ok((CodeMemory { module: Mutex::new(None) }, Vec::new()));
+        }
         let page = 1 << 16;
         let size: usize = functions.iter().map(|f| f.bytes.len().next_multiple_of(4096) + 4096).sum();
-        let arena = ArenaMemoryProvider::new_with_size(size.next_multiple_of(page)).map_err(Error::other)?;
+        let arena = ArenaMemoryProvider::new_with_size(size.next_multiple_of(page).max(page)).map_err(Error::other)?;
         let mut builder = JITBuilder::with_isa(isa, cranelift_module::default_libcall_names());
         builder.memory_provider(Box::new(arena));
         let mut module = JITModule::new(builder);

@@ -17,8 +17,8 @@ use std::collections::HashMap;
 pub(super) struct Plan {
     pub low: Lowered,
     pub form: Form,
-    /// The parallel axes that are loops around the passes, and the number of each among the parallel axes.
-    pub outer: Vec<(u32, usize)>,
+    /// The axes of each loop around the passes, outermost first; a loop may run over several axes as one number.
+    pub levels: Vec<Vec<u32>>,
     /// Points along the vector axis that one run of the passes handles at once in column form; none: all.
     pub block: Option<i64>,
     pub passes: Vec<PassPlan>,
@@ -70,12 +70,20 @@ impl Scratch {
     }
 }
 
+/// What a function looks like from outside of its passes.
+pub(super) struct Shape {
+    pub form: Form,
+    /// See [`Plan::levels`]. Other parallel axes have one index in each call.
+    pub levels: Vec<Vec<u32>>,
+    /// A local that the function is given: in column form a row of its values, else one.
+    pub given: Option<u32>,
+}
+
 /// Plans a function that runs the passes of `low` for each point of its parallel axes.
-pub(super) fn plan(mut low: Lowered, params: &[Param], form: Form) -> Plan {
+pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
     let axis_exprs: Vec<ExprId> = (0..low.axes.len() as u32).map(|a| low.exprs.raw(ScalarOp::Axis(a), &[], DType::I64)).collect();
+    let Shape { form, levels, given } = shape;
     let column = form.column();
-    let parallel = (0..low.axes.len() as u32).filter(|&a| low.axes[a as usize].kind == AxisKind::Parallel);
-    let outer: Vec<(u32, usize)> = parallel.enumerate().map(|(n, a)| (a, n)).filter(|&(a, _)| Some(a) != column).collect();
 
     let mut scratch = Scratch::default();
     let folds = low.passes.iter().any(|p| matches!(p, Pass::Fold { .. }));
@@ -86,9 +94,12 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], form: Form) -> Plan {
     let lane = Dim::constant(widest as i64);
     let accumulators = if folds { scratch.take(lane * points * Dim::from(LANES)) } else { Dim::ZERO };
     let totals = if folds && column.is_some() { scratch.take(lane * points) } else { Dim::ZERO };
-    let holdings = hold(&low, &made, column.is_some(), points, &mut scratch);
+    let mut holdings = hold(&low, &made, column.is_some(), points, &mut scratch);
+    if let Some(local) = given {
+        holdings[local as usize] = Holding::Given;
+    }
 
-    let pass_depth = outer.len() as u8 + u8::from(block.is_some()) + 1;
+    let pass_depth = levels.len() as u8 + u8::from(block.is_some()) + 1;
     let may_be_empty = low.axes.iter().any(|a| a.kind == AxisKind::Serial && a.extent.at_least(1) != Some(true));
     let mut accesses = Accesses::new(&low, params, holdings, column.map(|a| axis_exprs[a as usize]));
     let mut passes = Vec::new();
@@ -98,8 +109,10 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], form: Form) -> Plan {
             Some(v) => (serial, Some(v)),
             None => serial.split_last().map_or((serial, None), |(&last, outer)| (outer, Some(last))),
         };
-        let mut axes = vec![None; low.axes.len()];
-        outer.iter().enumerate().for_each(|(i, (a, _))| axes[*a as usize] = Some(i as u8 + 1));
+        let mut axes = vec![Some(0); low.axes.len()];
+        for (i, level) in levels.iter().enumerate() {
+            level.iter().for_each(|&a| axes[a as usize] = Some(i as u8 + 1));
+        }
         loops.iter().enumerate().for_each(|(i, &a)| axes[a as usize] = Some(pass_depth + 1 + i as u8));
         let inner_depth = pass_depth + loops.len() as u8 + u8::from(inner.is_some());
         if let Some(a) = inner {
@@ -109,7 +122,7 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], form: Form) -> Plan {
         let stores: Vec<Option<u32>> = match pass {
             Pass::Map { stores, .. } => stores.iter().map(|s| accesses.store(s, &index)).collect(),
             Pass::Fold { to, .. } | Pass::Find { to, .. } => vec![accesses.local(*to, &[])],
-            Pass::Check { .. } => Vec::new(),
+            Pass::Check { .. } | Pass::Element { .. } => Vec::new(),
         };
         let targets: Vec<u32> = stores.iter().flatten().copied().collect();
         let depths = Depths { axes, pass: pass_depth, inner: inner_depth, may_be_empty };
@@ -119,7 +132,7 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], form: Form) -> Plan {
     }
     let (accesses, access_of_load) = (accesses.list, accesses.of_load);
     let scratch = scratch.used();
-    Plan { low, form, outer, block, passes, pass_depth, accesses, access_of_load, scratch, accumulators, totals }
+    Plan { low, form, levels, block, passes, pass_depth, accesses, access_of_load, scratch, accumulators, totals }
 }
 
 /// Which locals some pass sets.
@@ -133,7 +146,7 @@ fn made_locals(low: &Lowered) -> Vec<bool> {
                 }
             }),
             Pass::Fold { to, .. } | Pass::Find { to, .. } => made[*to as usize] = true,
-            Pass::Check { .. } => {}
+            Pass::Check { .. } | Pass::Element { .. } => {}
         }
     }
     made
@@ -156,7 +169,7 @@ fn hold(low: &Lowered, made: &[bool], column: bool, points: Dim, scratch: &mut S
 /// Whether the innermost loop of a pass may take four elements at a time.
 fn vectorises(pass: &Pass, low: &Lowered, column: bool) -> bool {
     match pass {
-        Pass::Fold { .. } => true,
+        Pass::Fold { .. } | Pass::Element { .. } => true,
         Pass::Find { .. } | Pass::Check { .. } => false,
         // Points are independent, but indices of serial axes come one after the other.
         Pass::Map { stores, .. } => column || !in_sequence(pass, stores, low),

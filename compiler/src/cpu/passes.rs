@@ -59,9 +59,29 @@ impl<'p> Emitter<'p, '_> {
                         let result = e.find(task, *body, *extremum);
                         e.locals.extend(result.map(|r| (*to, r)));
                     }
+                    Pass::Element { .. } => unreachable!("the function around it computes it"),
                 }
             });
         }
+    }
+
+    /// Computes what the current depth allows, for all passes.
+    pub fn prepare_all(&mut self, plan: &'p Plan) {
+        plan.passes.iter().for_each(|pass| self.prepare(&pass.place));
+    }
+
+    /// Runs the passes for a range of the vector axis, in blocks if per-point arrays need them.
+    pub fn blocks(&mut self, plan: &'p Plan, range: Range) {
+        let Some(points) = plan.block else { return self.passes(plan, Some(range)) };
+        self.repeat(range.lo, range.hi, points, &[], |e, lo, _| {
+            let end = e.add(lo, Num::Const(points));
+            let hi = e.min(end, range.hi);
+            e.depth += 1;
+            e.block_start = lo;
+            e.prepare_all(plan);
+            e.passes(plan, Some(Range { lo, hi }));
+            Vec::new()
+        });
     }
 
     /// The range of an axis that is looped over whole.

@@ -16,6 +16,8 @@ pub(super) enum Base {
     /// An array in scratch memory, `offset` bytes in. A `per_point` array has one element for each point of the block
     /// along the vector axis, beginning with the block's first.
     Scratch { offset: Dim, per_point: bool },
+    /// The values that the function is given: the address of the row is known around the passes.
+    Given,
 }
 
 /// A place in memory as a function of the indices.
@@ -36,6 +38,8 @@ pub(super) enum Holding {
     Register,
     /// In scratch memory, with these strides for its axes.
     Memory { offset: Dim, strides: Vec<Dim>, per_point: bool },
+    /// Behind an address that the function knows, one element for each index of the vector axis.
+    Given,
 }
 
 /// Where the expressions of one pass are computed.
@@ -95,17 +99,21 @@ impl<'a> Accesses<'a> {
 
     /// The access of a local at an index of its axes; none if it is in a register.
     pub fn local(&mut self, local: u32, index: &[ExprId]) -> Option<u32> {
-        let Holding::Memory { offset, strides, per_point } = self.holdings[local as usize].clone() else { return None };
-        let dtype = self.low.locals[local as usize].dtype;
+        let exprs = &self.low.exprs;
+        let (base, strides, per_point) = match self.holdings[local as usize].clone() {
+            Holding::Register => return None,
+            Holding::Memory { offset, strides, per_point } => (Base::Scratch { offset, per_point }, strides, per_point),
+            Holding::Given => (Base::Given, Vec::new(), true),
+        };
         let mut position = Affine::constant(Dim::ZERO);
         for (&i, stride) in index.iter().zip(strides) {
-            position = position.plus(&Affine::of(&self.low.exprs, i), stride);
+            position = position.plus(&Affine::of(exprs, i), stride);
         }
-        if per_point && let Some(axis) = self.point_axis {
-            position = position.plus(&Affine::of(&self.low.exprs, axis), Dim::ONE);
+        if let Some(axis) = self.point_axis.filter(|_| per_point) {
+            position = position.plus(&Affine::of(exprs, axis), Dim::ONE);
         }
-        let size = dtype.size() as u32;
-        Some(self.add(Access { base: Base::Scratch { offset, per_point }, dtype, size, position }))
+        let dtype = self.low.locals[local as usize].dtype;
+        Some(self.add(Access { base, dtype, size: dtype.size() as u32, position }))
     }
 
     /// The access of a load, if `id` is one (of a parameter, or of a local in memory).
@@ -129,11 +137,6 @@ impl<'a> Accesses<'a> {
             Target::Param { param, index, .. } => Some(self.of_param(*param, index)),
             Target::Local(l) => self.local(*l, index_of),
         }
-    }
-
-    /// Adds an access at a given place.
-    pub fn at(&mut self, access: Access) -> u32 {
-        self.add(access)
     }
 }
 
@@ -183,7 +186,7 @@ pub(super) fn place(accesses: &mut Accesses, roots: &[ExprId], stores: &[u32], d
             }
             ScalarOp::Local(l) => match &accesses.holdings[l as usize] {
                 Holding::Register => depths.pass,
-                Holding::Memory { per_point: true, .. } => depths.inner,
+                Holding::Memory { per_point: true, .. } | Holding::Given => depths.inner,
                 Holding::Memory { .. } => of_args.max(depths.pass),
             },
             _ => of_args,

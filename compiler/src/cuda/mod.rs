@@ -6,6 +6,8 @@
 //! are a warp where the reduced axis is contiguous, else they lie across the points of a block. The sections of a
 //! kernel share one launch: each has a range of blocks.
 
+#[cfg(test)]
+mod emulate_tests;
 mod out;
 mod plan;
 mod prelude;
@@ -31,7 +33,7 @@ use std::collections::BTreeSet;
 pub const THREADS: u32 = 256;
 
 /// Options that the text must be compiled with: contraction to FMA would change results.
-pub const OPTIONS: [&str; 2] = ["--fmad=false", "--device-as-default-execution-space"];
+pub const OPTIONS: [&str; 1] = ["--fmad=false"];
 
 /// The text of a kernel and how it is launched.
 #[derive(Clone, Debug)]
@@ -96,7 +98,9 @@ pub fn emit(kernel: &Kernel) -> Result<CudaKernel> {
 
 fn realisable(stage: &Stage) -> Result<()> {
     match stage {
-        Stage::Dot { .. } => Err(Error::new("a dot is realised by the library or a matrix template, not by the map and reduce templates")),
+        Stage::Dot { .. } => {
+            Err(Error::new("a dot is realised by the library or a matrix template, not by the map and reduce templates"))
+        }
         Stage::Map { axes: _, stores } => match stores.iter().find(|s| is_combining(s)) {
             Some(_) => Err(Error::new("a scatter is realised by its own template, not by the map and reduce templates")),
             None => Ok(()),
@@ -167,7 +171,7 @@ fn math_function(unit: &RefCell<Unit>, f: MathFn, dtype: DType) -> String {
     let names = if f == MathFn::Pow { &["x", "y"][..] } else { &["x"][..] };
     let args: Vec<_> = (0..names.len() as u32).map(|i| exprs.borrow_mut().raw(ScalarOp::Local(i), &[], dtype)).collect();
     let args: Vec<S> = args.into_iter().map(|id| S::of(&exprs, id)).collect();
-    let result = math::expand(f, &args).id;
+    let result = math::define(f, &args).id;
     let exprs = exprs.into_inner();
     let (lines, values) = section::straight_line(exprs, names, dtype, result, unit);
     let c = scalar::ctype(dtype);

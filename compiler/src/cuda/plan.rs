@@ -90,9 +90,14 @@ impl Plan {
         if local.axes.is_empty() {
             return Dim::ZERO;
         }
-        let bytes = extent(section, &local.axes) * 8usize.max(local.dtype.size());
+        let bytes = extent(section, &local.axes) * super::scalar::held_size(local.dtype);
         (bytes * Dim::constant(self.points_per_block())).div_ceil(16) * 16
     }
+}
+
+/// All expressions that the stages evaluate.
+pub(super) fn roots(section: &Section) -> Vec<ExprId> {
+    section.stages.iter().flat_map(Stage::roots).collect()
 }
 
 /// The number of elements over some axes.
@@ -104,7 +109,10 @@ pub(super) fn extent(section: &Section, axes: &[u32]) -> Dim {
 pub(super) fn short_index(kernel: &Kernel) -> bool {
     let fits = |d: Dim| d.bounds().1.is_some_and(|hi| hi <= 1 << 30);
     let sections = kernel.sections.iter().all(|section| {
-        let indices = ranges(section).into_iter().flatten().all(|(lo, hi)| i32::try_from(lo).is_ok() && i32::try_from(hi).is_ok());
+        let indices = ranges(section, &roots(section))
+            .into_iter()
+            .flatten()
+            .all(|(lo, hi)| i32::try_from(lo).is_ok() && i32::try_from(hi).is_ok());
         indices && fits(section.axes.iter().map(|a| a.extent).product())
     });
     sections && kernel.params.iter().all(|p| fits(p.ty.elements()))

@@ -6,13 +6,11 @@ use igneous_ir::scalar::{ExprId, Exprs, ScalarOp};
 /// The smallest and the largest value.
 pub(super) type Range = (i64, i64);
 
-/// The interval of each `i64` expression made of axes, extents and constants alone; none for others.
-pub(super) fn ranges(section: &Section) -> Vec<Option<Range>> {
-    let exprs = &section.exprs;
-    let mut ranges: Vec<Option<Range>> = Vec::with_capacity(exprs.len());
-    for i in 0..exprs.len() {
-        let range = range(section, exprs, ExprId(i as u32), &ranges);
-        ranges.push(range);
+/// The interval of each `i64` expression below `roots` that is made of axes, extents and constants alone; none for others.
+pub(super) fn ranges(section: &Section, roots: &[ExprId]) -> Vec<Option<Range>> {
+    let mut ranges: Vec<Option<Range>> = vec![None; section.exprs.len()];
+    for id in section.exprs.reachable(roots) {
+        ranges[id.0 as usize] = range(section, &section.exprs, id, &ranges);
     }
     ranges
 }
@@ -34,9 +32,9 @@ fn range(section: &Section, exprs: &Exprs, id: ExprId, known: &[Option<Range>]) 
         ScalarOp::Neg => arg(0).and_then(|(lo, hi)| Some((hi.checked_neg()?, lo.checked_neg()?))),
         ScalarOp::Add => arg(0).zip(arg(1)).and_then(|(a, b)| Some((a.0.checked_add(b.0)?, a.1.checked_add(b.1)?))),
         ScalarOp::Sub => arg(0).zip(arg(1)).and_then(|(a, b)| Some((a.0.checked_sub(b.1)?, a.1.checked_sub(b.0)?))),
-        ScalarOp::Mul => arg(0).zip(arg(1)).and_then(|(a, b)| {
-            hull([a.0.checked_mul(b.0), a.0.checked_mul(b.1), a.1.checked_mul(b.0), a.1.checked_mul(b.1)])
-        }),
+        ScalarOp::Mul => arg(0)
+            .zip(arg(1))
+            .and_then(|(a, b)| hull([a.0.checked_mul(b.0), a.0.checked_mul(b.1), a.1.checked_mul(b.0), a.1.checked_mul(b.1)])),
         ScalarOp::Div => arg(0).zip(arg(1)).filter(|(_, b)| b.0 > 0).and_then(|(a, b)| {
             let quotient = |x: i64, y: i64| Some(x.div_euclid(y));
             hull([quotient(a.0, b.0), quotient(a.0, b.1), quotient(a.1, b.0), quotient(a.1, b.1)])

@@ -29,6 +29,11 @@ impl Pass {
     }
 }
 
+/// Elements of a kept row in each lane.
+fn rounds(n: i64) -> i64 {
+    (n + LANES as i64 - 1) / LANES as i64
+}
+
 impl Emitter<'_> {
     fn passes(&self, kind: ReduceKind, dtype: DType, to: &[u32]) -> Vec<Pass> {
         let local = |k: usize| self.writer.locals[to[k] as usize].clone();
@@ -40,11 +45,12 @@ impl Emitter<'_> {
             }
             ReduceKind::Welford => {
                 let difference = self.rounded(dtype, format!("v - {}", local(0)));
-                let square = self.writer.combine(ReduceKind::Prod, dtype, format!("({difference})"), format!("({difference})"), false);
+                let square =
+                    self.writer.combine(ReduceKind::Prod, dtype, format!("({difference})"), format!("({difference})"), false);
                 let mean = pass(ReduceKind::Sum, local(0), None);
                 vec![mean, pass(ReduceKind::Sum, local(1), Some(square))]
             }
-            ReduceKind::ArgMax | ReduceKind::ArgMin => vec![pass(kind, format!("{}_best", local(0)), None)],
+            ReduceKind::ArgMax | ReduceKind::ArgMin => vec![pass(kind, "best".into(), None)],
             _ => vec![pass(kind, local(0), None)],
         }
     }
@@ -219,7 +225,7 @@ impl Emitter<'_> {
 
     /// Computes the elements of a short row once.
     fn keep(&self, out: &mut Out, axes: &[u32], body: ExprId, n: i64) {
-        let rounds = n.div_ceil(LANES as i64);
+        let rounds = rounds(n);
         out.line(format!("{} kept[{rounds}];", ctype(self.section.exprs.dtype(body))));
         out.line("#pragma unroll");
         out.open(format!("for (int r = 0; r < {rounds}; ++r) {{"));
@@ -234,7 +240,7 @@ impl Emitter<'_> {
         out.open("{");
         self.accumulator(out, pass, "a", "");
         out.line("#pragma unroll");
-        out.open(format!("for (int r = 0; r < {}; ++r) {{", n.div_ceil(LANES as i64)));
+        out.open(format!("for (int r = 0; r < {}; ++r) {{", rounds(n)));
         out.open(format!("if (r * 32 + lane < {n}) {{"));
         self.second(out, pass, "kept[r]");
         self.take(out, pass, "a", "w", Some("r == 0"));

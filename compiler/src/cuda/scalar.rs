@@ -62,6 +62,14 @@ pub(super) fn storage(dtype: DType) -> &'static str {
     }
 }
 
+/// Bytes of a value as it is held.
+pub(super) fn held_size(dtype: DType) -> usize {
+    match dtype {
+        DType::F16 | DType::BF16 => 4,
+        d => d.size(),
+    }
+}
+
 /// The name of the type of a vector in memory.
 pub(super) fn vector(dtype: DType, lanes: u32) -> String {
     format!("{dtype}x{lanes}")
@@ -145,7 +153,7 @@ pub(super) fn dim(d: Dim) -> String {
 
 /// How tightly operators bind.
 const ATOM: u8 = 4;
-const UNARY: u8 = 3;
+pub(super) const UNARY: u8 = 3;
 const PRODUCT: u8 = 2;
 const SUM: u8 = 1;
 
@@ -268,7 +276,16 @@ impl<'a> Writer<'a> {
                     _ => helped(name),
                 }
             }
-            ScalarOp::Min | ScalarOp::Max => (self.combine(if node.op == ScalarOp::Min { ReduceKind::Min } else { ReduceKind::Max }, dtype, arg(0, SUM), arg(1, SUM), ranged), ATOM),
+            ScalarOp::Min | ScalarOp::Max => (
+                self.combine(
+                    if node.op == ScalarOp::Min { ReduceKind::Min } else { ReduceKind::Max },
+                    dtype,
+                    arg(0, SUM),
+                    arg(1, SUM),
+                    ranged,
+                ),
+                ATOM,
+            ),
             ScalarOp::And | ScalarOp::Or | ScalarOp::Xor => {
                 let symbol = match node.op {
                     ScalarOp::And => "&",
@@ -422,16 +439,21 @@ pub(super) fn reserved() -> HashSet<String> {
         continue decltype default delete do double else enum explicit export extern false float for friend goto if inline int \
         long mutable namespace new noexcept not nullptr operator or private protected public register requires return short \
         signed sizeof static struct switch template this throw true try typedef typename union unsigned using virtual void \
-        volatile while xor idx p q l e r v a o h n lo hi lane warp column block blocks error active part tree shared \
-        threadIdx blockIdx gridDim blockDim fabs fabsf floor floorf ceil ceilf rint rintf trunc truncf fma fmaf fmod fmodf main";
+        volatile while xor main threadIdx blockIdx gridDim blockDim fabs fabsf floor floorf ceil ceilf rint rintf trunc truncf \
+        fma fmaf fmod fmodf \
+        idx p q l e r v w a b c o h lo hi lane warp column block blocks base kept element error active part tree shared best \
+        v_at w_at a_at b_at c_at o_at part_at tree_at best_at";
     let math = MathFn::ALL.iter().flat_map(|f| [format!("{}_f32", f.name()), format!("{}_f64", f.name())]);
     WORDS.split_whitespace().map(str::to_owned).chain(prelude::names().map(str::to_owned)).chain(math).collect()
 }
 
-/// A C++ identifier like `name` that is not in `taken`, which it is added to.
+/// A C++ identifier like `name` that is not in `taken`, which it is added to, nor one that templates number.
 pub(super) fn identifier(name: &str, taken: &mut HashSet<String>) -> String {
+    let numbered = |n: &str| {
+        ["t", "value"].iter().any(|p| n.strip_prefix(p).is_some_and(|r| !r.is_empty() && r.chars().all(|c| c.is_ascii_digit())))
+    };
     let mut unique = name.replace('.', "_");
-    while !taken.insert(unique.clone()) {
+    while numbered(&unique) || !taken.insert(unique.clone()) {
         unique.push('_');
     }
     unique

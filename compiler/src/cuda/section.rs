@@ -36,7 +36,7 @@ impl<'a> Emitter<'a> {
         let axes = section.axes.iter().map(|a| scalar::identifier(&a.name, &mut taken)).collect();
         let locals = section.locals.iter().map(|l| scalar::identifier(&l.name, &mut taken)).collect();
         let interleave = if plan.team == Team::Column { " * 8 + column" } else { "" };
-        let ranges = ranges(section);
+        let ranges = ranges(section, &plan::roots(section));
         let writer = Writer { kernel, section, unit, params, axes, locals, interleave, ranges, short_index, taken };
         Emitter { kernel, section, plan, writer }
     }
@@ -121,20 +121,28 @@ impl<'a> Emitter<'a> {
 
     /// One index of a map or check stage. Values are computed before any of them is stored. `vectors` holds the names of
     /// the vectors that collect the lanes of a store, `guard` the condition under which parameters are stored to.
-    pub fn once(&self, out: &mut Out, stage: &Stage, overrides: &Overrides, vectors: &HashMap<usize, String>, guard: Option<&str>) {
+    pub fn once(
+        &self,
+        out: &mut Out,
+        stage: &Stage,
+        overrides: &Overrides,
+        vectors: &HashMap<usize, String>,
+        guard: Option<&str>,
+    ) {
         let (lines, named) = self.writer.block(&stage.roots(), overrides);
         lines.iter().for_each(|l| out.line(l));
         let text = |id: ExprId| self.writer.text(id, &named, 0);
         match stage {
             Stage::Check { ok, value, code, .. } => {
                 self.writer.unit.borrow_mut().helpers.insert("report");
-                let condition = self.writer.text(*ok, &named, u8::MAX);
+                let condition = self.writer.text(*ok, &named, scalar::UNARY);
                 let guard = guard.map_or(String::new(), |g| format!("{g} && "));
                 let code = u64::from(*code) + 1;
                 out.line(format!("if ({guard}!{condition}) report(error, {code}ull, {});", text(*value)));
             }
             Stage::Map { axes, stores } => {
-                let values: Vec<String> = stores.iter().enumerate().map(|(k, s)| self.value(out, k, stores, s, text(s.value))).collect();
+                let values: Vec<String> =
+                    stores.iter().enumerate().map(|(k, s)| self.value(out, k, stores, s, text(s.value))).collect();
                 let offset = |s: &Store| match &s.to {
                     Target::Param { param, index, .. } => {
                         self.writer.offset(index, &self.kernel.params[*param as usize].ty.shape, &named)
@@ -188,7 +196,7 @@ impl<'a> Emitter<'a> {
         }
         let axes = self.axes_of_points();
         let axis = axes[axes.len() - 1];
-        let first = format!("{}0", self.writer.axes[axis as usize]);
+        let first = self.first(axis);
         if !flat || axes.len() == 1 {
             self.decode(out, axes, "p", Some(&first));
         }
@@ -196,7 +204,7 @@ impl<'a> Emitter<'a> {
         if tail {
             out.close();
             out.open("else {");
-            out.open(format!("for (idx first = p, p = first; p < {points}; ++p) {{"));
+            out.open(format!("for (; p < {points}; ++p) {{"));
             self.point(out);
             out.close();
             out.close();
@@ -210,7 +218,9 @@ impl<'a> Emitter<'a> {
         let position = self.axis_overrides(axis, first);
         let contiguous = |p: u32, index: &[ExprId]| match flat {
             true => plan::is_whole(self.kernel, self.section, p, index),
-            false => plan::lanes(self.section, index, &self.kernel.params[p as usize].ty.shape, axis, vector) == Lanes::Contiguous,
+            false => {
+                plan::lanes(self.section, index, &self.kernel.params[p as usize].ty.shape, axis, vector) == Lanes::Contiguous
+            }
         };
         let pointer = |p: u32, index: &[ExprId]| {
             let shape = &self.kernel.params[p as usize].ty.shape;
@@ -257,6 +267,11 @@ impl<'a> Emitter<'a> {
         }
         out.close();
         stored.iter().for_each(|(_, _, name, place)| out.line(format!("{place} = {name};")));
+    }
+
+    /// The name of the first of the indices that the lanes of a vector have.
+    fn first(&self, axis: u32) -> String {
+        scalar::identifier(&format!("{}0", self.writer.axes[axis as usize]), &mut self.writer.taken.clone())
     }
 
     /// The text of an axis outside the loop over its lanes.
@@ -329,7 +344,8 @@ impl<'a> Emitter<'a> {
         let mut offset = Dim::ZERO;
         for (local, name) in self.section.locals.iter().zip(&self.writer.locals).filter(|(l, _)| !l.axes.is_empty()) {
             let ty = ctype(local.dtype);
-            let own = if team == "0" { String::new() } else { format!(" + {team} * {}", dim(plan::extent(self.section, &local.axes))) };
+            let own =
+                if team == "0" { String::new() } else { format!(" + {team} * {}", dim(plan::extent(self.section, &local.axes))) };
             out.line(format!("{ty}* {name} = ({ty}*)(shared + {}){own};", dim(offset)));
             offset = offset + self.plan.local_bytes(self.section, local);
         }
@@ -345,15 +361,8 @@ impl<'a> Emitter<'a> {
         let active = if self.plan.team == Team::Column { "active" } else { "" };
         if axes.is_empty() {
             // Every lane computes the locals; one stores.
-            let guard = [active, &format!("{start} == 0")].iter().filter(|t| !t.is_empty()).copied().collect::<Vec<_>>().join(" && ");
-            out.open("{");
-            if !active.is_empty() {
-                out.open("if (active) {");
-            }
-            self.once(out, stage, &Overrides::new(), &HashMap::new(), Some(&guard));
-            if !active.is_empty() {
-                out.close();
-            }
+            out.open(if active.is_empty() { "{" } else { "if (active) {" });
+            self.once(out, stage, &Overrides::new(), &HashMap::new(), Some(&format!("{start} == 0")));
             out.close();
             return;
         }
@@ -364,7 +373,7 @@ impl<'a> Emitter<'a> {
         out.open(format!("for (idx e = {scale}; {condition}e < {}; e += {}) {{", dim(count), step * vector));
         let axis = axes[axes.len() - 1];
         if vector > 1 {
-            let first = format!("{}0", self.writer.axes[axis as usize]);
+            let first = self.first(axis);
             self.decode(out, axes.to_vec(), "e", Some(&first));
             self.lanes(out, std::slice::from_ref(stage), axis, vector, &first, false);
         } else {
@@ -400,12 +409,18 @@ fn row_major(names: &[&str], extents: &[String]) -> String {
 }
 
 /// The lines of a function of scalars and its value; argument `i` is `ScalarOp::Local(i)`.
-pub(super) fn straight_line(exprs: Exprs, names: &[&str], dtype: DType, result: ExprId, unit: &RefCell<Unit>) -> (Vec<String>, String) {
+pub(super) fn straight_line(
+    exprs: Exprs,
+    names: &[&str],
+    dtype: DType,
+    result: ExprId,
+    unit: &RefCell<Unit>,
+) -> (Vec<String>, String) {
     let kernel = Kernel { name: String::new(), params: vec![], sections: vec![], locs: vec![] };
     let locals = names.iter().map(|n| Local { name: (*n).to_owned(), dtype, axes: vec![] }).collect();
     let section = Section { axes: vec![], locals, exprs, stages: vec![], schedule: vec![] };
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-    let ranges = ranges(&section);
+    let ranges = ranges(&section, &[result]);
     let taken = names.iter().cloned().collect();
     let writer = Writer {
         kernel: &kernel,

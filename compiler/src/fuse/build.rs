@@ -166,6 +166,17 @@ impl<'g, 'x> Builder<'g, 'x> {
             .collect()
     }
 
+    /// Index and axes of a reduction or contraction, which has at least one axis: where all extents are one (or there are
+    /// none), one of extent one.
+    fn folded(&self, extents: &[Dim]) -> (Vec<S<'x>>, Vec<u32>) {
+        let index = self.serial(extents);
+        let mut axes = self.serial_axes(&index);
+        if axes.is_empty() {
+            axes.extend(self.axis_of(self.axis(Dim::ONE, AxisKind::Serial)));
+        }
+        (index, axes)
+    }
+
     fn axis_of(&self, s: S<'x>) -> Option<u32> {
         match self.exprs.borrow().get(s.id).op {
             ScalarOp::Axis(a) => Some(a),
@@ -357,9 +368,9 @@ impl<'g, 'x> Builder<'g, 'x> {
         };
         let (kind, axes, body) = self.lowered(n, 0, point, |cx| {
             let reduction = lower(cx);
-            let index = self.serial(&reduction.extents);
+            let (index, axes) = self.folded(&reduction.extents);
             let body = (reduction.body)(&within(cx, &index)).id;
-            (reduction.kind, self.serial_axes(&index), body)
+            (reduction.kind, axes, body)
         });
         let to: Vec<u32> = self.graph.node(n).results.iter().map(|ty| self.local(ty.dtype)).collect();
         self.stages.borrow_mut().push(Stage::Reduce { kind, axes, body, to: to.clone() });
@@ -438,7 +449,7 @@ impl<'g, 'x> Builder<'g, 'x> {
             let Contraction { axes, extents, place, lhs, rhs } = lower(cx);
             let dims: Vec<Dim> = axes.iter().map(|a| a.0).collect();
             let point = self.parallel(&dims);
-            let inner = self.serial(&extents);
+            let (inner, contracted) = self.folded(&extents);
             let with_role = |role: ContractionRole| -> Vec<u32> {
                 point.iter().zip(&axes).filter(|(_, a)| a.1 == role).filter_map(|(&s, _)| self.axis_of(s)).collect()
             };
@@ -446,7 +457,7 @@ impl<'g, 'x> Builder<'g, 'x> {
                 batch: with_role(ContractionRole::Batch),
                 m: with_role(ContractionRole::M),
                 n: with_role(ContractionRole::N),
-                axes: self.serial_axes(&inner),
+                axes: contracted,
                 lhs: lhs(&within(cx, &point), &within(cx, &inner)).id,
                 rhs: rhs(&within(cx, &point), &within(cx, &inner)).id,
                 to: self.local(ty.dtype),

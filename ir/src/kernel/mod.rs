@@ -8,7 +8,8 @@
 //! consecutive elements, element `e` goes to accumulator `e mod 32` (an accumulator starts with its first
 //! element); the accumulators that have a value are combined by halves (`a[i] ∘ a[i+16]`, then 8, 4, 2, 1); chunk
 //! results are combined in order. This holds for every vector width, thread count and fusion. `Welford` and
-//! `OnlineSoftmax` mean a sum (a maximum) by that tree, then a second sum by that tree of `(x-mean)²` (`exp(x-m)`).
+//! `OnlineSoftmax` mean a sum (a maximum) by that tree, then a second sum by that tree of `(x-mean)²` (`exp(x-m)`);
+//! the mean is the sum divided by the number of elements. Without elements the result is the identity of the kind.
 //! `ArgMax`/`ArgMin` give the first extremum and need no tree. `Dot` sums have the library's order.
 
 mod alias;
@@ -125,7 +126,7 @@ pub enum Stage {
         /// What is stored where.
         stores: Vec<Store>,
     },
-    /// Combines `body` over the serial axes `axes` into locals.
+    /// Combines `body` over the serial axes `axes` into locals; without axes there is one element.
     Reduce {
         /// How.
         kind: ReduceKind,

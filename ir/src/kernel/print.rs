@@ -134,6 +134,11 @@ impl<'a> Scope<'a> {
         axes.iter().map(|&a| self.axis(a)).collect::<Vec<_>>().join(separator)
     }
 
+    /// The names of the axes of a stage, each with a space behind it.
+    fn loops(&self, axes: &[u32]) -> String {
+        axes.iter().map(|&a| format!("{} ", self.axis(a))).collect()
+    }
+
     fn write(&self, out: &mut String) -> fmt::Result {
         let section = self.section;
         for (i, axis) in section.axes.iter().enumerate() {
@@ -176,16 +181,16 @@ impl<'a> Scope<'a> {
                     out.push_str(line);
                     return Ok(());
                 }
-                write!(out, "map {}{}", self.list(axes, " "), if axes.is_empty() { "" } else { " " })?;
+                write!(out, "map {}", self.loops(axes))?;
                 block.braces(out, &lines)
             }
             Stage::Reduce { kind, axes, body, to } => {
                 let to: Vec<_> = to.iter().map(|&l| self.local(l)).collect();
-                write!(out, "{} = reduce {} {} ", to.join(", "), kind.name(), self.list(axes, " "))?;
+                write!(out, "{} = reduce {} {}", to.join(", "), kind.name(), self.loops(axes))?;
                 self.value(out, *body)
             }
             Stage::Dot { batch, m, n, axes, lhs, rhs, to } => {
-                write!(out, "{} = dot {} ", self.local(*to), self.list(axes, " "))?;
+                write!(out, "{} = dot {}", self.local(*to), self.loops(axes))?;
                 for (role, axes) in [("batch", batch), ("m", m), ("n", n)] {
                     if !axes.is_empty() {
                         write!(out, "{role}({}) ", self.list(axes, ", "))?;
@@ -196,7 +201,7 @@ impl<'a> Scope<'a> {
                 self.value(out, *rhs)
             }
             Stage::Check { axes, ok, value, code } => {
-                write!(out, "check {code} {}{}", self.list(axes, " "), if axes.is_empty() { "" } else { " " })?;
+                write!(out, "check {code} {}", self.loops(axes))?;
                 self.value(out, *ok)?;
                 out.push(' ');
                 self.value(out, *value)

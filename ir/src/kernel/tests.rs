@@ -94,7 +94,7 @@ fn a_softmax_can_be_written_over_its_input() {
 }
 
 /// Text of every form: what parses must print the same bytes and verify.
-const FORMS: [&str; 7] = [
+const FORMS: [&str; 8] = [
     SOFTMAX,
     // Symbolic extents, a condition, integers, checks, a gather.
     "\
@@ -139,6 +139,12 @@ kernel stages(x: f64[8, 16], scale: f64[]) -> (y: f64[8, 16], best: i64[8], tota
     total[i] += h[j]
     total[i] max= 0.0
   }
+",
+    // A reduction of one element.
+    "\
+kernel one(x: f32[1]) -> (y: f32[])
+  s = reduce sum { x[0] }
+  y = s
 ",
     // A dot with all roles.
     "\
@@ -224,7 +230,7 @@ fn the_verifier_names_what_is_wrong() {
     softmax("vec(j, 4)", "pack(lhs)", "schedule: PackLhs without a dot");
     softmax("bind(i, core) vec(j, 4)", "vec(j, 4) bind(i, core)", "schedule: directives are sorted, each once");
     softmax("(y: f32[8, 32])", "(x: f32[8, 32], y: f32[8, 32])", "two things are called x");
-    let dot = |old: &str, new: &str, expected: &str| check(FORMS[5], old, new, expected);
+    let dot = |old: &str, new: &str, expected: &str| check(FORMS[6], old, new, expected);
     dot("m(i) n(j)", "m(i)", "stage 0: each parallel axis has one role in a dot: batch, m or n");
     dot("{ w[b, k, j] }", "{ w[b, k, i] }", "stage 0: right side: axis i has no value here");
     dot("{ w[b, k, j] }", "{ 2i64 }", "stage 0: the sides of a dot are f32 and i64");

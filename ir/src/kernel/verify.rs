@@ -126,8 +126,7 @@ impl Checker<'_> {
         let scope: Vec<u32> = self.section.parallel().chain(stage.axes().iter().copied()).collect();
         match stage {
             Stage::Map { axes, stores } => self.map(axes, stores, &scope),
-            Stage::Reduce { kind, axes, body, to } => {
-                ensure(!axes.is_empty(), || "a reduction needs an axis".into())?;
+            Stage::Reduce { kind, body, to, .. } => {
                 let element = self.expression(*body, &scope)?;
                 ensure(reducible(*kind, element), || format!("{} of {element} is not defined", kind.name()))?;
                 let result = match kind {
@@ -139,8 +138,7 @@ impl Checker<'_> {
                 })?;
                 to.iter().try_for_each(|&l| self.define(l, result, &[]))
             }
-            Stage::Dot { batch, m, n, axes, lhs, rhs, to } => {
-                ensure(!axes.is_empty(), || "a dot needs a contracted axis".into())?;
+            Stage::Dot { batch, m, n, lhs, rhs, to, .. } => {
                 let mut roles: Vec<u32> = batch.iter().chain(m).chain(n).copied().collect();
                 roles.sort_unstable();
                 ensure(roles.iter().copied().eq(self.section.parallel()), || {

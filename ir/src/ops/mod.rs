@@ -12,6 +12,8 @@ pub mod random;
 pub mod reduction;
 pub mod shape;
 pub mod structural;
+#[cfg(test)]
+mod testing;
 mod type_rule;
 mod walk;
 

@@ -308,3 +308,66 @@ fn batched<'b, 'e>(b: &BatchArgs<'b, 'e>) -> Vec<crate::emit::X<'b, 'e>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::unravel;
+    use crate::ops::dot_general;
+    use crate::ops::testing::{pattern, run};
+
+    /// `conv2d(x, w, stride=(2, 1), padding=(1, 2), dilation=(2, 1), groups=2)` in PyTorch.
+    #[test]
+    fn groups_strides_padding_and_dilation_as_in_pytorch() {
+        let op = convolution(&[2, 1], &[1, 2], &[1, 2], &[1, 1], &[2, 1], 2);
+        let y = run(&op, &[pattern(&[1, 2, 5, 4]), pattern(&[4, 1, 2, 3])]).remove(0);
+        let expected = [
+            0, 16, -12, -16, 24, -9, 4, 40, -23, -32, 48, -18, 5, 26, -8, -13, 26, -8, -8, 8, -12, -14, 26, -15, -14, 20, -29,
+            -34, 48, -32, -5, 14, -14, -17, 24, -16, -4, 12, -12, -12, 16, 0, -11, 18, -22, -23, 40, 4, -6, 8, -7, -8, 26, 5, 5,
+            -17, 28, -14, 8, 0, 5, 0, 19, -22, 20, 2, -10, 8, -17, -16, 14, 3,
+        ];
+        assert_eq!(y.shape(), [1, 4, 3, 6]);
+        assert_eq!(y.to_f64(), expected.map(f64::from));
+    }
+
+    /// `conv_transpose1d(x, w, stride=2, padding=1, output_padding=1)` in PyTorch is the convolution of the dilated image
+    /// with the flipped weight, its channels exchanged; padding is `k - 1 - 1` before and one more after.
+    #[test]
+    fn a_dilated_image_as_in_pytorch() {
+        let (x, w) = (pattern(&[1, 2, 4]), pattern(&[2, 3, 3]));
+        let turned = Array::from_fn_f64(DType::F64, [3, 2, 3], |p| {
+            let [o, c, k] = unravel(p, &[3, 2, 3])[..] else { unreachable!() };
+            w.f((c * 3 + o) * 3 + 2 - k)
+        });
+        let y = run(&convolution(&[1], &[1], &[2], &[2], &[1], 1), &[x, turned]).remove(0);
+        let expected = [-2, -20, 25, 23, -3, 0, -9, -9, -4, -27, 20, -23, 0, 36, -9, -9, -6, -34, 15, -25, 3, 39, -9, -9];
+        assert_eq!(y.to_f64(), expected.map(f64::from));
+    }
+
+    /// A convolution is the product of the weight and the explicit patches.
+    #[test]
+    fn patches_times_weight() {
+        let (x, w) = (pattern(&[2, 3, 7]), pattern(&[4, 3, 2]));
+        // Places at 0, 3, 6 of the image with one zero before and one after: pairs (-1, 1), (2, 4), (5, 7).
+        let patches = Array::from_fn_f64(DType::F64, [2, 3, 2, 3], |p| {
+            let [n, c, k, o] = unravel(p, &[2, 3, 2, 3])[..] else { unreachable!() };
+            (3 * o + 2 * k).checked_sub(1).filter(|&i| i < 7).map_or(0.0, |i| x.f((n * 3 + c) * 7 + i))
+        });
+        let y = run(&convolution(&[3], &[1], &[1], &[1], &[2], 1), &[x, w.clone()]).remove(0);
+        // [4, 2, 3] from dot_general, [2, 4, 3] from the convolution.
+        let product = run(&dot_general(&[1, 2], &[1, 2], &[], &[]), &[w, patches]).remove(0);
+        for p in 0..y.len() {
+            let [n, o, i] = unravel(p, y.shape())[..] else { unreachable!() };
+            assert_eq!(y.f(p), product.f((o * 2 + n) * 3 + i));
+        }
+    }
+
+    /// A negative padding removes elements.
+    #[test]
+    fn negative_padding_crops() {
+        let x = pattern(&[1, 1, 6]);
+        let one = Array::floats(DType::F64, [1, 1, 1], vec![1.0]);
+        let y = run(&convolution(&[1], &[-1], &[-2], &[1], &[1], 1), &[x.clone(), one]).remove(0);
+        assert_eq!(y.to_f64(), x.to_f64()[1..4]);
+    }
+}

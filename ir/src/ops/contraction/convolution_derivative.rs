@@ -63,8 +63,8 @@ pub(super) fn weight_cotangent<'b, 'e>(op: &Op, x: X<'b, 'e>, w: X<'b, 'e>, dy: 
     padded_convolution(images, dy.transpose(&swapped), &padding, &steps, op.int("groups")).transpose(&swapped)
 }
 
-/// Exchanges, group by group, the two leading axes of a tensor whose axis `grouped` (0 or 1) has the groups outermost;
-/// the axis that comes first has the groups in the result's axis 0 or 1 likewise.
+/// Exchanges the two leading axes, except that the groups, which are the outer part of axis `grouped` (0 or 1), stay in the
+/// axis of that number: `[groups·a, b, …]` to `[groups·b, a, …]`, or `[a, groups·b, …]` to `[b, groups·a, …]`.
 fn exchange<'b, 'e>(x: X<'b, 'e>, groups: i64, grouped: usize) -> X<'b, 'e> {
     let shape = x.shape();
     let groups = Dim::constant(groups);
@@ -91,17 +91,20 @@ fn padded_convolution<'b, 'e>(x: X<'b, 'e>, w: X<'b, 'e>, padding: &[(Dim, Dim)]
     let (mut before, mut after, mut interior) = (vec![Dim::ZERO; 2], vec![Dim::ZERO; 2], vec![0; 2]);
     let (mut low, mut high, mut lhs_dilation) = (Vec::new(), Vec::new(), Vec::new());
     for (&(l, h), step) in padding.iter().zip(steps) {
-        match (l.as_const(), h.as_const()) {
-            (Some(l), Some(h)) => {
-                (before.push(Dim::ZERO), after.push(Dim::ZERO), interior.push(0));
-                (low.push(l), high.push(h), lhs_dilation.push(step.lhs_dilation));
-            }
+        // What the pad does (amounts before and after, holes), then what the convolution does.
+        let (pad, own) = match (l.as_const(), h.as_const()) {
+            (Some(l), Some(h)) => ((Dim::ZERO, Dim::ZERO, 0), (l, h, step.lhs_dilation)),
             _ => {
                 let ((add_low, crop_low), (add_high, crop_high)) = (split_sign(l), split_sign(h));
-                (before.push(add_low), after.push(add_high), interior.push(step.lhs_dilation - 1));
-                (low.push(-crop_low), high.push(-crop_high), lhs_dilation.push(1));
+                ((add_low, add_high, step.lhs_dilation - 1), (-crop_low, -crop_high, 1))
             }
-        }
+        };
+        before.push(pad.0);
+        after.push(pad.1);
+        interior.push(pad.2);
+        low.push(own.0);
+        high.push(own.1);
+        lhs_dilation.push(own.2);
     }
     let stride: Vec<i64> = steps.iter().map(|s| s.stride).collect();
     let rhs_dilation: Vec<i64> = steps.iter().map(|s| s.rhs_dilation).collect();

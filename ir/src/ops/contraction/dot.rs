@@ -211,10 +211,8 @@ impl Side {
 /// Of the two orders of `dy` and `other`, that is taken which needs no transpose, if there is one.
 fn cotangent<'b, 'e>(dy: X<'b, 'e>, [own, opposite]: [&Side; 2], other: X<'b, 'e>, batches: usize, is_lhs: bool) -> X<'b, 'e> {
     let batch: Vec<usize> = (0..batches).collect();
-    let own_start = if is_lhs { batches } else { batches + opposite.free.len() };
     let other_start = if is_lhs { batches + own.free.len() } else { batches };
     let summed: Vec<usize> = (other_start..other_start + opposite.free.len()).collect();
-    debug_assert_eq!(dy.rank(), batches + own.free.len() + opposite.free.len(), "own axes start at {own_start}");
     // The free axes of `other` in this product are those it was contracted over, in increasing order.
     let mut pairs: Vec<(usize, usize)> = opposite.contract.iter().copied().zip(own.contract.iter().copied()).collect();
     pairs.sort_unstable();

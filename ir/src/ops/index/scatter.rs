@@ -138,3 +138,43 @@ pub static SCATTER: Record = Record {
 pub(super) fn combine(op: &Op) -> Option<ReduceKind> {
     ReduceKind::from_name(op.choice("combine"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{gradient, integers, numbers, run};
+
+    /// Two updates each at places 0 and 2, none at 1. The products are PyTorch's `scatter_reduce`.
+    #[test]
+    fn updates_are_combined_in_order() {
+        let operands = [numbers([3], [1.0, 2.0, 3.0]), integers([0, 2, 0, 2]), numbers([4], [5.0, -1.0, 2.0, 3.0])];
+        let combined = |how| run(&scatter(&[0], how), &operands)[0].to_f64();
+        assert_eq!(combined(None), [2.0, 2.0, 3.0]);
+        assert_eq!(combined(Some(ReduceKind::Sum)), [8.0, 2.0, 5.0]);
+        assert_eq!(combined(Some(ReduceKind::Prod)), [10.0, 2.0, -9.0]);
+        assert_eq!(combined(Some(ReduceKind::Max)), [5.0, 2.0, 3.0]);
+        assert_eq!(combined(Some(ReduceKind::Min)), [1.0, 2.0, -1.0]);
+    }
+
+    #[test]
+    fn indices_are_clamped() {
+        let operands = [numbers([3], [0.0; 3]), integers([-5, 1, 9]), numbers([3], [1.0, 2.0, 3.0])];
+        assert_eq!(run(&scatter(&[0], None), &operands)[0].to_f64(), [1.0, 2.0, 3.0]);
+    }
+
+    /// The products of the other factors: 5·2, 1 (no update) and, with zeros, -1·0 and 0·3.
+    #[test]
+    fn a_product_with_a_zero_has_a_derivative() {
+        let operands = [numbers([3], [0.0, 2.0, 3.0]), integers([0, 2, 0, 2]), numbers([4], [5.0, -1.0, 2.0, 0.0])];
+        let dx = gradient(&scatter(&[0], Some(ReduceKind::Prod)), &operands, numbers([3], [1.0; 3]));
+        assert_eq!(dx.to_f64(), [10.0, 1.0, 0.0]);
+    }
+
+    /// Place 0 holds 4 twice (the operand and one update), place 1 holds 7 in two updates and 1 in the operand.
+    #[test]
+    fn ties_share_the_cotangent() {
+        let operands = [numbers([2], [4.0, 1.0]), integers([0, 1, 1]), numbers([3], [4.0, 7.0, 7.0])];
+        let dx = gradient(&scatter(&[0], Some(ReduceKind::Max)), &operands, numbers([2], [1.0, 1.0]));
+        assert_eq!(dx.to_f64(), [0.5, 0.0]);
+    }
+}

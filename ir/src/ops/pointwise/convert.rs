@@ -68,6 +68,7 @@ pub static CAST: Record = Record {
         let value = |i: usize| match r.inputs[0].data() {
             Data::Float(v) if dtype.is_float() => Number::Float(v[i]),
             Data::Float(v) => Number::Int(truncated(v[i])),
+            Data::Int(v) if dtype == DType::Bool => (v[i] != 0).into(),
             Data::Int(v) => Number::Int(v[i]),
         };
         Ok(vec![collect(r, value)])

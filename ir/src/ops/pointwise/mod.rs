@@ -1,6 +1,6 @@
 //! Pointwise operators: each element of the result from the elements of the operands at the same index.
 //!
-//! An operator is one entry of a [`pointwise!`] table: its mathematics four times (the kernel expression on [`S`],
+//! An operator is one entry of a `pointwise!` table: its mathematics four times (the kernel expression on [`S`],
 //! the reference in `f64` and `i64`, and the derivative on [`X`]) and nothing else. Everything a
 //! [`Record`] needs besides follows from the class of its operands.
 
@@ -241,6 +241,7 @@ fn reference<const N: usize>(
 /// The result whose element at row-major position `i` is `value(i)`.
 fn collect(r: &Reference, value: impl Fn(usize) -> Number) -> Array {
     let (dtype, shape) = (r.results[0].dtype, r.inputs[0].shape());
+    let bools = dtype == DType::Bool && r.inputs[0].dtype() == DType::Bool;
     if dtype.is_float() {
         Array::from_fn_f64(dtype, shape, |i| match value(i) {
             Number::Float(x) => x,
@@ -250,7 +251,7 @@ fn collect(r: &Reference, value: impl Fn(usize) -> Number) -> Array {
         Array::from_fn_i64(dtype, shape, |i| match value(i) {
             Number::Float(x) => x as i64,
             // A bool is one bit: the complement of 1 is 0, not the nonzero -2.
-            Number::Int(x) if dtype == DType::Bool => x & 1,
+            Number::Int(x) if bools => x & 1,
             Number::Int(x) => x,
         })
     }

@@ -84,3 +84,24 @@ pub static ARG_REDUCE: Record = Record {
 fn kind(op: &Op) -> ReduceKind {
     ReduceKind::from_name(op.choice("kind")).expect("the choices are names of kinds")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{numbers, run};
+
+    #[test]
+    fn the_first_extremum_and_the_first_nan_win() {
+        let argmax = |x: [f64; 4]| run(&arg_reduce(ReduceKind::ArgMax, &[0]), &[numbers([4], x)])[0].i(0);
+        let argmin = |x: [f64; 4]| run(&arg_reduce(ReduceKind::ArgMin, &[0]), &[numbers([4], x)])[0].i(0);
+        assert_eq!((argmax([1.0, 7.0, 7.0, 0.0]), argmin([1.0, 0.0, 7.0, -0.0])), (1, 1));
+        assert_eq!((argmax([1.0, f64::NAN, 7.0, f64::NAN]), argmin([1.0, 0.0, f64::NAN, f64::NAN])), (1, 2));
+    }
+
+    /// Positions count over the reduced axes only: row-major over axes 0 and 2 of `[2, 2, 2]`.
+    #[test]
+    fn positions_are_row_major_over_the_reduced_axes() {
+        let x = numbers([2, 2, 2], [0.0, 1.0, 5.0, 2.0, 9.0, 3.0, 4.0, 4.0]);
+        assert_eq!(run(&arg_reduce(ReduceKind::ArgMax, &[0, 2]), &[x])[0].to_f64(), [2.0, 0.0]);
+    }
+}

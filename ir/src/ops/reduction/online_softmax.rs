@@ -74,3 +74,18 @@ pub static ONLINE_SOFTMAX: Record = Record {
         s.add(online_softmax(&[0]), [range(DType::I64, [3], 0, 9)]);
     },
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{numbers, run};
+
+    /// `exp(log 2 - log 4) + exp(log 4 - log 4) = 1.5`, and no overflow far from zero.
+    #[test]
+    fn exponentials_are_relative_to_the_maximum() {
+        let x = numbers([2, 2], [2f64.ln(), 4f64.ln(), 1000.0, 1000.0]);
+        let results = run(&online_softmax(&[1]), &[x]);
+        assert_eq!(results[0].to_f64(), [4f64.ln(), 1000.0]);
+        assert!((results[1].f(0) - 1.5).abs() < 1e-15 && results[1].f(1) == 2.0);
+    }
+}

@@ -126,3 +126,40 @@ fn partial<'b, 'e>(kind: ReduceKind, x: X<'b, 'e>, y: X<'b, 'e>, axes: &[usize])
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{gradient, numbers, run};
+
+    /// Rows with one zero, two zeros and none; the gradient is PyTorch's.
+    #[test]
+    fn a_product_with_zeros_has_a_derivative() {
+        let x = numbers([3, 3], [2.0, 0.0, 3.0, 0.0, 0.0, 4.0, 1.0, 5.0, -2.0]);
+        let op = reduce(ReduceKind::Prod, &[1]);
+        assert_eq!(run(&op, std::slice::from_ref(&x))[0].to_f64(), [0.0, 0.0, -10.0]);
+        let dx = gradient(&op, &[x], numbers([3], [1.0; 3]));
+        assert_eq!(dx.to_f64(), [0.0, 6.0, 0.0, 0.0, 0.0, 0.0, -10.0, -2.0, 5.0]);
+    }
+
+    /// As PyTorch's `amax`.
+    #[test]
+    fn ties_share_the_cotangent() {
+        let x = numbers([2, 3], [2.0, 7.0, 7.0, 1.0, 0.0, -1.0]);
+        let dx = gradient(&reduce(ReduceKind::Max, &[1]), &[x], numbers([2], [1.0, 3.0]));
+        assert_eq!(dx.to_f64(), [0.0, 0.5, 0.5, 3.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_nan_is_the_extremum() {
+        let x = numbers([3], [1.0, f64::NAN, 2.0]);
+        assert!(run(&reduce(ReduceKind::Max, &[0]), std::slice::from_ref(&x))[0].f(0).is_nan());
+        assert!(run(&reduce(ReduceKind::Min, &[0]), &[x])[0].f(0).is_nan());
+    }
+
+    #[test]
+    fn sums_of_integers_wrap() {
+        let x = Array::ints(DType::U8, [3], vec![200, 100, 3]);
+        assert_eq!(run(&reduce(ReduceKind::Sum, &[0]), &[x])[0].i(0), 47);
+    }
+}

@@ -71,3 +71,15 @@ pub static WELFORD: Record = Record {
         s.add(welford(&[0]), [range(DType::I64, [3], 0, 9)]);
     },
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{numbers, run};
+
+    #[test]
+    fn one_to_four_have_mean_two_and_a_half_and_five_squares() {
+        let results = run(&welford(&[0]), &[numbers([4], [1.0, 2.0, 3.0, 4.0])]);
+        assert_eq!((results[0].f(0), results[1].f(0)), (2.5, 5.0));
+    }
+}

@@ -263,3 +263,34 @@ fn ordered_key<'a>(x: S<'a>, nan: S<'a>) -> S<'a> {
     let key = bits.lt(bits.lit_int(0)).select(bits.binary(ScalarOp::Xor, largest), bits);
     x.equals(x).select(key.cast(DType::I64), nan)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{gradient, numbers, pattern, run};
+
+    /// PyTorch's `max_pool2d(x, 3, stride=2, padding=1)` and its gradient.
+    #[test]
+    fn a_padded_maximum_as_in_pytorch() {
+        let op = |kind| reduce_window(kind, &[3, 3], &[2, 2], &[1, 1], &[1, 1], &[1, 1]);
+        let x = pattern(&[1, 1, 5, 5]);
+        let y = run(&op(ReduceKind::Max), std::slice::from_ref(&x)).remove(0);
+        assert_eq!(y.to_f64(), [5.0, 5.0, 4.0, 4.0, 5.0, 3.0, 4.0, 5.0, 5.0]);
+        let seed = numbers([1, 1, 3, 3], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+        let dx = gradient(&op(ReduceKind::Max), &[x], seed).to_f64();
+        let expected = [(1, 3.0), (4, 3.0), (12, 5.0), (15, 11.0), (18, 6.0), (23, 17.0)];
+        for (i, d) in dx.into_iter().enumerate() {
+            assert_eq!(d, expected.iter().find(|e| e.0 == i).map_or(0.0, |e| e.1), "at {i}");
+        }
+    }
+
+    /// Padding counts as zero in a sum, and is never the place of an extremum.
+    #[test]
+    fn padding_is_the_identity() {
+        let op = |kind| reduce_window(kind, &[2], &[1], &[1], &[1], &[1]);
+        let x = numbers([2], [f64::NEG_INFINITY, -3.0]);
+        assert_eq!(run(&op(ReduceKind::Max), std::slice::from_ref(&x))[0].to_f64(), [f64::NEG_INFINITY, -3.0, -3.0]);
+        assert_eq!(run(&op(ReduceKind::ArgMax), &[x])[0].to_f64(), [1.0, 1.0, 0.0]);
+        assert_eq!(run(&op(ReduceKind::Sum), &[numbers([2], [1.0, 2.0])])[0].to_f64(), [1.0, 3.0, 2.0]);
+    }
+}

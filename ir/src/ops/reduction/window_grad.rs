@@ -62,7 +62,7 @@ pub static REDUCE_WINDOW_GRAD: Record = Record {
         for kind in [ReduceKind::Max, ReduceKind::Min] {
             let add = |s: &mut Samples, op: Op, x: &[usize], dtype: DType, fill: Fill| {
                 let x = (crate::TensorType::new(dtype, x.iter().copied()), fill);
-                let dy = pooled(TypeRule::new(&op, &[x.0.clone()]), &x.0).expect("samples are well typed");
+                let dy = pooled(TypeRule::new(&op, std::slice::from_ref(&x.0)), &x.0).expect("samples are well typed");
                 s.add(op, [x, (dy, Fill::Normal)]);
             };
             let op = |window: &[i64], stride: &[i64], low: &[i64], high: &[i64], dilation: &[i64]| {

@@ -14,7 +14,7 @@ pub fn concat(axis: usize) -> Op {
     Op::new(&CONCAT, [Attr::Int(axis as i64)])
 }
 
-/// See [`concat`].
+/// See [`concat()`].
 pub static CONCAT: Record = Record {
     name: "concat",
     attrs: &[("axis", AttrKind::Int)],
@@ -127,4 +127,17 @@ fn element<'a>(at: &Indexing<'a>) -> S<'a> {
         });
     }
     chain.expect("there is a last part")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::map_text;
+    use crate::types::TensorType;
+
+    #[test]
+    fn a_chain_of_selects_over_parts_that_have_elements() {
+        let parts = [3, 0, 2].map(|n: usize| TensorType::new(DType::F32, [n]));
+        assert_eq!(map_text(&concat(0), &parts), "y[i] = select(i < 3, a[min(i, 2)], c[max(i + -3, 0)])");
+    }
 }

@@ -148,14 +148,13 @@ fn element<'a>(at: &Indexing<'a>) -> S<'a> {
     let mut index = Vec::with_capacity(shape.len());
     for i in 0..shape.len() {
         let (step, extent) = (interior[i] + 1, dilated(shape[i], interior[i] + 1));
-        let mut position = at.index[i];
         if low[i] != Dim::ZERO {
-            position = position - at.extent(low[i]);
-            require(position.ge(at.int(0)));
+            require(at.index[i].ge(at.extent(low[i])));
         }
         if high[i] != Dim::ZERO {
-            require(position.lt(at.extent(extent)));
+            require(at.index[i].lt(at.extent(low[i] + extent)));
         }
+        let mut position = at.index[i] - at.extent(low[i]);
         if step != 1 {
             require(position.binary(ScalarOp::Rem, at.int(step)).equals(at.int(0)));
         }
@@ -169,4 +168,33 @@ fn element<'a>(at: &Indexing<'a>) -> S<'a> {
     }
     let element = at.load(0, &index);
     inside.map_or(element, |inside| inside.select(element, padding))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::map_text;
+    use crate::types::TensorType;
+
+    #[test]
+    fn only_padding_that_there_is_is_tested_for() {
+        let text = |low: usize, high: usize, interior: i64| {
+            let scalar = TensorType::scalar(DType::F32);
+            map_text(&pad(&dims([low]), &dims([high]), &[interior]), &[TensorType::new(DType::F32, [8usize]), scalar])
+        };
+        assert_eq!(text(0, 0, 0), "y[i] = a[i]");
+        assert_eq!(text(0, 2, 0), "y[i] = select(i < 8, a[min(i, 7)], b)");
+        assert_eq!(text(2, 0, 0), "y[i] = select(i >= 2, a[max(i + -2, 0)], b)");
+        let holes = "let t1 = i + -1; y[i] = select((i >= 1) & (i < 16) & (t1 % 2 == 0), a[max(min(t1, 14), 0) / 2], b)";
+        assert_eq!(text(1, 1, 1), holes);
+    }
+
+    #[test]
+    fn amounts_of_either_sign_are_split() {
+        let n = Dim::symbol("N", 1, 9);
+        assert_eq!(split_sign(Dim::constant(-2)), (Dim::ZERO, 2));
+        assert_eq!(split_sign(n), (n, 0));
+        assert_eq!(split_sign(n - 4), (n - 1, 3));
+        assert_eq!(split_sign(n.rem(3) - 1), (n.rem(3), 1));
+    }
 }

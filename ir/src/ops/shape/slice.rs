@@ -13,7 +13,7 @@ pub fn slice(start: &[Dim], limit: &[Dim], stride: &[i64]) -> Op {
     Op::new(&SLICE, [Attr::Dims(start.into()), Attr::Dims(limit.into()), ints_attr(stride)])
 }
 
-/// See [`slice`].
+/// See [`slice()`].
 pub static SLICE: Record = Record {
     name: "slice",
     attrs: &[("start", AttrKind::Dims), ("limit", AttrKind::Dims), ("stride", AttrKind::Ints)],

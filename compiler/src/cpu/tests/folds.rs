@@ -1,0 +1,142 @@
+//! Reductions of every kind in both forms.
+
+use super::*;
+
+const KINDS: [&str; 6] = ["sum", "prod", "max", "min", "argmax", "argmin"];
+
+/// Reduces `x[i, j]` over `j`: rows if `j` is the last axis of `x`, columns if the first.
+fn reduction(dtype: &str, kind: &str, rows: &str, n: &str, transposed: bool, schedule: &str) -> String {
+    let (shape, element) = if transposed { (format!("{n}, {rows}"), "x[j, i]") } else { (format!("{rows}, {n}"), "x[i, j]") };
+    let result = if kind.starts_with("arg") { "i64" } else { dtype };
+    format!(
+        "kernel k(x: {dtype}[{shape}]) -> (y: {result}[{rows}])\n  dims N: 0..=10000\n  axes i: par {rows}, j: ser {n}\n  r = reduce {kind} j {{ {element} }}\n  y[i] = r\n{schedule}"
+    )
+}
+
+fn fixed(text: &str) -> String {
+    text.replace("  dims N: 0..=10000\n", "")
+}
+
+#[test]
+fn sums_over_all_lengths() {
+    for dtype in ["f32", "f64"] {
+        for n in LENGTHS {
+            for transposed in [false, true] {
+                check(&fixed(&reduction(dtype, "sum", "3", &n.to_string(), transposed, "")), &[]);
+                check(&reduction(dtype, "sum", "3", "N", transposed, ""), &[("N", n)]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_floats() {
+    for dtype in ["f32", "f64"] {
+        for kind in KINDS {
+            for n in [0, 1, 5, 37, 100] {
+                for transposed in [false, true] {
+                    for schedule in ["", "  schedule vec(i, 4)\n", "  schedule vec(j, 4)\n", "  schedule bind(i, core)\n"] {
+                        check_special(&fixed(&reduction(dtype, kind, "7", &n.to_string(), transposed, schedule)), &[]);
+                    }
+                    check(&reduction(dtype, kind, "130", "N", transposed, ""), &[("N", n)]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_integers_and_bools() {
+    for dtype in ["i64", "i32", "u8", "u32"] {
+        for kind in KINDS {
+            for transposed in [false, true] {
+                check_special(&fixed(&reduction(dtype, kind, "7", "45", transposed, "")), &[]);
+            }
+        }
+    }
+    for dtype in ["i64", "i32", "u8", "bool"] {
+        for kind in ["and", "or"] {
+            for transposed in [false, true] {
+                check(&fixed(&reduction(dtype, kind, "7", "45", transposed, "")), &[]);
+            }
+        }
+    }
+}
+
+#[test]
+fn welford_and_online_softmax() {
+    for (dtype, kind) in [("f32", "welford"), ("f64", "welford"), ("f32", "online_softmax"), ("f64", "online_softmax")] {
+        for n in [1, 3, 33, 100, 4100] {
+            for transposed in [false, true] {
+                let element = if transposed { "x[j, i]" } else { "x[i, j]" };
+                let shape = if transposed { "N, 5" } else { "5, N" };
+                let text = format!(
+                    "kernel k(x: {dtype}[{shape}], b: {dtype}[N]) -> (mean: {dtype}[5], m2: {dtype}[5])
+  dims N: 0..=10000
+  axes i: par 5, j: ser N
+  m, s = reduce {kind} j {{ {element} + b[j] }}
+  mean[i] = m
+  m2[i] = s
+"
+                );
+                // The exponential uses fused multiply-add where the machine has it, and the interpreter always.
+                match kind {
+                    "welford" => check(&text, &[("N", n)]),
+                    _ if Target::host().fma => check_with(&text, &[("N", n)], Fill::Ordinary, &[Target::host()]),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn several_reductions_and_maps_at_one_point() {
+    let text = "\
+kernel k(x: f32[6, N], w: f32[N]) -> (y: f32[6, N], s: f32[6])
+  dims N: 1..=10000
+  axes i: par 6, j: ser N
+  a = reduce sum j { x[i, j] * w[j] }
+  b = reduce max j { x[i, j] - a }
+  map j { y[i, j] = (x[i, j] - a) / b }
+  s[i] = a + b
+";
+    for n in [1, 7, 64, 777] {
+        for schedule in ["", "  schedule vec(j, 4)\n", "  schedule vec(i, 4)\n"] {
+            check(&format!("{text}{schedule}"), &[("N", n)]);
+        }
+    }
+}
+
+#[test]
+fn reductions_over_several_axes() {
+    let sizes = [[1, 1], [3, 5], [7, 9], [4, 32], [5, 49], [3, 784], [130, 33], [2, 4096], [9, 1030]];
+    for [p, q] in sizes {
+        for body in ["x[p, i, q]", "x[q % 2, i, p % 3]", "x[p, i, q] * w[q]"] {
+            if body.contains('%') && (p < 2 || q < 3) {
+                continue;
+            }
+            for kind in ["sum", "max", "argmin"] {
+                let result = if kind == "argmin" { "i64" } else { "f32" };
+                let text = format!(
+                    "kernel k(x: f32[{p}, 3, {q}], w: f32[{q}]) -> (y: {result}[3])
+  axes i: par 3, p: ser {p}, q: ser {q}
+  r = reduce {kind} p q {{ {body} }}
+  y[i] = r
+"
+                );
+                check(&text, &[]);
+                check(&format!("{text}  schedule vec(i, 4)\n"), &[]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reduction_to_one_number() {
+    let text =
+        "kernel k(x: f32[N]) -> (y: f32[])\n  dims N: 0..=100000\n  axes j: ser N\n  r = reduce sum j { x[j] }\n  y[] = r\n";
+    for n in [0, 1, 100, 5000, 20000] {
+        check(text, &[("N", n)]);
+    }
+}

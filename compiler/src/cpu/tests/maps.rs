@@ -1,0 +1,249 @@
+//! Maps: operations of every type, walks through memory, stores.
+
+use super::*;
+
+fn pointwise(dtype: &str, result: &str, expr: &str, n: i64) -> String {
+    format!(
+        "kernel k(a: {dtype}[{n}], b: {dtype}[{n}], c: {dtype}[{n}]) -> (y: {result}[{n}])\n  axes i: par {n}\n  y[i] = {expr}\n"
+    )
+}
+
+#[test]
+fn pointwise_over_all_lengths() {
+    for n in LENGTHS {
+        check(&pointwise("f32", "f32", "a[i] * b[i] + c[i]", n), &[]);
+        check(&pointwise("f64", "f64", "a[i] * b[i] + c[i]", n), &[]);
+    }
+}
+
+#[test]
+fn float_operations() {
+    let exprs = [
+        "-a[i]",
+        "abs(a[i])",
+        "sqrt(a[i])",
+        "floor(a[i])",
+        "ceil(a[i])",
+        "round(a[i] * 3.0)",
+        "trunc(a[i])",
+        "a[i] + b[i]",
+        "a[i] - b[i]",
+        "a[i] * b[i]",
+        "a[i] / b[i]",
+        "a[i] % b[i]",
+        "min(a[i], b[i])",
+        "max(a[i], b[i])",
+        "max(a[i], 0.0)",
+        "min(a[i], 0.0)",
+        "max(a[i], -0.0)",
+        "min(a[i], -0.0)",
+        "max(1.0, a[i])",
+        "min(a[i], inf)",
+        "max(a[i], -inf)",
+        "select(a[i] < b[i], a[i], c[i])",
+        "select((a[i] <= b[i]) & !(a[i] == c[i]), a[i], 1.0)",
+        "select((a[i] != b[i]) | (a[i] >= c[i]) ^ (b[i] > c[i]), a[i], b[i])",
+    ];
+    for dtype in ["f32", "f64"] {
+        for expr in exprs {
+            check_special(&pointwise(dtype, dtype, expr, 77), &[]);
+        }
+        for expr in ["a[i] < b[i]", "a[i] == b[i]", "a[i] != a[i]", "!(a[i] >= b[i])"] {
+            check_special(&pointwise(dtype, "bool", expr, 77), &[]);
+        }
+    }
+}
+
+#[test]
+fn mathematical_functions() {
+    let functions = ["exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "erf", "sigmoid"];
+    let calls = functions.iter().map(|f| format!("{f}(a[i] * 3.0)")).chain(["pow(a[i], b[i])".to_string()]);
+    for call in calls {
+        for dtype in ["f32", "f64"] {
+            if Target::host().fma {
+                check_with(&pointwise(dtype, dtype, &call, 77), &[], Fill::Special, &[Target::host()]);
+            }
+        }
+    }
+}
+
+#[test]
+fn fused_multiply_add_rounds_once() {
+    for dtype in ["f32", "f64"] {
+        let text = pointwise(dtype, dtype, "fma(a[i], b[i], c[i])", 77);
+        if Target::host().fma {
+            check_with(&text, &[], Fill::Special, &[Target::host()]);
+        }
+    }
+}
+
+#[test]
+fn integer_operations() {
+    let exprs = [
+        "-a[i]",
+        "abs(a[i])",
+        "!a[i]",
+        "a[i] + b[i]",
+        "a[i] - b[i]",
+        "a[i] * b[i]",
+        "a[i] / b[i]",
+        "a[i] % b[i]",
+        "a[i] / 7",
+        "a[i] % 12",
+        "a[i] / 16",
+        "min(a[i], b[i])",
+        "max(a[i], b[i])",
+        "a[i] & b[i]",
+        "a[i] | b[i]",
+        "a[i] ^ b[i]",
+        "a[i] << 3",
+        "a[i] >> 2",
+        "a[i] << (b[i] & 3)",
+        "a[i] >> (b[i] & 3)",
+        "select(a[i] < b[i], a[i], c[i])",
+        "select((a[i] >= b[i]) | (b[i] == c[i]), a[i] + 1, c[i])",
+    ];
+    for dtype in ["i64", "i32", "u8", "u32"] {
+        for expr in exprs {
+            if dtype.starts_with('u') && (expr == "-a[i]" || expr == "abs(a[i])") {
+                continue;
+            }
+            check_special(&pointwise(dtype, dtype, expr, 77), &[]);
+        }
+    }
+    check_special(&pointwise("u32", "u32", "mulhi(a[i], b[i])", 77), &[]);
+    check_special(&pointwise("bool", "bool", "a[i] & b[i] | !c[i] ^ a[i]", 77), &[]);
+    check_special(&pointwise("bool", "bool", "(a[i] == b[i]) | (a[i] < c[i])", 77), &[]);
+}
+
+#[test]
+fn casts_between_all_types() {
+    let types = ["f64", "f32", "i64", "i32", "u8", "u32", "bool"];
+    for from in types {
+        for to in types {
+            check_special(&pointwise(from, to, &format!("{to}(a[i])"), 77), &[]);
+        }
+    }
+    for (from, to) in [("f32", "i32"), ("i32", "f32"), ("f64", "i64"), ("i64", "f64"), ("f32", "u32"), ("u32", "i32")] {
+        check_special(&pointwise(from, to, &format!("bitcast_{to}(a[i])"), 77), &[]);
+    }
+}
+
+#[test]
+fn strided_broadcast_and_gathering_walks() {
+    let bodies = [
+        "y[i, j] = x[j, i] + b[j] - s",
+        "y[i, j] = x[36 - j, 28 - i] * b[i]",
+        "y[i, j] = x[(i + j) % 37, (i * j) / 40] + b[0]",
+        "y[i, j] = x[min(max(ids[i], 0), 36), min(max(ids[j], 0), 28)]",
+        "y[i, j] = select(ids[i] < ids[j], x[j, i], f32(i * 37 + j))",
+        "y[i, 36 - j] = x[j, i]",
+    ];
+    for body in bodies {
+        for schedule in ["", "  schedule vec(i, 4)\n", "  schedule vec(j, 4)\n", "  schedule bind(i, core)\n"] {
+            let text = format!(
+                "kernel k(x: f32[37, 29], b: f32[37], s: f32[], ids: i64[37]) -> (y: f32[29, 37])\n  axes i: par 29, j: par 37\n  {body}\n{schedule}"
+            );
+            check(&text, &[]);
+        }
+    }
+}
+
+#[test]
+fn symbolic_extents() {
+    let text = "\
+kernel k(x: f32[B, T, 5], w: f32[T + 1]) -> (y: f32[B*T, 5], z: i64[B])
+  dims B: 0..=64, T: 0..=1024
+  axes b: par B, t: par T, c: par 5
+  y[b * dim(T) + t, c] = x[b, t, c] * w[t + 1] + f32(dim(B))
+  z[b] = dim(div(T, 3)) + b
+";
+    let one = text.replace("  z[b] = dim(div(T, 3)) + b\n", "").replace(", z: i64[B]", "");
+    for (b, t) in [(0, 3), (2, 0), (1, 1), (3, 17)] {
+        check(&one, &[("B", b), ("T", t)]);
+    }
+}
+
+#[test]
+fn locals_between_maps() {
+    let text = "\
+kernel k(x: f32[19, N], b: f32[N]) -> (y: f32[19, N], z: f32[19])
+  dims N: 1..=1000
+  axes i: par 19, j: ser N
+  map { s = b[0] * 2.0 }
+  map j { h[j] = x[i, j] * s + b[j] }
+  map j { y[i, j] = h[dim(N) - 1 - j] - h[j] }
+  map { z[i] = s + h[0] }
+";
+    for n in [1, 5, 64, 131] {
+        for schedule in ["", "  schedule vec(j, 4)\n", "  schedule vec(i, 4)\n", "  schedule bind(i, core)\n"] {
+            check(&format!("{text}{schedule}"), &[("N", n)]);
+        }
+    }
+}
+
+#[test]
+fn combining_stores_are_sequential() {
+    let text = "\
+kernel k(x: f32[M, 21], at: i64[M]) -> (y: f32[5, 21])
+  dims M: 0..=1000
+  axes j: par 21, m: ser M, q: ser 5
+  map q { y[q, j] = 0.5 }
+  map m { y[min(max(at[m] + 2, 0), 4), j] += x[m, j] }
+  map m {
+    y[min(max(at[m], 0), 4), j] *= x[m, j]
+    y[min(max(at[m], 0), 4), j] max= 0.0
+  }
+";
+    for m in [0, 1, 40] {
+        for schedule in ["", "  schedule vec(j, 4)\n", "  schedule bind(j, core)\n"] {
+            check(&format!("{text}{schedule}"), &[("M", m)]);
+        }
+    }
+    let last_wins = "\
+kernel k(x: f32[40], at: i64[40]) -> (y: f32[6])
+  axes m: ser 40, q: ser 6
+  map q { y[q] = 0.0 }
+  map m { y[min(max(at[m], 0), 5)] = x[m] }
+";
+    check(last_wins, &[]);
+    check(&format!("{last_wins}  schedule vec(m, 4)\n"), &[]);
+}
+
+#[test]
+fn a_map_that_reads_what_an_earlier_one_wrote() {
+    let text = "\
+kernel k(x: f32[9, 33]) -> (y: f32[9, 33], z: f32[9, 33])
+  axes i: par 9, j: ser 33
+  map j { y[i, j] = x[i, j] * 2.0 }
+  map j { z[i, j] = y[i, 32 - j] + 1.0 }
+";
+    check(text, &[]);
+}
+
+#[test]
+fn checks_report_an_index_that_fails() {
+    let text = "\
+kernel k(ids: i64[50], limit: i64[]) -> (y: i64[50])
+  axes i: par 50
+  check 3 { ids[i] < limit } { ids[i] }
+  y[i] = ids[i]
+";
+    check(text, &[]);
+    let kernel = Kernel::parse(text).unwrap();
+    let ids = Array::from_fn_i64(DType::I64, [50], |i| if i == 33 { 99 } else { 5 });
+    for (limit, failed) in [(100, None), (99, Some((3, 99)))] {
+        let limit = Array::from_fn_i64(DType::I64, [], |_| limit);
+        let got = run_compiled(&kernel, &[ids.clone(), limit], &[], &Target::host(), Boxes::Whole);
+        assert_eq!(got.failed, failed);
+    }
+    let serial = "\
+kernel k(ids: i64[4, N]) -> (y: i64[4])
+  dims N: 0..=100
+  axes i: par 4, j: ser N
+  check 0 j { ids[i, j] < 10 } { ids[i, j] }
+  y[i] = i
+";
+    check(serial, &[("N", 0)]);
+    check(serial, &[("N", 77)]);
+}
