@@ -53,7 +53,7 @@ fn gelu_is_pytorchs() {
     let x = floats([4], &[-3.0, -0.5, 1.0, 2.5]);
     let exact = [-0.0040496940948903, -0.1542687693629934, 0.841344746068543, 2.4844758366855597];
     assert_near(&run(gelu("none"), std::slice::from_ref(&x))[0], &exact);
-    let tanh = [-0.003637392081773, -0.1542859901748561, 0.8411919906082768, 2.4849157339100012];
+    let tanh = [-0.003637392081773, -0.1542859901748561, 0.8411919906082768, 2.484915733910001];
     assert_near(&run(gelu("tanh"), &[x])[0], &tanh);
 }
 
@@ -71,14 +71,14 @@ fn layer_norm_is_pytorchs() {
     ];
     assert_near(&results[0], &y);
     assert_near(&results[1], &[2.3333333333333335, -0.1666666666666667]);
-    assert_near(&results[2], &[0.8017811485877232, 1.6035468345763522]);
+    assert_near(&results[2], &[0.801781148587723, 1.603546834576352]);
 }
 
 #[test]
 fn cross_entropy_is_pytorchs() {
     let results = run(cross_entropy(), &[x(), Array::ints(DType::I64, [2], vec![2, 0])]);
     assert_near(&results[0], &[0.1698460195562857, 2.1041306053367284]);
-    assert_near(&results[1], &[4.1698460195562861, 1.1041306053367284]);
+    assert_near(&results[1], &[4.169846019556286, 1.1041306053367284]);
 }
 
 #[test]
