@@ -49,7 +49,7 @@ pub fn define<'a>(f: MathFn, args: &[S<'a>]) -> S<'a> {
 
 /// The expressions reachable from `roots` with every function replaced by its definition, and what became of `roots`.
 pub fn expand(exprs: &Exprs, roots: &[ExprId]) -> (Exprs, Vec<ExprId>) {
-    let new = RefCell::new(Exprs::new(exprs.axes.clone()));
+    let new = RefCell::new(Exprs::with_axes(exprs.axes.clone()));
     let mut map = vec![ExprId(u32::MAX); exprs.len()];
     for id in exprs.reachable(roots) {
         let node = exprs.get(id);
