@@ -10,6 +10,9 @@
 //! beyond `|x| = 10⁴`, and `pow` everywhere.
 //! **Range.** `sin` and `cos` give NaN beyond [`trigonometric_limit`]; all else covers all numbers.
 
+// Coefficients are written with the digits they were computed with.
+#![allow(clippy::approx_constant, clippy::excessive_precision)]
+
 mod erf;
 mod exponential;
 mod format;
