@@ -16,7 +16,6 @@ use igneous_ir::{ops, sample};
 use igneous_runtime::Buffer;
 use igneous_runtime::program::{BufferSpec, Launch, Output, Place, Program};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 /// All samples of all operators; of one, with its name in `IGNEOUS_OPERATOR`.
 pub fn samples() -> impl Iterator<Item = Sample> {
@@ -219,9 +218,4 @@ impl Report {
         let least = if std::env::var("IGNEOUS_OPERATOR").is_ok() { 0 } else { least };
         assert!(self.passed >= least, "{name}: only {} checks", self.passed);
     }
-}
-
-/// Shared with the compiled program.
-pub fn program(compiled: &Compiled) -> &Arc<Program> {
-    &compiled.program
 }
