@@ -19,6 +19,7 @@ pub mod plan;
 pub mod precision;
 mod prepare;
 pub mod report;
+pub mod rules;
 mod schedule;
 
 pub use driver::{Compiled, Options, Prepare, Variables, compile};

@@ -5,10 +5,15 @@ use igneous_ir::{Dim, Graph, Result, TensorType};
 use igneous_runtime::program::{Place, Program};
 use igneous_runtime::{Buffer, LaunchTime};
 use smallvec::SmallVec;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 pub use igneous_compiler::{Compiled as Stages, Precision};
 pub(crate) use igneous_compiler::{Options, Variables};
+
+/// Where compiled functions write their stages.
+static DUMP: LazyLock<Option<PathBuf>> = LazyLock::new(|| std::env::var_os("IGNEOUS_DUMP").map(PathBuf::from));
 
 /// A compiled graph.
 pub(crate) struct Executable {
@@ -24,6 +29,17 @@ struct Prepared {
 }
 
 impl Executable {
+    /// Compiles `graph`. With `IGNEOUS_DUMP` set, every stage is written into a folder of that directory.
+    pub(crate) fn build_and_dump(graph: &Graph, variables: &Variables, options: &Options) -> Result<Executable> {
+        let executable = Executable::build(graph, variables, options)?;
+        if let Some(directory) = &*DUMP {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            executable.stages.dump(&directory.join(format!("{number:02}_{}", graph.name)))?;
+        }
+        Ok(executable)
+    }
+
     /// Compiles `graph`.
     pub(crate) fn build(graph: &Graph, variables: &Variables, options: &Options) -> Result<Executable> {
         let stages = compile(graph, variables, options)?;
@@ -43,21 +59,22 @@ impl Executable {
     }
 
     /// Runs on inputs of these types; the outputs with their types. `version` numbers the contents of each input: what
-    /// the program prepares from inputs is made anew when one of their numbers has changed.
+    /// the program prepares from inputs is made anew when one of their numbers has changed. `times` receives the time of
+    /// each launch. The inputs come back as they were given.
     pub(crate) fn run(
         &self,
-        inputs: &[Buffer],
+        inputs: &mut Vec<Buffer>,
         types: &[&TensorType],
         version: impl Fn(usize) -> u64,
+        times: Option<&mut Vec<LaunchTime>>,
     ) -> Result<Vec<(TensorType, Buffer)>> {
-        let prepared = self.prepare(inputs, types, version)?;
-        if prepared.is_empty() {
-            return run_program(&self.stages.program, inputs, types);
-        }
-        let extra: Vec<&TensorType> = self.stages.program.inputs[inputs.len()..].iter().collect();
-        let inputs: Vec<Buffer> = inputs.iter().cloned().chain(prepared).collect();
-        let types: Vec<&TensorType> = types.iter().copied().chain(extra).collect();
-        run_program(&self.stages.program, &inputs, &types)
+        let given = inputs.len();
+        // Moved behind the inputs, not copied with them: an input that is overwritten has one handle.
+        inputs.extend(self.prepare(inputs, types, version)?);
+        let types: SmallVec<[&TensorType; 8]> = types.iter().copied().chain(&self.stages.program.inputs[given..]).collect();
+        let outputs = run_program(&self.stages.program, inputs, &types, times);
+        inputs.truncate(given);
+        outputs
     }
 
     fn prepare(&self, inputs: &[Buffer], types: &[&TensorType], version: impl Fn(usize) -> u64) -> Result<Vec<Buffer>> {
@@ -71,20 +88,10 @@ impl Executable {
         }
         let chosen: Vec<Buffer> = prepare.inputs.iter().map(|&i| inputs[i].clone()).collect();
         let chosen_types: Vec<&TensorType> = prepare.inputs.iter().map(|&i| types[i]).collect();
-        let made = run_program(&prepare.program, &chosen, &chosen_types)?;
+        let made = run_program(&prepare.program, &chosen, &chosen_types, None)?;
         let values: Vec<Buffer> = made.into_iter().map(|(_, buffer)| buffer).collect();
         *prepared = Some(Prepared { versions, values: values.clone() });
         Ok(values)
-    }
-
-    /// Like `run`, and the time of each launch.
-    pub(crate) fn profile(&self, inputs: &[Buffer], types: &[&TensorType]) -> Result<Vec<LaunchTime>> {
-        let prepared = self.prepare(inputs, types, |_| u64::MAX)?;
-        let extra = &self.stages.program.inputs[inputs.len()..];
-        let inputs: Vec<Buffer> = inputs.iter().cloned().chain(prepared).collect();
-        let sizes = sizes(types.iter().copied().chain(extra))?;
-        let shapes: Vec<&[usize]> = sizes.iter().map(|s| s.as_slice()).collect();
-        Ok(self.stages.program.run_profiled(&inputs, &shapes)?.1)
     }
 }
 
@@ -94,14 +101,26 @@ fn sizes<'a>(types: impl Iterator<Item = &'a TensorType>) -> Result<SmallVec<[Si
     types.map(|ty| ty.shape.iter().map(|d| d.get()).collect::<Result<Sizes>>()).collect()
 }
 
-fn run_program(program: &Program, inputs: &[Buffer], types: &[&TensorType]) -> Result<Vec<(TensorType, Buffer)>> {
-    if program.symbols.is_empty() {
+fn run_program(
+    program: &Program,
+    inputs: &[Buffer],
+    types: &[&TensorType],
+    times: Option<&mut Vec<LaunchTime>>,
+) -> Result<Vec<(TensorType, Buffer)>> {
+    if program.symbols.is_empty() && times.is_none() {
         let outputs = program.run(inputs)?;
         return Ok(program.outputs.iter().map(|o| o.ty.clone()).zip(outputs).collect());
     }
     let sizes = sizes(types.iter().copied())?;
     let shapes: SmallVec<[&[usize]; 8]> = sizes.iter().map(|s| s.as_slice()).collect();
-    let outputs = program.run_with_shapes(inputs, &shapes)?;
+    let outputs = match times {
+        None => program.run_with_shapes(inputs, &shapes)?,
+        Some(times) => {
+            let (outputs, measured) = program.run_profiled(inputs, &shapes)?;
+            times.extend(measured);
+            outputs
+        }
+    };
     let value = |symbol| {
         let (_, input, axis) = program.symbols.iter().find(|(s, _, _)| *s == symbol)?;
         Some(types[*input].shape[*axis])

@@ -83,9 +83,9 @@ static KERNELS: LazyLock<RwLock<HashMap<Key, Arc<Executable>>>> = LazyLock::new(
 /// Runs the operator's kernel, compiling it if this is the first time.
 fn execute(op: &Op, types: &[TensorType], results: &Types, buffers: &[&Buffer]) -> Result<SmallVec<[Buffer; 2]>> {
     let kernel = kernel_for(op, types, results)?;
-    let inputs: SmallVec<[Buffer; 4]> = buffers.iter().map(|&b| b.clone()).collect();
+    let mut inputs: Vec<Buffer> = buffers.iter().map(|&b| b.clone()).collect();
     let types: SmallVec<[&TensorType; 4]> = types.iter().collect();
-    Ok(kernel.run(&inputs, &types, |_| 0)?.into_iter().map(|(_, buffer)| buffer).collect())
+    Ok(kernel.run(&mut inputs, &types, |_| 0, None)?.into_iter().map(|(_, buffer)| buffer).collect())
 }
 
 fn kernel_for(op: &Op, types: &[TensorType], results: &Types) -> Result<Arc<Executable>> {

@@ -17,7 +17,6 @@ extern crate self as igneous;
 mod apply;
 mod backend;
 mod compile;
-mod composite;
 pub mod data;
 mod device;
 mod eager;
@@ -25,9 +24,11 @@ mod grad_mode;
 pub mod nn;
 pub mod optim;
 mod random;
+mod scan;
 mod slot;
 mod tape;
 mod tensor;
+pub mod testing;
 mod trace;
 mod tracked;
 mod variable;
@@ -37,7 +38,9 @@ pub use compile::{Arguments, Compiled, Function, Lowered, NamedExtent, NamedShap
 pub use device::Device;
 pub use grad_mode::{enable_grad, is_grad_enabled, no_grad};
 pub use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, TensorType};
+pub use igneous_runtime::buffer::{MemoryStats, memory_stats};
 pub use random::{manual_seed, random_state};
+pub use scan::{scan, scan_reverse};
 pub use tape::{grad, grad_with};
 pub use tensor::{
     Axes, Conv, Data, Element, Ellipsis, Extent, Index, IndexItem, IntoShape, NewAxis, Operand, Pair, Pool, Scalar, Slice,

@@ -27,7 +27,7 @@ impl CodeMemory {
         }
         let page = 1 << 16;
         let size: usize = functions.iter().map(|f| f.bytes.len().next_multiple_of(4096) + 4096).sum();
-        let arena = ArenaMemoryProvider::new_with_size(size.next_multiple_of(page)).map_err(Error::other)?;
+        let arena = ArenaMemoryProvider::new_with_size(size.next_multiple_of(page).max(page)).map_err(Error::other)?;
         let mut builder = JITBuilder::with_isa(isa, cranelift_module::default_libcall_names());
         builder.memory_provider(Box::new(arena));
         let mut module = JITModule::new(builder);

@@ -53,7 +53,11 @@ impl Units {
         let mut near_dot = vec![false; graph.len()];
         let mut near_reduction = vec![false; graph.len()];
         let mut check_codes = BTreeMap::new();
-        let stored_outputs: BTreeSet<Value> = graph.outputs().iter().map(|(v, _)| without_reshapes(graph, *v)).collect();
+        // What leaves the graph, or enters a call or loop, is stored. Constants have a place of their own there.
+        let opaque = graph.nodes().filter(|(_, n)| matches!(n.op.name(), "call" | "scan")).flat_map(|(_, n)| &n.operands);
+        let entering = opaque.map(|v| without_reshapes(graph, *v)).filter(|v| graph.node(v.node).op.name() != "constant");
+        let stored_outputs: BTreeSet<Value> =
+            graph.outputs().iter().map(|(v, _)| without_reshapes(graph, *v)).chain(entering).collect();
         for (i, node) in graph.nodes() {
             let n = i as usize;
             let inlined = |roles: &[Role], v: &Value| roles[v.node as usize] == Role::Inline;

@@ -5,13 +5,14 @@ use super::tree::{Function, Outputs, Tree};
 use super::{Compiled, Value};
 use crate::backend::{Executable, Options, Variables};
 use crate::slot::SlotKey;
-use crate::tensor::Tensor;
+use crate::tensor::{Repr, Tensor};
+use crate::testing::StateOf;
 use crate::trace::{self, Capture, CaptureSource, Finished, Kind, Output, Parameter};
 use crate::tracked::{Effect, Guard};
 use crate::variable::Variable;
 use igneous_ir::{Error, Graph, Loc, Result, TensorType};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 
 /// Where a result of a run comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,7 +67,6 @@ pub(super) struct Entry<R> {
     pub(super) signature: Signature,
     pub(super) executable: Executable,
     pub(super) runs: AtomicU64,
-    pub(super) times: Mutex<Vec<(String, u64)>>,
     reason: Option<String>,
 }
 
@@ -193,8 +193,8 @@ impl<R> Entry<R> {
         options: &Options,
         reason: Option<String>,
     ) -> Result<Entry<R>> {
-        let executable = Executable::build(&traced.graph, &traced.variables(), options)?;
-        Ok(Entry { traced, signature, executable, runs: AtomicU64::new(0), times: Mutex::default(), reason })
+        let executable = Executable::build_and_dump(&traced.graph, &traced.variables(), options)?;
+        Ok(Entry { traced, signature, executable, runs: AtomicU64::new(0), reason })
     }
 
     /// Whether the program may be used for arguments of this signature now.
@@ -211,12 +211,16 @@ impl<R> Entry<R> {
         signature.difference(&self.signature).or_else(guard).or_else(slot)
     }
 
-    pub(super) fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+    /// What a run changes.
+    pub(super) fn state(&self) -> StateOf {
+        StateOf {
+            variables: self.traced.assigned.iter().map(|(v, _)| Tensor(Repr::Variable(v.clone()))).collect(),
+            slots: self.traced.slots.iter().filter(|s| !matches!(s.exit, SlotExit::Unchanged)).map(|s| s.key.clone()).collect(),
+        }
     }
 
-    pub(super) fn timing(&self) -> Vec<(String, u64)> {
-        self.times.lock().map(|t| t.clone()).unwrap_or_default()
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::entry::Entry;
 use crate::backend::Stages;
+use igneous_ir::Graph;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -23,6 +24,11 @@ impl<R: Send + Sync> AsStages for Entry<R> {
 impl Lowered {
     pub(super) fn new(entry: Arc<dyn AsStages>) -> Lowered {
         Lowered(entry)
+    }
+
+    /// The graph as it was traced, before any pass.
+    pub fn traced(&self) -> &Graph {
+        &self.stages()[0].1
     }
 }
 

@@ -18,9 +18,11 @@ pub use tree::{Arguments, Function, Outputs, Tree};
 use crate::backend::{Options, Precision};
 use crate::grad_mode::is_grad_enabled;
 use crate::tensor::Tensor;
+use crate::testing::StateOf;
 use crate::trace;
 use entry::Entry;
 use igneous_ir::{Error, Loc, Result};
+use igneous_runtime::LaunchTime;
 use signature::{Shapes, Signature};
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
@@ -29,13 +31,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What the function returns on success.
 type Value<F, Args> = <<F as Function<Args>>::Outputs as Outputs>::Value;
 
+/// The programs of a function.
+type Entries<F, Args> = Vec<Arc<Entry<Value<F, Args>>>>;
+
 /// A compiled function; made by [`compile`].
 pub struct Compiled<F: Function<Args>, Args> {
     function: F,
     name: String,
     shapes: Shapes,
     options: Options,
-    entries: Mutex<Vec<Arc<Entry<Value<F, Args>>>>>,
+    entries: Mutex<Entries<F, Args>>,
     arguments: PhantomData<fn(Args)>,
 }
 
@@ -108,13 +113,32 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         if trace::is_tracing() {
             return self.inline(&arguments, loc);
         }
-        let (tensors, structure) = values_of(&arguments)?;
+        self.execute(&arguments, loc, None)
+    }
+
+    /// Like [`run`](Compiled::run); also measures each launch.
+    ///
+    /// # Errors
+    /// As `run`, and under a trace.
+    #[track_caller]
+    pub fn profile(&self, arguments: impl Arguments<Args>) -> Result<(Value<F, Args>, Vec<LaunchTime>)> {
+        let loc = Loc::caller();
+        if trace::is_tracing() {
+            return Err(Error::new("a program cannot be profiled under a trace").at(loc));
+        }
+        let mut times = Vec::new();
+        let value = self.execute(&arguments.arguments(), loc, Some(&mut times))?;
+        Ok((value, times))
+    }
+
+    pub(crate) fn execute(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
+        let (tensors, structure) = values_of(arguments)?;
         let signature = self.shapes.signature(&tensors, structure, is_grad_enabled()).map_err(|e| e.at(loc))?;
         loop {
-            let entry = self.entry(&arguments, &tensors, &signature)?;
-            self.check_trace(&entry, &arguments, &tensors)?;
+            let entry = self.entry(arguments, &tensors, &signature)?;
+            self.check_trace(&entry, arguments, &tensors)?;
             // State that changes between the look-up and taking the locks sends us back.
-            if let Some(result) = entry.run(&tensors, loc)? {
+            if let Some(result) = entry.run(&tensors, loc, times.as_deref_mut())? {
                 return Ok(result);
             }
         }
@@ -150,7 +174,18 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         Ok(entry)
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Arc<Entry<Value<F, Args>>>>> {
+    pub(crate) fn function(&self) -> &F {
+        &self.function
+    }
+
+    /// The variables and slots that a run on these arguments changes.
+    pub(crate) fn state_of(&self, arguments: &Args) -> Result<StateOf> {
+        let (tensors, structure) = values_of(arguments)?;
+        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
+        Ok(self.entry(arguments, &tensors, &signature)?.state())
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries<F, Args>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,11 +200,6 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// How many programs there are.
     pub fn programs(&self) -> usize {
         self.entries().len()
-    }
-
-    /// How long each launch of the latest run took, in nanoseconds, with its kernel's name.
-    pub fn timing(&self) -> Vec<(String, u64)> {
-        self.entries().last().map_or_else(Vec::new, |e| e.timing())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::trace::{self, CaptureSource};
 use crate::variable::{Contents, Variable};
 use igneous_ir::graph::Region;
 use igneous_ir::{Error, Loc, Result, TensorType, ops};
-use igneous_runtime::Buffer;
+use igneous_runtime::{Buffer, LaunchTime};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
@@ -54,7 +54,7 @@ impl<R: Tree> Entry<R> {
     ///
     /// # Errors
     /// If the run fails. Then nothing has changed.
-    pub(super) fn run(&self, arguments: &[Tensor], loc: Loc) -> Result<Option<R>> {
+    pub(super) fn run(&self, arguments: &[Tensor], loc: Loc, times: Option<&mut Vec<LaunchTime>>) -> Result<Option<R>> {
         let mut locks = self.lock();
         if !self.still_fits(&locks) {
             return Ok(None);
@@ -62,7 +62,7 @@ impl<R: Tree> Entry<R> {
         let recorded = self.is_recorded();
         let mut inputs = self.inputs(arguments, &mut locks, recorded)?;
         let kept = if recorded || self.returns_inputs() { values(&inputs) } else { Vec::new() };
-        let outputs = match self.execute(&mut inputs) {
+        let outputs = match self.execute(&mut inputs, times) {
             Ok(outputs) => outputs,
             Err(error) => {
                 restore(inputs, &mut locks);
@@ -167,7 +167,7 @@ impl<R: Tree> Entry<R> {
         Ok(inputs)
     }
 
-    fn execute(&self, inputs: &mut [Input]) -> Result<Vec<(TensorType, Buffer)>> {
+    fn execute(&self, inputs: &mut [Input], times: Option<&mut Vec<LaunchTime>>) -> Result<Vec<(TensorType, Buffer)>> {
         let mut buffers = Vec::new();
         let mut moved = Vec::new();
         for (k, input) in inputs.iter_mut().enumerate() {
@@ -182,7 +182,7 @@ impl<R: Tree> Entry<R> {
             });
         }
         let types: Vec<&TensorType> = inputs.iter().map(|i| &i.value.ty).collect();
-        let outputs = self.executable.run(&buffers, &types, |input| self.version(input));
+        let outputs = self.executable.run(&mut buffers, &types, |input| self.version(input), times);
         self.runs.fetch_add(1, Ordering::Relaxed);
         if outputs.is_err() {
             for k in moved {

@@ -29,13 +29,15 @@ impl fmt::Debug for Tensor {
 
 fn write_value(f: &mut fmt::Formatter<'_>, value: &Eager) -> fmt::Result {
     let sizes = value.sizes();
-    let numbers = Numbers::new(value);
     let mut text = String::from("tensor(");
     let count: usize = sizes.iter().product();
     if count == 0 && sizes.len() != 1 {
-        write!(text, "[], size={sizes:?}")?;
+        let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+        write!(text, "[], size=({})", sizes.join(", "))?;
     } else {
-        write_axis(&mut text, &numbers, &sizes, 0, 0, count > SUMMARISE)?;
+        let numbers = Numbers::new(value);
+        let indent = text.len();
+        write_axis(&mut text, &numbers, &sizes, 0, indent);
     }
     match value.ty.dtype {
         DType::F32 | DType::I64 | DType::Bool => {}
@@ -45,73 +47,94 @@ fn write_value(f: &mut fmt::Formatter<'_>, value: &Eager) -> fmt::Result {
     f.write_str(&text)
 }
 
-fn write_axis(text: &mut String, numbers: &Numbers, sizes: &[usize], axis: usize, start: usize, summarise: bool) -> fmt::Result {
-    let Some(&extent) = sizes.get(axis) else {
+/// Elements along `axis` and those behind it, as PyTorch lays them out: `indent` columns are taken by the brackets.
+fn write_axis(text: &mut String, numbers: &Numbers, sizes: &[usize], start: usize, indent: usize) {
+    let Some((&extent, inner)) = sizes.split_first() else {
         text.push_str(&numbers.text(start));
-        return Ok(());
+        return;
     };
-    let inner: usize = sizes[axis + 1..].iter().product();
-    let shown = |i: usize| !summarise || extent <= 2 * EDGE || i < EDGE || i >= extent - EDGE;
-    let last = axis + 1 == sizes.len();
-    let indent = " ".repeat("tensor(".len() + axis + 1);
-    let separator = if last { ", ".to_owned() } else { format!(",{}{indent}", "\n".repeat(sizes.len() - axis - 1)) };
+    let stride: usize = inner.iter().product();
+    let parts: Vec<String> = numbers
+        .shown(extent)
+        .map(|at| match at {
+            Some(i) => {
+                let mut part = String::new();
+                write_axis(&mut part, numbers, inner, start + i * stride, indent + 1);
+                part
+            }
+            None if inner.is_empty() => " ...".to_owned(),
+            None => "...".to_owned(),
+        })
+        .collect();
+    let margin = " ".repeat(indent + 1);
     text.push('[');
-    let mut skipped = false;
-    for i in 0..extent {
-        if !shown(i) {
-            if !skipped {
-                text.push_str(&separator);
-                text.push_str("...");
-            }
-            skipped = true;
-            continue;
-        }
-        if i > 0 {
-            let width = text.len() - text.rfind('\n').map_or(0, |n| n + 1);
-            if last && width + numbers.width + 2 > LINE {
-                text.push_str(",\n");
-                text.push_str(&indent);
-            } else {
-                text.push_str(&separator);
-            }
-        }
-        write_axis(text, numbers, sizes, axis + 1, start + i * inner, summarise)?;
+    if inner.is_empty() {
+        let per_line = ((LINE - indent.min(LINE)) / (numbers.width + 2)).max(1);
+        let lines: Vec<String> = parts.chunks(per_line).map(|line| line.join(", ")).collect();
+        text.push_str(&lines.join(&format!(",\n{margin}")));
+    } else {
+        text.push_str(&parts.join(&format!(",{}{margin}", "\n".repeat(inner.len()))));
     }
     text.push(']');
-    Ok(())
 }
 
 /// The elements as text of one width.
 struct Numbers {
-    texts: Box<dyn Fn(usize) -> String>,
+    values: Values,
     width: usize,
+    summarise: bool,
+}
+
+enum Values {
+    Floats(Vec<f64>, FloatStyle),
+    Ints(Vec<i64>),
+    Bools(Vec<i64>),
 }
 
 impl Numbers {
     fn new(value: &Eager) -> Numbers {
         let dtype = value.ty.dtype;
-        let texts: Box<dyn Fn(usize) -> String> = if dtype.is_float() {
-            let values = element::as_f64(dtype, &value.buffer).unwrap_or_default();
-            let style = FloatStyle::of(&values);
-            Box::new(move |i| values.get(i).map_or_else(String::new, |&x| style.text(x)))
+        let sizes = value.sizes();
+        let summarise = sizes.iter().product::<usize>() > SUMMARISE;
+        let values = if dtype.is_float() {
+            Values::Floats(element::as_f64(dtype, &value.buffer).unwrap_or_default(), FloatStyle::Whole)
         } else {
-            let values = element::as_i64(dtype, &value.buffer).unwrap_or_default();
-            Box::new(move |i| match values.get(i) {
-                Some(&x) if dtype == DType::Bool => if x != 0 { "True" } else { "False" }.to_owned(),
-                Some(x) => x.to_string(),
-                None => String::new(),
-            })
+            let ints = element::as_i64(dtype, &value.buffer).unwrap_or_default();
+            if dtype == DType::Bool { Values::Bools(ints) } else { Values::Ints(ints) }
         };
-        let count = value.sizes().iter().product::<usize>();
-        let (head, tail) = if count > SUMMARISE { (EDGE, EDGE) } else { (count, 0) };
-        let printed = (0..head.min(count)).chain(count - tail.min(count)..count);
-        let width = printed.map(|i| texts(i).len()).max().unwrap_or(0);
-        let width = if value.ty.rank() == 0 { 0 } else { width };
-        Numbers { texts, width }
+        let mut numbers = Numbers { values, width: 0, summarise };
+        let mut places = vec![0];
+        for (axis, &extent) in sizes.iter().enumerate() {
+            let stride: usize = sizes[axis + 1..].iter().product();
+            let kept: Vec<usize> = numbers.shown(extent).flatten().collect();
+            places = places.iter().flat_map(|p| kept.iter().map(move |i| p + i * stride)).collect();
+        }
+        if let Values::Floats(values, style) = &mut numbers.values {
+            // The width and the style follow from the numbers that are finite and not zero.
+            places.retain(|&p| values[p].is_finite() && values[p] != 0.0);
+            *style = FloatStyle::of(places.iter().map(|&p| values[p]));
+        }
+        numbers.width = match sizes.len() {
+            0 => 0,
+            _ => places.iter().map(|&p| numbers.text(p).len()).max().unwrap_or(1),
+        };
+        numbers
+    }
+
+    /// The indices printed along an axis, `None` for what is left out.
+    fn shown(&self, extent: usize) -> impl Iterator<Item = Option<usize>> + use<> {
+        let all = !self.summarise || extent <= 2 * EDGE;
+        let (head, tail) = if all { (extent, extent) } else { (EDGE, extent - EDGE) };
+        (0..head).map(Some).chain((!all).then_some(None)).chain((tail..extent).map(Some))
     }
 
     fn text(&self, i: usize) -> String {
-        format!("{:>width$}", (self.texts)(i), width = self.width)
+        let text = match &self.values {
+            Values::Floats(values, style) => style.text(values[i]),
+            Values::Ints(values) => values[i].to_string(),
+            Values::Bools(values) => if values[i] != 0 { "True" } else { "False" }.to_owned(),
+        };
+        format!("{text:>width$}", width = self.width)
     }
 }
 
@@ -128,14 +151,17 @@ enum FloatStyle {
 
 impl FloatStyle {
     /// PyTorch's choice, from the finite elements that are not zero.
-    fn of(values: &[f64]) -> FloatStyle {
-        let finite = || values.iter().map(|x| x.abs()).filter(|x| x.is_finite() && *x != 0.0);
-        let (min, max) = finite().fold((f64::INFINITY, 0f64), |(lo, hi), x| (lo.min(x), hi.max(x)));
-        let whole = values.iter().filter(|x| x.is_finite()).all(|x| x.fract() == 0.0);
-        if max == 0.0 || (whole && max <= 1e8) {
+    fn of(values: impl Iterator<Item = f64>) -> FloatStyle {
+        let (mut min, mut max, mut whole) = (f64::INFINITY, 0f64, true);
+        for x in values {
+            (min, max, whole) = (min.min(x.abs()), max.max(x.abs()), whole && x.fract() == 0.0);
+        }
+        if max == 0.0 {
             FloatStyle::Whole
-        } else if max / min > 1000.0 || max > 1e8 || min < 1e-4 {
+        } else if max / min > 1000.0 || max > 1e8 || (!whole && min < 1e-4) {
             FloatStyle::Scientific
+        } else if whole {
+            FloatStyle::Whole
         } else {
             FloatStyle::Fixed
         }
@@ -155,7 +181,7 @@ impl FloatStyle {
                 let text = format!("{x:.4e}");
                 let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
                 let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
-                format!("{mantissa}e{sign}{digits:>02}")
+                format!("{mantissa}e{sign}{digits:0>2}")
             }
         }
     }

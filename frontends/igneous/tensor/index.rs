@@ -413,6 +413,7 @@ impl Tensor {
     }
 
     /// Indices for every axis: `index` for one axis, the place itself for the others.
+    #[track_caller]
     fn along(&self, axis: i64, index: &Tensor, loc: Loc) -> Result<(Vec<Tensor>, Vec<usize>)> {
         let at = self.axis(axis)?;
         let (shape, wanted) = (self.shape(), index.ty()?.shape);

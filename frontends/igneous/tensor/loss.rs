@@ -4,14 +4,14 @@ use super::{Tensor, or_invalid};
 use crate::apply::{apply, try_apply};
 use crate::random;
 use igneous_ir::types::normalize_axis;
-use igneous_ir::{DType, Dim, Error, Loc, Result, Shape};
+use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, ops};
 
 impl Tensor {
     /// `e^x / Σ e^x` along an axis.
     #[track_caller]
     pub fn softmax(&self, axis: i64) -> Tensor {
         match self.axis(axis) {
-            Ok(axis) => self.as_float().apply(crate::composite::softmax(axis)),
+            Ok(axis) => self.as_float().apply(ops::softmax(axis)),
             Err(error) => error.into(),
         }
     }
@@ -20,7 +20,7 @@ impl Tensor {
     #[track_caller]
     pub fn log_softmax(&self, axis: i64) -> Tensor {
         match self.axis(axis) {
-            Ok(axis) => self.as_float().apply(crate::composite::log_softmax(axis)),
+            Ok(axis) => self.as_float().apply(ops::log_softmax(axis)),
             Err(error) => error.into(),
         }
     }
@@ -37,7 +37,7 @@ impl Tensor {
         let loc = Loc::caller();
         let each = cross_entropy_operands(self, labels).and_then(|(logits, flat)| {
             super::index::check_range(&flat, Dim::ZERO, logits.size(1), "a label is out of range", loc)?;
-            let results = try_apply(crate::composite::cross_entropy(), &[&logits, &flat], loc)?;
+            let results = try_apply(ops::cross_entropy(), &[&logits, &flat], loc)?;
             Ok(results[0].reshape_to(labels.shape()))
         });
         or_invalid(each.map_err(|e| e.at(loc)))
@@ -66,7 +66,7 @@ impl Tensor {
         }
         let x = self.as_float();
         let (weight, bias) = (weight.to_dtype(x.dtype()), bias.to_dtype(x.dtype()));
-        let [y, _, _] = apply(crate::composite::layer_norm(inner.len(), eps), &[&x, &weight, &bias]);
+        let [y, _, _] = apply(ops::layer_norm(inner.len(), eps), &[&x, &weight, &bias]);
         y
     }
 
@@ -106,7 +106,7 @@ impl Tensor {
             return self.clone();
         }
         match random::advance() {
-            Ok(state) => self.as_float().apply_with(crate::composite::dropout(p), &state),
+            Ok(state) => self.as_float().apply_with(ops::dropout(p), &state),
             Err(error) => Tensor::from(error.at(Loc::caller())),
         }
     }

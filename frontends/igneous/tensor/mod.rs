@@ -194,7 +194,8 @@ impl Tensor {
         let value = self.eager_value("its elements")?;
         if value.ty.dtype != T::DTYPE {
             let message = format!("the elements of a tensor of type {} were asked for as {}", value.ty.dtype, T::DTYPE);
-            let remedy = format!("convert it first: `.to_dtype(DType::{:?})`", T::DTYPE);
+            let name = if T::DTYPE == DType::Bool { "Bool".to_owned() } else { T::DTYPE.name().to_uppercase() };
+            let remedy = format!("convert it first: `.to_dtype(DType::{name})`");
             return Err(Error::new(message).note("tensor", self.describe()).note("remedy", remedy).at(Loc::caller()));
         }
         value.buffer.to_vec()

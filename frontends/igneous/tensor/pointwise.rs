@@ -224,13 +224,13 @@ impl Tensor {
     /// Gaussian error linear unit, exact: `self · Φ(self)`. Hendrycks & Gimpel 2016, arXiv:1606.08415.
     #[track_caller]
     pub fn gelu(&self) -> Tensor {
-        self.as_float().apply(crate::composite::gelu("none"))
+        self.as_float().apply(ops::gelu("none"))
     }
 
     /// The `tanh` approximation of [`gelu`](Tensor::gelu).
     #[track_caller]
     pub fn gelu_tanh(&self) -> Tensor {
-        self.as_float().apply(crate::composite::gelu("tanh"))
+        self.as_float().apply(ops::gelu("tanh"))
     }
 
     /// `self` where positive, elsewhere `slope · self`.

@@ -69,13 +69,13 @@ impl Tensor {
     /// Two axes exchanged.
     #[track_caller]
     pub fn transpose(&self, a: i64, b: i64) -> Tensor {
-        match self.axis(a).and_then(|a| Ok((a, self.axis(b)?))) {
-            Ok((a, b)) => {
+        match (self.axis(a), self.axis(b)) {
+            (Ok(a), Ok(b)) => {
                 let mut order: Vec<usize> = (0..self.rank()).collect();
                 order.swap(a, b);
                 self.permuted(&order)
             }
-            Err(error) => Tensor::from(error.at(Loc::caller())),
+            (Err(error), _) | (_, Err(error)) => error.into(),
         }
     }
 
@@ -120,19 +120,18 @@ impl Tensor {
         if self.error().is_none() && self.rank() == 0 {
             return self.reshape_to(Shape::from_iter([Dim::ONE]));
         }
-        let axes = self.axis(start).and_then(|start| Ok((start, self.axis(end)?)));
-        match axes {
-            Ok((start, end)) if start <= end => {
+        match (self.axis(start), self.axis(end)) {
+            (Ok(start), Ok(end)) if start <= end => {
                 let shape = self.shape();
                 let joined: Dim = shape[start..=end].iter().copied().product();
                 let flat = shape[..start].iter().copied().chain([joined]).chain(shape[end + 1..].iter().copied());
                 self.reshape_to(flat.collect())
             }
-            Ok(_) => {
+            (Ok(_), Ok(_)) => {
                 let error = Error::new("flatten: the first axis comes after the last").note("tensor", self.describe());
                 error.at(Loc::caller()).into()
             }
-            Err(error) => error.into(),
+            (Err(error), _) | (_, Err(error)) => error.into(),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::slot::{SlotKey, next_id};
 use crate::tensor::Tensor;
 use igneous_ir::graph::Value;
 use igneous_ir::op::Vjp;
-use igneous_ir::{Error, Result, ops};
+use igneous_ir::{Error, Result, TensorType, ops};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -88,12 +88,10 @@ impl Trace {
             }
             let leaf = self.leaf(value);
             leaves.extend(leaf.map(|key| (value, key.clone())));
-            if leaf.is_none()
-                && let Some(capture) = self.captures.iter().find(|c| c.value == value)
-            {
-                return Err(outside_error(capture));
-            }
             let node = self.graph.node(value.node);
+            if leaf.is_none() && node.op.is(&ops::structural::INPUT) {
+                return Err(outside_error(self.captures.iter().find(|c| c.value == value), self.graph.ty(value)));
+            }
             if !matches!(node.op.record().vjp, Vjp::Zero) {
                 open.extend_from_slice(&node.operands);
             }
@@ -103,13 +101,16 @@ impl Trace {
     }
 }
 
-fn outside_error(capture: &Capture) -> Error {
-    let described = match &capture.source {
-        CaptureSource::Eager(value) => Tensor::from(value.as_ref().clone()).describe(),
-        CaptureSource::Outer(traced) => super::described(traced),
-        CaptureSource::Variable(variable) => variable.describe(),
-        CaptureSource::Slot(_, grad) => grad.describe(),
-    };
+fn outside_error(capture: Option<&Capture>, ty: &TensorType) -> Error {
+    let described = capture.map_or_else(
+        || format!("{ty}   an argument"),
+        |capture| match &capture.source {
+            CaptureSource::Eager(value) => Tensor::from(value.as_ref().clone()).describe(),
+            CaptureSource::Outer(traced) => super::described(traced),
+            CaptureSource::Variable(variable) => variable.describe(),
+            CaptureSource::Slot(_, grad) => grad.describe(),
+        },
+    );
     Error::new("backward under a trace reaches a tensor that was computed outside of the trace and requires gradients")
         .note("tensor", described)
         .note("remedy", "compute it inside, or detach it")

@@ -75,7 +75,7 @@ pub(crate) fn trace_region(
     });
     let outputs = {
         let guard = PopOnUnwind(depth);
-        let outputs = f(arguments).and_then(|outputs| outputs.iter().map(output).collect::<Result<Vec<_>>>());
+        let outputs = f(arguments).and_then(|outputs| outputs.iter().map(|t| output(kind, t)).collect::<Result<Vec<_>>>());
         std::mem::forget(guard);
         outputs
     };
@@ -106,14 +106,15 @@ impl Drop for PopOnUnwind {
     }
 }
 
-fn output(tensor: &Tensor) -> Result<Output> {
+/// A result of the closure. What a loop returns is computed in each step; anything else from outside is returned as it is.
+fn output(kind: Kind, tensor: &Tensor) -> Result<Output> {
     match &tensor.0 {
-        Repr::Traced(_) => {
+        Repr::Traced(_) | Repr::Eager(_) | Repr::Variable(_) if kind == Kind::Loop || tensor.0.as_traced().is_some() => {
             let Handle { value, tracked } = operand(tensor)?;
             Ok(Output::Value { value, tracked })
         }
         Repr::Invalid(error) => Err(error.clone()),
-        Repr::Eager(_) | Repr::Variable(_) => Ok(Output::Outside(tensor.clone())),
+        _ => Ok(Output::Outside(tensor.clone())),
     }
 }
 

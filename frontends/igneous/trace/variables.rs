@@ -12,8 +12,6 @@ use std::sync::Arc;
 /// What a trace knows of a variable.
 pub(crate) struct VariableState {
     pub(crate) variable: Arc<Variable>,
-    /// The input of the graph that holds the value at the start, if it was read before it was assigned.
-    pub(crate) entry: Option<Value>,
     /// The value now.
     pub(crate) current: Value,
     /// Whether `current` is the leaf that `backward` computes a gradient for.
@@ -48,7 +46,6 @@ pub(super) fn read(variable: &Arc<Variable>) -> Result<Handle> {
             let handle = trace.add_capture(source, name, ty, tracked, tracked.then(slot));
             trace.variables.push(VariableState {
                 variable: variable.clone(),
-                entry: Some(handle.value),
                 current: handle.value,
                 leaf: tracked,
                 assigned: false,
@@ -81,7 +78,7 @@ pub(crate) fn assign(variable: &Arc<Variable>, value: &Tensor) -> Result<()> {
         Some(state) => (state.current, state.leaf, state.assigned) = (handle.value, false, true),
         None => {
             let variable = variable.clone();
-            trace.variables.push(VariableState { variable, entry: None, current: handle.value, leaf: false, assigned: true });
+            trace.variables.push(VariableState { variable, current: handle.value, leaf: false, assigned: true });
         }
     });
     Ok(())

@@ -1,0 +1,43 @@
+//! The frontend: tensors, gradients, variables, compiled functions and their errors.
+
+mod autograd;
+mod compiled;
+mod errors;
+mod loops;
+mod random;
+mod tensors;
+mod variables;
+
+use igneous::{Element, Result, Tensor};
+
+/// The elements of a tensor that must be valid.
+#[track_caller]
+fn vec<T: Element>(tensor: &Tensor) -> Vec<T> {
+    tensor.to_vec().unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A tensor of `f64` data.
+fn f64s(data: &[f64], shape: impl igneous::IntoShape) -> Tensor {
+    Tensor::from_slice(data, shape)
+}
+
+#[track_caller]
+fn close(tensor: &Tensor, expected: &[f64]) {
+    let found = tensor.to_f64_vec().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(found.len(), expected.len(), "{tensor}");
+    for (a, b) in found.iter().zip(expected) {
+        assert!(
+            (a - b).abs() <= 1e-5 * b.abs().max(1.0) || a == b || (a.is_nan() && b.is_nan()),
+            "{found:?} is not {expected:?}"
+        );
+    }
+}
+
+/// The message of the error a result must be.
+#[track_caller]
+fn message<T>(result: Result<T>) -> String {
+    match result {
+        Ok(_) => panic!("an error was expected"),
+        Err(error) => error.to_string(),
+    }
+}
