@@ -144,10 +144,16 @@ impl Emitter<'_, '_> {
         for &id in place.needed.iter().filter(|&&id| place.varies(id)) {
             let node = exprs.get(id);
             let group = match node.op {
-                ScalarOp::Axis(_) => {
+                ScalarOp::Axis(a) if a == at.axis => {
                     let start = self.add(Num::Reg(at.index), Num::Const(at.offset));
                     let start = self.reg(start);
                     vector::iota(&mut self.b, start)
+                }
+                // The index of an unrolled loop.
+                ScalarOp::Axis(_) => {
+                    let index = self.index(place, id);
+                    let index = self.reg(index);
+                    vector::splat(&mut self.b, DType::I64, index)
                 }
                 op => match self.access_of(id) {
                     Some(access) => self.load_group(place, access, at),
@@ -189,10 +195,11 @@ impl Emitter<'_, '_> {
     fn walk(&self, place: &Placement, access: u32, axis: u32) -> Walk {
         let mut stride = Dim::ZERO;
         for &(atom, coefficient) in &self.accesses[access as usize].position.terms {
-            if self.exprs.get(atom).op == ScalarOp::Axis(axis) {
-                stride = coefficient;
-            } else if place.varies(atom) {
-                return Walk::Scattered;
+            match self.exprs.get(atom).op {
+                ScalarOp::Axis(a) if a == axis => stride = coefficient,
+                ScalarOp::Axis(_) => {}
+                _ if place.varies(atom) => return Walk::Scattered,
+                _ => {}
             }
         }
         if stride == Dim::ONE { Walk::Contiguous } else { Walk::Strided(stride) }
@@ -203,18 +210,26 @@ impl Emitter<'_, '_> {
         let description = &self.accesses[access as usize];
         let (pointer, _) = self.pointers[access as usize].expect("prepared before the loop");
         let size = i64::from(description.size);
+        let mut start = Num::Reg(pointer);
+        for &(atom, coefficient) in &description.position.terms {
+            let unrolled = matches!(self.exprs.get(atom).op, ScalarOp::Axis(a) if a != at.axis);
+            if unrolled && place.varies(atom) {
+                let step = self.term(place, atom, coefficient, description.size);
+                start = self.add(start, step);
+            }
+        }
         match self.walk(place, access, at.axis) {
             Walk::Contiguous => {
                 let step = self.mul(Num::Reg(at.index), Num::Const(size));
-                let address = self.add(Num::Reg(pointer), step);
+                let address = self.add(start, step);
                 let address = self.reg(address);
                 std::array::from_fn(|i| (address, ((at.offset + i as i64) * size) as i32))
             }
             Walk::Strided(stride) => {
                 let stride = self.dim(stride * Dim::constant(size));
-                let start = self.add(Num::Reg(at.index), Num::Const(if stride.known().is_some() { 0 } else { at.offset }));
-                let step = self.mul(start, stride);
-                let mut address = self.add(Num::Reg(pointer), step);
+                let first = self.add(Num::Reg(at.index), Num::Const(if stride.known().is_some() { 0 } else { at.offset }));
+                let step = self.mul(first, stride);
+                let mut address = self.add(start, step);
                 match stride {
                     Num::Const(s) if i32::try_from(s * (at.offset + 3)).is_ok() => {
                         let address = self.reg(address);
@@ -235,11 +250,15 @@ impl Emitter<'_, '_> {
             Walk::Scattered => {
                 let mut steps: [Num; LANES] = [Num::Const(0); LANES];
                 for &(atom, coefficient) in &description.position.terms {
-                    if !place.varies(atom) {
+                    let axis = match self.exprs.get(atom).op {
+                        ScalarOp::Axis(a) => Some(a),
+                        _ => None,
+                    };
+                    if !place.varies(atom) || axis.is_some_and(|a| a != at.axis) {
                         continue;
                     }
                     let stride = self.dim(coefficient * Dim::constant(size));
-                    let group = (self.exprs.get(atom).op != ScalarOp::Axis(at.axis)).then(|| self.group(atom));
+                    let group = axis.is_none().then(|| self.group(atom));
                     for (i, step) in steps.iter_mut().enumerate() {
                         let index = match &group {
                             Some(group) => Num::Reg(vector::lane(&mut self.b, DType::I64, group, i)),
@@ -250,7 +269,7 @@ impl Emitter<'_, '_> {
                     }
                 }
                 steps.map(|step| {
-                    let address = self.add(Num::Reg(pointer), step);
+                    let address = self.add(start, step);
                     (self.reg(address), 0)
                 })
             }

@@ -61,6 +61,26 @@ impl<'p> Emitter<'p, '_> {
         })
     }
 
+    /// The element for the current indices, which is kept if later passes need it.
+    fn fold_element(&mut self, task: Task<'p>) -> Value {
+        let x = self.element_value(task);
+        if let Some(&Some(kept)) = task.of.stores.get(1) {
+            let address = self.address(task.place(), kept);
+            let dtype = self.accesses[kept as usize].dtype;
+            scalar::store(&mut self.b, dtype, x, address, 0);
+        }
+        x
+    }
+
+    /// Four elements that are computed already; they are kept if later passes need them.
+    fn fold_group(&mut self, task: Task<'p>, at: Four) -> Group {
+        let group = self.group(task.roots()[0]);
+        if let Some(&Some(kept)) = task.of.stores.get(1) {
+            self.store_group(task.place(), kept, at, &group, None);
+        }
+        group
+    }
+
     fn fold_row(&mut self, task: Task<'p>, fold: Fold) -> Value {
         if task.of.inner.is_none() {
             return self.element_value(task);
@@ -129,8 +149,9 @@ impl<'p> Emitter<'p, '_> {
             let index = e.reg(i);
             let mut next = Vec::with_capacity(carried.len());
             for (g, accumulator) in carried.chunks(per_group).enumerate() {
-                e.compute_group(task.place(), Four { axis, index, offset: (g * vector::LANES) as i64 });
-                let element = e.group(task.roots()[0]);
+                let at = Four { axis, index, offset: (g * vector::LANES) as i64 };
+                e.compute_group(task.place(), at);
+                let element = e.fold_group(task, at);
                 next.extend(e.combine_groups(fold, &Group::from_slice(accumulator), &element));
             }
             next
@@ -144,11 +165,18 @@ impl<'p> Emitter<'p, '_> {
         self.reg(address)
     }
 
+    /// How many groups of accumulators have elements.
+    fn used_groups(&self, task: Task<'p>) -> usize {
+        let count: Dim = task.pass.axes().iter().map(|&a| task.plan.low.axes[a as usize].extent).product();
+        let needed = count.as_const().map(|n| (n as usize).div_ceil(vector::LANES));
+        needed.map_or(GROUPS, |n| n.clamp(1, GROUPS))
+    }
+
     /// Sets all accumulators in scratch to the neutral number.
     fn reset(&mut self, task: Task<'p>, fold: Fold) {
         let base = self.accumulators(task);
         let start = vector::literal(&mut self.b, neutral(fold.kind, fold.dtype));
-        for g in 0..GROUPS as i32 {
+        for g in 0..self.used_groups(task) as i32 {
             vector::spill(&mut self.b, &start, base, g * vector::spill_size(fold.dtype));
         }
     }
@@ -171,12 +199,12 @@ impl<'p> Emitter<'p, '_> {
             let index = e.add(Num::Reg(at.index), Num::Const(at.offset));
             let address = slot(e, index);
             let old = vector::reload(&mut e.b, fold.dtype, address, 0);
-            let element = e.group(task.roots()[0]);
+            let element = e.fold_group(task, at);
             let new = e.combine_groups(fold, &old, &element);
             vector::spill(&mut e.b, &new, address, 0);
         };
         let mut element = |e: &mut Self, task: Task<'p>, index: Num| {
-            let x = e.element_value(task);
+            let x = e.fold_element(task);
             let address = slot(e, index);
             let old = vector::reload_lane(&mut e.b, fold.dtype, address);
             let new = e.combine(fold, old, x);
@@ -189,14 +217,19 @@ impl<'p> Emitter<'p, '_> {
     fn collect(&mut self, task: Task<'p>, fold: Fold) -> Value {
         let base = self.accumulators(task);
         let size = vector::spill_size(fold.dtype);
-        let groups = (0..GROUPS as i32).map(|g| vector::reload(&mut self.b, fold.dtype, base, g * size)).collect();
+        let used = self.used_groups(task) as i32;
+        let groups = (0..used).map(|g| vector::reload(&mut self.b, fold.dtype, base, g * size)).collect();
         self.collect_groups(fold, groups)
     }
 
     fn collect_groups(&mut self, fold: Fold, mut groups: Vec<Group>) -> Value {
-        while groups.len() > 1 {
-            let upper = groups.split_off(groups.len() / 2);
-            groups = groups.iter().zip(&upper).map(|(x, y)| self.combine_groups(fold, x, y)).collect();
+        let mut half = GROUPS / 2;
+        while half > 0 {
+            let upper = groups.split_off(half.min(groups.len()));
+            for (low, high) in groups.iter_mut().zip(&upper) {
+                *low = self.combine_groups(fold, low, high);
+            }
+            half /= 2;
         }
         let (low, high) = vector::halves(&mut self.b, &groups[0]);
         let pair = self.combine_groups(fold, &low, &high);

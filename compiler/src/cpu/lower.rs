@@ -26,8 +26,8 @@ pub(super) struct Lowered {
 pub(super) enum Pass {
     /// Computes values and stores them.
     Map { axes: Vec<u32>, stores: Vec<Store> },
-    /// Combines elements by the reduction tree. The kind has one result and a tree.
-    Fold { kind: ReduceKind, axes: Vec<u32>, body: ExprId, to: u32 },
+    /// Combines elements by the reduction tree, and stores them to the local `keep`. The kind has one result and a tree.
+    Fold { kind: ReduceKind, axes: Vec<u32>, body: ExprId, to: u32, keep: Option<u32> },
     /// The position of the first element that equals `extremum`, or is NaN if that is; 0 if there is none.
     Find { axes: Vec<u32>, body: ExprId, extremum: ExprId, to: u32 },
     /// Reports the first index at which `ok` is false.
@@ -131,7 +131,7 @@ impl<'a> Lowering<'a> {
                 let (lhs, rhs) = (self.expr(*lhs)?, self.expr(*rhs)?);
                 let dtype = self.result.exprs.dtype(lhs);
                 let product = self.result.exprs.add(ScalarOp::Mul, &[lhs, rhs], dtype);
-                Pass::Fold { kind: ReduceKind::Sum, axes: axes.clone(), body: product, to: *to }
+                Pass::Fold { kind: ReduceKind::Sum, axes: axes.clone(), body: product, to: *to, keep: None }
             }
             Stage::Check { axes, ok, value, code } => {
                 Pass::Check { axes: axes.clone(), ok: self.expr(*ok)?, value: self.expr(*value)?, code: *code }
@@ -210,7 +210,7 @@ impl<'a> Lowering<'a> {
 
     fn reduce(&mut self, kind: ReduceKind, axes: &[u32], body: ExprId, to: &[u32]) -> Result<()> {
         let dtype = self.result.exprs.dtype(body);
-        let fold = |kind, body, to| Pass::Fold { kind, axes: axes.to_vec(), body, to };
+        let fold = |kind, body, to| Pass::Fold { kind, axes: axes.to_vec(), body, to, keep: None };
         match kind {
             ReduceKind::Welford => {
                 let sum = self.local(dtype);
@@ -226,7 +226,7 @@ impl<'a> Lowering<'a> {
                 };
                 let quotient = exprs.raw(ScalarOp::Div, &[total, n], dtype);
                 let mean = exprs.raw(ScalarOp::Local(to[0]), &[], dtype);
-                let difference = exprs.raw(ScalarOp::Sub, &[body, mean], dtype);
+                let difference = exprs.add(ScalarOp::Sub, &[body, mean], dtype);
                 let square = exprs.raw(ScalarOp::Mul, &[difference, difference], dtype);
                 let set_mean = Store { value: quotient, to: Target::Local(to[0]) };
                 self.result.passes.extend([
@@ -238,7 +238,7 @@ impl<'a> Lowering<'a> {
             ReduceKind::OnlineSoftmax => {
                 let exprs = &mut self.result.exprs;
                 let max = exprs.raw(ScalarOp::Local(to[0]), &[], dtype);
-                let difference = exprs.raw(ScalarOp::Sub, &[body, max], dtype);
+                let difference = exprs.add(ScalarOp::Sub, &[body, max], dtype);
                 let power = expand(exprs, MathFn::Exp, &[difference]);
                 self.result.passes.extend([fold(ReduceKind::Max, body, to[0]), fold(ReduceKind::Sum, power, to[1])]);
             }

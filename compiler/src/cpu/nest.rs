@@ -4,6 +4,7 @@
 //! innermost loop. In *column form* the innermost loop of every pass runs over a block of points along one parallel
 //! axis, so that reductions over strided axes read whole rows; what belongs to one point is then an array in scratch.
 
+use super::affine::Affine;
 use super::choose::Form;
 use super::lower::{Lowered, Pass};
 use super::place::{Access, Accesses, Depths, Holding, Placement, place};
@@ -22,6 +23,9 @@ pub(super) struct Plan {
     pub levels: Vec<Vec<u32>>,
     /// Points along the vector axis that one run of the passes handles at once in column form; none: all.
     pub block: Option<i64>,
+    /// The last level runs for this many points of the vector axis at a time: what it loads lies next to each other along
+    /// that level, not along the vector axis.
+    pub tile: Option<i64>,
     pub passes: Vec<PassPlan>,
     /// The depth of a pass outside of its loops.
     pub pass_depth: u8,
@@ -39,7 +43,7 @@ pub(super) struct Plan {
 pub(super) struct PassPlan {
     /// The innermost loop is one after the other of these; at least one.
     pub pieces: Vec<PiecePlan>,
-    /// The access of each store of a map, or of the result; none for a local in a register.
+    /// The access of each store of a map, or of the result and of kept elements; none for a local in a register.
     pub stores: Vec<Option<u32>>,
     /// The serial axes looped over outside of the innermost loop.
     pub loops: Vec<u32>,
@@ -47,6 +51,8 @@ pub(super) struct PassPlan {
     pub inner: Option<u32>,
     /// Whether the innermost loop takes four elements at a time.
     pub vector: bool,
+    /// A reduction of so few elements that they are all computed in the body of the innermost loop.
+    pub unrolled: bool,
 }
 
 /// A range of the innermost loop.
@@ -54,6 +60,12 @@ pub(super) struct PiecePlan {
     pub place: Placement,
     pub piece: Piece,
 }
+
+/// Points of the vector axis that share a loop over the level that memory is contiguous along: a cache line of `f32`.
+const TILE: i64 = 16;
+/// At most this many elements of a reduction are unrolled, and this many operations.
+const UNROLLED_ELEMENTS: i64 = 16;
+const UNROLLED_WORK: i64 = 256;
 
 /// Points in a block in column form: 32 accumulators for each stay in the first-level cache.
 fn block_points(size: usize) -> i64 {
@@ -90,8 +102,17 @@ pub(super) struct Shape {
 /// Plans a function that runs the passes of `low` for each point of its parallel axes.
 pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
     let axis_exprs: Vec<ExprId> = (0..low.axes.len() as u32).map(|a| low.exprs.raw(ScalarOp::Axis(a), &[], DType::I64)).collect();
-    let Shape { form, levels, given } = shape;
+    let Shape { form, mut levels, given } = shape;
     let column = form.column();
+    let tile = match column {
+        Some(axis) if given.is_none() => turned_level(&low, params, &levels, axis),
+        _ => None,
+    };
+    if let Some(level) = tile {
+        let last = levels.remove(level);
+        levels.push(last);
+    }
+    let tile = tile.map(|_| TILE);
 
     let mut scratch = Scratch::default();
     let folds = low.passes.iter().any(|p| matches!(p, Pass::Fold { .. }));
@@ -114,7 +135,9 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
     let mut passes = Vec::new();
     for (pass, cut) in low.passes.iter().zip(cut) {
         let serial = pass.axes();
+        let unrolled = column.is_some() && cut.len() == 1 && unrolls(pass, &low);
         let (loops, inner) = match column {
+            Some(v) if unrolled => (&[][..], Some(v)),
             Some(v) => (serial, Some(v)),
             None => serial.split_last().map_or((serial, None), |(&last, outer)| (outer, Some(last))),
         };
@@ -124,13 +147,16 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
         }
         loops.iter().enumerate().for_each(|(i, &a)| axes[a as usize] = Some(pass_depth + 1 + i as u8));
         let inner_depth = pass_depth + loops.len() as u8 + u8::from(inner.is_some());
-        if let Some(a) = inner {
-            axes[a as usize] = Some(inner_depth);
-        }
+        let deepest = if unrolled { serial } else { &[] };
+        deepest.iter().copied().chain(inner).for_each(|a| axes[a as usize] = Some(inner_depth));
         let index: Vec<ExprId> = serial.iter().map(|&a| axis_exprs[a as usize]).collect();
         let stores: Vec<Option<u32>> = match pass {
             Pass::Map { stores, .. } => stores.iter().map(|s| accesses.store(s, &index)).collect(),
-            Pass::Fold { to, .. } | Pass::Find { to, .. } => vec![accesses.local(*to, &[])],
+            Pass::Fold { to, keep, .. } => {
+                let kept = keep.map(|l| accesses.local(l, &index));
+                [accesses.local(*to, &[])].into_iter().chain(kept).collect()
+            }
+            Pass::Find { to, .. } => vec![accesses.local(*to, &[])],
             Pass::Check { .. } | Pass::Element { .. } => Vec::new(),
         };
         let targets: Vec<u32> = stores.iter().flatten().copied().collect();
@@ -141,11 +167,19 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
         });
         let pieces = pieces.collect();
         let vector = form != Form::Scalar && inner.is_some() && vectorises(pass, &low, column.is_some());
-        passes.push(PassPlan { pieces, stores, loops: loops.to_vec(), inner, vector });
+        passes.push(PassPlan { pieces, stores, loops: loops.to_vec(), inner, vector, unrolled });
     }
     let (accesses, access_of_load) = (accesses.list, accesses.of_load);
     let scratch = scratch.used();
-    Plan { low, form, levels, block, passes, pass_depth, accesses, access_of_load, scratch, accumulators, totals }
+    Plan { low, form, levels, block, tile, passes, pass_depth, accesses, access_of_load, scratch, accumulators, totals }
+}
+
+/// Whether a pass is a reduction of few elements that are little work.
+fn unrolls(pass: &Pass, low: &Lowered) -> bool {
+    let Pass::Fold { axes, body, .. } = pass else { return false };
+    let count: Dim = axes.iter().map(|&a| low.axes[a as usize].extent).product();
+    let work = low.exprs.reachable(&[*body]).len() as i64;
+    count.as_const().is_some_and(|n| (1..=UNROLLED_ELEMENTS).contains(&n) && n * work <= UNROLLED_WORK)
 }
 
 /// The ranges that the innermost loop of a pass is cut into.
@@ -163,6 +197,40 @@ fn cut(low: &mut Lowered, pass: usize, column: Option<u32>) -> Vec<Piece> {
     }
 }
 
+/// The level along which most of what is loaded or stored in steps along `axis` lies next to each other.
+fn turned_level(low: &Lowered, params: &[Param], levels: &[Vec<u32>], axis: u32) -> Option<usize> {
+    let exprs = &low.exprs;
+    if low.passes.iter().any(|p| !p.axes().is_empty()) || low.passes.iter().any(|p| matches!(p, Pass::Element { .. })) {
+        return None;
+    }
+    let mut turned = vec![0; levels.len()];
+    let mut see = |param: u32, index: &[ExprId]| {
+        let position = Affine::position(exprs, index, &params[param as usize].ty.shape);
+        let stride = |a: u32| position.coefficient(exprs, a);
+        if matches!(stride(axis), Dim::ZERO | Dim::ONE) {
+            return;
+        }
+        let along = levels.iter().position(|l| l.len() == 1 && stride(l[0]) == Dim::ONE);
+        along.into_iter().for_each(|l| turned[l] += 1);
+    };
+    for pass in &low.passes {
+        for id in exprs.reachable(&pass.roots()) {
+            if let ScalarOp::Load(p) = exprs.get(id).op {
+                see(p, &exprs.get(id).args);
+            }
+        }
+        if let Pass::Map { stores, .. } = pass {
+            stores.iter().for_each(|s| {
+                if let Target::Param { param, index, .. } = &s.to {
+                    see(*param, index);
+                }
+            });
+        }
+    }
+    let best = (0..levels.len()).max_by_key(|&l| turned[l])?;
+    (turned[best] > 0).then_some(best)
+}
+
 /// Which locals some pass sets.
 fn made_locals(low: &Lowered) -> Vec<bool> {
     let mut made = vec![false; low.locals.len()];
@@ -173,7 +241,8 @@ fn made_locals(low: &Lowered) -> Vec<bool> {
                     made[l as usize] = true;
                 }
             }),
-            Pass::Fold { to, .. } | Pass::Find { to, .. } => made[*to as usize] = true,
+            Pass::Fold { to, keep, .. } => [Some(*to), *keep].into_iter().flatten().for_each(|l| made[l as usize] = true),
+            Pass::Find { to, .. } => made[*to as usize] = true,
             Pass::Check { .. } | Pass::Element { .. } => {}
         }
     }

@@ -1,10 +1,11 @@
 //! The function of a section that runs by compiled code alone.
 
 use super::choose::Form;
-use super::emitter::{Condition, Emitter};
+use super::emitter::{Condition, Emitter, Num};
 use super::lower::Lowering;
 use super::nest::{Plan, Shape, plan};
 use super::passes::Range;
+use super::share::share;
 use cranelift_codegen::ir::InstBuilder;
 use igneous_ir::dim::Dim;
 use igneous_ir::error::Result;
@@ -12,8 +13,12 @@ use igneous_ir::kernel::{AxisKind, Directive, Param, Section};
 
 /// Plans the function of a section.
 pub(super) fn loop_function(section: &Section, params: &[Param]) -> Result<Plan> {
-    let low = Lowering::new(section).stages(&section.stages)?;
+    let mut low = Lowering::new(section).stages(&section.stages)?;
     let form = Form::of(section, params);
+    // In column form the elements of a whole block of points would have to be kept.
+    if form.column().is_none() {
+        share(&mut low);
+    }
     let levels = section.parallel().filter(|&a| Some(a) != form.column()).map(|a| vec![a]).collect();
     Ok(plan(low, params, Shape { form, levels, given: None }))
 }
@@ -67,8 +72,22 @@ impl<'p> Emitter<'p, '_> {
                 None => self.passes(plan, None),
             };
         };
-        let axis = level[0];
-        let range = range_of(axis);
+        let column = plan.form.column().filter(|_| plan.tile.is_some() && number + 1 == plan.levels.len());
+        let Some((column, tile)) = column.zip(plan.tile) else { return self.level(plan, bounds, number, range_of(level[0])) };
+        // Tiles of the vector axis around the last level.
+        let whole = range_of(column);
+        self.repeat(whole.lo, whole.hi, tile, &[], |e, lo, _| {
+            let end = e.add(lo, Num::Const(tile));
+            let hi = e.min(end, whole.hi);
+            let mut bounds = bounds.to_vec();
+            bounds.iter_mut().filter(|(a, _)| *a == column).for_each(|(_, r)| *r = Range { lo, hi });
+            e.level(plan, &bounds, number, range_of(level[0]));
+            Vec::new()
+        });
+    }
+
+    fn level(&mut self, plan: &'p Plan, bounds: &[(u32, Range)], number: usize, range: Range) {
+        let axis = plan.levels[number][0];
         self.repeat(range.lo, range.hi, 1, &[], |e, i, _| {
             e.depth = number as u8 + 1;
             e.set_axis(axis, i);

@@ -140,3 +140,52 @@ fn a_reduction_to_one_number() {
         check(text, &[("N", n)]);
     }
 }
+
+#[test]
+fn elements_that_are_kept_for_later_passes() {
+    let text = "\
+kernel softmax(x: f32[5, N], b: f32[N]) -> (y: f32[5, N], at: i64[5])
+  dims N: 1..=10000
+  axes i: par 5, j: ser N
+  m, s = reduce online_softmax j { x[i, j] / (abs(b[j]) + 1.0) / (x[i, j] * x[i, j] + 2.0) }
+  map j { y[i, j] = exp(x[i, j] / (abs(b[j]) + 1.0) / (x[i, j] * x[i, j] + 2.0) - m) / s }
+  a = reduce argmax j { x[i, j] / (abs(b[j]) + 1.0) / (x[i, j] * x[i, j] + 2.0) }
+  at[i] = a
+";
+    for n in [1, 3, 10, 64, 1000, 5000] {
+        if Target::host().fma {
+            check_with(text, &[("N", n)], Fill::Ordinary, &[Target::host()]);
+            check_with(&text.replace("  dims N: 1..=10000\n", "").replace('N', &n.to_string()), &[], Fill::Ordinary, &[Target::host()]);
+        }
+    }
+}
+
+#[test]
+fn pooling_windows() {
+    for (window, stride, pad) in [(2, 2, 0), (3, 2, 1), (3, 1, 1)] {
+        let out = (28 + 2 * pad - window) / stride + 1;
+        let inside = |o: &str, k: &str| format!("({o} * {stride} + {k} - {pad} >= 0) & ({o} * {stride} + {k} - {pad} < 28)");
+        let clamped = |o: &str, k: &str| format!("max(min({o} * {stride} + {k} - {pad}, 27), 0)");
+        let element = match pad {
+            0 => format!("x[n, p * {stride} + r, q * {stride} + s]"),
+            _ => format!(
+                "select({} & {}, x[n, {}, {}], -inf)",
+                inside("p", "r"),
+                inside("q", "s"),
+                clamped("p", "r"),
+                clamped("q", "s")
+            ),
+        };
+        for kind in ["max", "sum", "argmax"] {
+            let result = if kind == "argmax" { "i64" } else { "f32" };
+            let text = format!(
+                "kernel k(x: f32[3, 28, 28]) -> (y: {result}[3, {out}, {out}])
+  axes n: par 3, p: par {out}, q: par {out}, r: ser {window}, s: ser {window}
+  m = reduce {kind} r s {{ {element} }}
+  y[n, p, q] = m
+"
+            );
+            check(&text, &[]);
+        }
+    }
+}
