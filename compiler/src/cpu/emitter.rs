@@ -59,6 +59,7 @@ enum Undo {
     Value(ExprId),
     Splat(ExprId),
     Pointer(u32, Option<(Value, u8)>),
+    Address(u32, Value),
     Axis(u32, Option<Num>),
 }
 
@@ -90,6 +91,8 @@ pub(super) struct Emitter<'p, 'f> {
     pub groups: Vec<Option<Group>>,
     /// The address of each access without what varies deeper than the depth that is given with it.
     pub pointers: Vec<Option<(Value, u8)>>,
+    /// The address of each contiguous access at an index of the innermost loop.
+    addresses: HashMap<(u32, Value), Value>,
     symbols: &'p [Symbol],
     dims: HashMap<Dim, Num>,
     undo: Vec<Undo>,
@@ -135,6 +138,7 @@ impl<'p, 'f> Emitter<'p, 'f> {
             splats: vec![None; exprs.len()],
             groups: vec![None; exprs.len()],
             pointers: vec![None; accesses.len()],
+            addresses: HashMap::new(),
             symbols,
             dims: HashMap::new(),
             undo: Vec::new(),
@@ -303,6 +307,9 @@ impl<'p, 'f> Emitter<'p, 'f> {
                 Undo::Value(id) => self.values[id.0 as usize] = None,
                 Undo::Splat(id) => self.splats[id.0 as usize] = None,
                 Undo::Pointer(i, old) => self.pointers[i as usize] = old,
+                Undo::Address(access, index) => {
+                    self.addresses.remove(&(access, index));
+                }
                 Undo::Axis(a, old) => self.axes[a as usize] = old,
             }
         }
@@ -444,6 +451,19 @@ impl<'p, 'f> Emitter<'p, 'f> {
             let pointer = self.reg(address);
             self.know_pointer(access, pointer);
         }
+    }
+
+    /// The address of element `index` of an access whose element 0 is at `start`, the same value for the same index.
+    pub fn contiguous(&mut self, access: u32, start: Num, index: Value, size: i64) -> Value {
+        if let Some(&address) = self.addresses.get(&(access, index)) {
+            return address;
+        }
+        let step = self.mul(Num::Reg(index), Num::Const(size));
+        let address = self.add(start, step);
+        let address = self.reg(address);
+        self.addresses.insert((access, index), address);
+        self.undo.push(Undo::Address(access, index));
+        address
     }
 
     /// `atom · coefficient · size` in bytes.

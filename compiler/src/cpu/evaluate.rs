@@ -220,9 +220,7 @@ impl Emitter<'_, '_> {
         }
         match self.walk(place, access, at.axis) {
             Walk::Contiguous => {
-                let step = self.mul(Num::Reg(at.index), Num::Const(size));
-                let address = self.add(start, step);
-                let address = self.reg(address);
+                let address = self.contiguous(access, start, at.index, size);
                 std::array::from_fn(|i| (address, ((at.offset + i as i64) * size) as i32))
             }
             Walk::Strided(stride) => {

@@ -155,7 +155,12 @@ kernel softmax(x: f32[5, N], b: f32[N]) -> (y: f32[5, N], at: i64[5])
     for n in [1, 3, 10, 64, 1000, 5000] {
         if Target::host().fma {
             check_with(text, &[("N", n)], Fill::Ordinary, &[Target::host()]);
-            check_with(&text.replace("  dims N: 1..=10000\n", "").replace('N', &n.to_string()), &[], Fill::Ordinary, &[Target::host()]);
+            check_with(
+                &text.replace("  dims N: 1..=10000\n", "").replace('N', &n.to_string()),
+                &[],
+                Fill::Ordinary,
+                &[Target::host()],
+            );
         }
     }
 }
