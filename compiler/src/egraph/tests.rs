@@ -367,6 +367,18 @@ fn a_transformer_layer_is_recognised_and_differentiated() {
 }
 
 #[test]
+fn windows_give_an_equal_graph() {
+    let layer = igneous_ir::autodiff::expand_gradients(&transformer_layer()).expect("differentiates");
+    let limits = Limits { window: 60, ..Limits::default() };
+    let names = checked(&layer, optimise(&layer, Precision::Default.licences(), &limits).expect("optimises"));
+    assert!(names.len() < layer.len(), "{names:?}");
+    let recognised = transformer_layer();
+    let (after, derivation) =
+        rewrite(&recognised, Precision::Default.licences(), &limits, &[Phase::Recognise]).expect("recognises");
+    assert!(checked(&recognised, (after, derivation)).contains(&"gelu"));
+}
+
+#[test]
 fn compiling_twice_gives_the_same_bytes() {
     let run = || {
         let (forward, first) = recognise(&transformer_layer(), Precision::Default.licences()).expect("recognises");
@@ -386,7 +398,7 @@ fn time_of_a_transformer_layer() {
     let plain = igneous_ir::autodiff::expand_gradients(&layer).expect("differentiates");
     let differentiated = igneous_ir::autodiff::expand_gradients(&forward).expect("differentiates");
     let time = |name: &str, graph: &Graph, run: &dyn Fn(&Graph) -> Graph| {
-        let best = (0..10)
+        let best = (0..50)
             .map(|_| {
                 let start = std::time::Instant::now();
                 let after = run(graph);
