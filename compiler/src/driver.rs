@@ -218,6 +218,16 @@ impl Compiled {
         report::from_fn(|f| self.clif.iter().try_for_each(|(name, clif)| writeln!(f, "; {name}\n{clif}")))
     }
 
+    /// The CUDA C++ text of every kernel that has one, and the reason for the others.
+    pub fn cuda(&self) -> impl fmt::Display + '_ {
+        report::from_fn(|f| {
+            self.kernels.iter().try_for_each(|kernel| match crate::cuda::emit(kernel) {
+                Ok(cuda) => writeln!(f, "{}", cuda.source),
+                Err(error) => writeln!(f, "// {}: {error}", kernel.name),
+            })
+        })
+    }
+
     /// Where every buffer lies and how long it lives.
     pub fn memory(&self) -> impl fmt::Display + '_ {
         &self.lifetimes
@@ -240,6 +250,7 @@ impl Compiled {
         files.push(("fusion.txt".into(), self.fusion.to_string()));
         files.push(("kernels.txt".into(), self.kernels_text()));
         files.push(("code.clif".into(), self.code().to_string()));
+        files.push(("code.cu".into(), self.cuda().to_string()));
         files.push(("memory.txt".into(), self.memory().to_string()));
         files.push(("cost.txt".into(), self.cost().to_string()));
         for (i, (name, text)) in files.iter().enumerate() {

@@ -21,13 +21,18 @@ pub struct Split {
 /// # Errors
 /// If the graph is ill typed.
 pub fn split(graph: &Graph, stable: &BTreeSet<usize>) -> Result<Option<Split>> {
+    if stable.is_empty() {
+        return Ok(None);
+    }
     let mut fixed = vec![false; graph.len()];
+    let mut varies = vec![false; graph.len()];
     let mut works = vec![false; graph.len()];
     let mut input = 0;
     for (i, node) in graph.nodes() {
         let n = i as usize;
         if node.op.is(&ops::structural::INPUT) {
             fixed[n] = stable.contains(&input);
+            varies[n] = fixed[n];
             input += 1;
             continue;
         }
@@ -36,10 +41,9 @@ pub fn split(graph: &Graph, stable: &BTreeSet<usize>) -> Result<Option<Split>> {
         fixed[n] = pure && (constant || !node.operands.is_empty() && node.operands.iter().all(|v| fixed[v.node as usize]));
         let view =
             constant || matches!(node.op.name(), "broadcast" | "reshape" | "transpose" | "slice" | "flip" | "stop_gradient");
-        works[n] = fixed[n] && (!view || node.operands.iter().any(|v| works[v.node as usize]));
-        // Constants alone are folded elsewhere.
-        let on_variable = |v: &Value| fixed[v.node as usize] && graph.node(v.node).op.name() != "constant";
-        works[n] &= node.operands.iter().any(on_variable);
+        // What depends on constants alone is cheap: it is computed where it is read.
+        varies[n] = node.operands.iter().any(|v| varies[v.node as usize]);
+        works[n] = fixed[n] && varies[n] && (!view || node.operands.iter().any(|v| works[v.node as usize]));
     }
     let mut wanted: BTreeSet<Value> = BTreeSet::new();
     let mut want = |mut v: Value| {

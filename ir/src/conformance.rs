@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::interp::{interpret, interpret_f64};
 use crate::op::{Batch, Fill, Lowering, Op, Sample};
+use crate::ops;
 use crate::sample;
 use crate::types::{DType, TensorType};
 use crate::verify::verify;
@@ -80,6 +81,40 @@ pub fn is_smooth(sample: &Sample) -> bool {
 
 fn float_inputs(sample: &Sample) -> impl Iterator<Item = usize> {
     sample.inputs.iter().enumerate().filter(|(_, (ty, _))| ty.dtype.is_float()).map(|(k, _)| k)
+}
+
+/// The graph of the derivative of the operator by its float operands: of the sum of all elements of its float results, each
+/// weighted by an element of a further input. It is one `grad` node, as a traced program has it.
+///
+/// # Errors
+/// If the sample is ill-typed or no operand or result is a float.
+pub fn gradient_graph_of(sample: &Sample) -> Result<Graph> {
+    let mut graph = Graph::new(format!("{}_gradient", sample.op.name()));
+    let operands: Vec<Value> =
+        sample.inputs.iter().enumerate().map(|(k, (ty, _))| graph.input(format!("x{k}"), ty.clone())).collect();
+    let results = graph.add(sample.op.clone(), &operands)?;
+    let is_float = |graph: &Graph, v: Value| graph.ty(v).dtype.is_float();
+    let mut weighted = Vec::new();
+    for &y in results.iter().filter(|&&y| is_float(&graph, y)).collect::<Vec<_>>() {
+        let ty = graph.ty(y).clone();
+        weighted.push((y, graph.input(format!("dy{}", y.result), ty)));
+    }
+    let wide = if sample.inputs.iter().any(|(ty, _)| ty.dtype == DType::F64) { DType::F64 } else { DType::F32 };
+    let emitter = Emitter::new(&mut graph);
+    let sums = weighted.iter().map(|&(y, dy)| {
+        let product = (emitter.value(y) * emitter.value(dy)).cast(wide);
+        product.sum(&(0..product.rank()).collect::<Vec<_>>())
+    });
+    let loss = sums.reduce(|a, b| a + b).map(|x| x.value);
+    emitter.finish()?;
+    let of: Vec<Value> = operands.into_iter().filter(|&x| is_float(&graph, x)).collect();
+    let loss = loss.filter(|_| !of.is_empty()).ok_or_else(|| Error::new(format!("{} has no derivative", sample.op)))?;
+    let operands: Vec<Value> = std::iter::once(loss).chain(of).collect();
+    for (k, v) in graph.add(ops::grad(false), &operands)?.into_iter().enumerate() {
+        graph.output(format!("d{k}"), v);
+    }
+    verify(&graph)?;
+    Ok(graph)
 }
 
 /// The graph with inputs for cotangents after its own, and the cotangents of its float inputs as outputs.

@@ -319,6 +319,9 @@ impl Dim {
 
     /// An interval that contains every value; `None` means unbounded above.
     pub fn bounds(self) -> (i64, Option<i64>) {
+        if let Repr::Const(n) = self.0 {
+            return (n, Some(n));
+        }
         let (mut lo, mut hi) = self.bounds_of_terms();
         // Where `b·⌊a / b⌋` stands beside `a`, the terms taken one by one say too little; `a - (a mod b)` says more.
         for term in self.terms() {

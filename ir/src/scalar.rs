@@ -182,18 +182,14 @@ pub struct Expr {
 pub struct Exprs {
     nodes: Vec<Expr>,
     index: HashMap<Expr, ExprId>,
-    /// Of each node, if its type is `i64`.
+    /// What is known about the values of each node.
     ranges: Vec<Range>,
     /// The extent of each axis, for simplification of index arithmetic; missing axes have no known range.
+    /// An axis' extent is set before the axis occurs in an expression, and stays.
     pub axes: Vec<Dim>,
 }
 
 impl Exprs {
-    /// An arena for expressions over axes of these extents.
-    pub fn new(axes: Vec<Dim>) -> Exprs {
-        Exprs { axes, ..Exprs::default() }
-    }
-
     /// An empty arena for a section whose axes have these extents.
     pub fn with_axes(axes: Vec<Dim>) -> Exprs {
         Exprs { axes, ..Exprs::default() }
@@ -219,7 +215,7 @@ impl Exprs {
         self.nodes.is_empty()
     }
 
-    /// The smallest and the largest value of an `i64` expression, where they are known.
+    /// What is known about the values of `id`.
     pub(crate) fn range(&self, id: ExprId) -> Range {
         self.ranges[id.0 as usize]
     }
@@ -252,7 +248,7 @@ impl Exprs {
             return id;
         }
         let id = ExprId(self.nodes.len() as u32);
-        self.ranges.push(if dtype == DType::I64 { simplify::range(self, op, args) } else { None });
+        self.ranges.push(simplify::range_of(self, &expr));
         self.nodes.push(expr.clone());
         self.index.insert(expr, id);
         id

@@ -97,7 +97,7 @@ fn a_chain_of_a_million_operations() {
     drop(y);
     let mut y = x.clone();
     for _ in 0..2_000 {
-        y = y + 1.0;
+        y += 1.0;
     }
     y.sum_all().backward().unwrap();
     close(&x.grad().unwrap(), &[1.0]);

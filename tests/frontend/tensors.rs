@@ -50,7 +50,7 @@ fn arithmetic_broadcasts_and_promotes() {
 fn comparison_and_selection() {
     let x = Tensor::new([1.0, 2.0, 3.0]);
     assert_eq!(vec::<bool>(&x.gt(1.5)), [false, true, true]);
-    assert_eq!(vec::<bool>(&x.equal(&Tensor::new([1.0, 0.0, 3.0]))), [true, false, true]);
+    assert_eq!(vec::<bool>(&x.equal(Tensor::new([1.0, 0.0, 3.0]))), [true, false, true]);
     assert_eq!(vec::<bool>(&(x.le(2) & x.ne(1))), [false, true, false]);
     assert_eq!(vec::<bool>(&!x.lt(2.0)), [false, true, true]);
     close(&where_(&x.ge(2.0), &x, 0.0), &[0.0, 2.0, 3.0]);

@@ -275,7 +275,39 @@ fn remainder(b: &mut FunctionBuilder, dtype: DType, x: Value, y: Value) -> Value
     let proper = b.ins().fcmp(FloatCC::GreaterThan, divisor, zero);
     let defined = b.ins().band(finite, proper);
     let start = b.ins().select(defined, magnitude, nan);
+    let rest = match dtype {
+        DType::F64 => {
+            // The exponent of a subnormal divisor says nothing, so all is scaled; the largest numbers would overflow, so
+            // the remainder by the scaled divisor, which is a multiple of it, comes first.
+            let [normal, one, up, down] = [f64::MIN_POSITIVE, 1.0, EXACT, 1.0 / EXACT].map(|v| b.ins().f64const(v));
+            let tiny = b.ins().fcmp(FloatCC::LessThan, divisor, normal);
+            let (scale, back) = (b.ins().select(tiny, up, one), b.ins().select(tiny, down, one));
+            let divisor = b.ins().fmul(divisor, scale);
+            let rest = positive_remainder(b, start, divisor);
+            let rest = b.ins().fmul(rest, scale);
+            let rest = positive_remainder(b, rest, divisor);
+            b.ins().fmul(rest, back)
+        }
+        _ => positive_remainder(b, start, divisor),
+    };
+    let signed = b.ins().fcopysign(rest, wide_x);
+    let r = if dtype == DType::F64 { signed } else { b.ins().fdemote(types::F32, signed) };
+    let zero = literal(b, Literal::float(dtype, 0.0));
+    let (r_negative, y_negative) = (b.ins().fcmp(FloatCC::LessThan, r, zero), b.ins().fcmp(FloatCC::LessThan, y, zero));
+    let opposite = b.ins().bxor(r_negative, y_negative);
+    let inexact = b.ins().fcmp(FloatCC::NotEqual, r, zero);
+    let adjust = b.ins().band(opposite, inexact);
+    let moved = b.ins().fadd(r, y);
+    b.ins().select(adjust, moved, r)
+}
+
+/// A power of two that makes every subnormal `f64` normal.
+const EXACT: f64 = (1u64 << 54) as f64;
+
+/// The remainder of `rest`, NaN or not negative, by `divisor`, which is normal, infinite or NaN.
+fn positive_remainder(b: &mut FunctionBuilder, rest: Value, divisor: Value) -> Value {
     let (head, body, exit) = (b.create_block(), b.create_block(), b.create_block());
+    let start = rest;
     let rest = b.append_block_param(head, types::F64);
     b.ins().jump(head, &[start.into()]);
     b.switch_to_block(head);
@@ -291,15 +323,7 @@ fn remainder(b: &mut FunctionBuilder, dtype: DType, x: Value, y: Value) -> Value
     let next = b.ins().fsub(rest, multiple);
     b.ins().jump(head, &[next.into()]);
     b.switch_to_block(exit);
-    let signed = b.ins().fcopysign(rest, wide_x);
-    let r = if dtype == DType::F64 { signed } else { b.ins().fdemote(types::F32, signed) };
-    let zero = literal(b, Literal::float(dtype, 0.0));
-    let (r_negative, y_negative) = (b.ins().fcmp(FloatCC::LessThan, r, zero), b.ins().fcmp(FloatCC::LessThan, y, zero));
-    let opposite = b.ins().bxor(r_negative, y_negative);
-    let inexact = b.ins().fcmp(FloatCC::NotEqual, r, zero);
-    let adjust = b.ins().band(opposite, inexact);
-    let moved = b.ins().fadd(r, y);
-    b.ins().select(adjust, moved, r)
+    rest
 }
 
 fn bits(b: &mut FunctionBuilder, x: Value) -> Value {

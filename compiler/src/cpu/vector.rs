@@ -430,7 +430,7 @@ fn cast(b: &mut FunctionBuilder, target: &Target, from: DType, to: DType, x: &Gr
         (_, DType::Bool) => {
             let zero = literal(b, Literal::float(from, 0.0));
             let how = ScalarOp::Compare(igneous_ir::scalar::Compare::Ne);
-            return apply(b, target, how, from, DType::Bool, &[x, &zero], None);
+            apply(b, target, how, from, DType::Bool, &[x, &zero], None)
         }
         (DType::Bool, _) => {
             let one = ones(b, to);
@@ -453,8 +453,8 @@ fn cast(b: &mut FunctionBuilder, target: &Target, from: DType, to: DType, x: &Gr
         (DType::U32 | DType::U8, DType::I64) => smallvec![b.ins().uwiden_low(x[0]), b.ins().uwiden_high(x[0])],
         (DType::I64, t) if word(t) => {
             let words = shuffle_words(b, x[0], x[1], [0, 2, 4, 6]);
-            return cast(b, target, DType::U32, t, &smallvec![words]);
+            cast(b, target, DType::U32, t, &smallvec![words])
         }
-        _ => return by_lanes(b, target, ScalarOp::Cast, from, to, &[x]),
+        _ => by_lanes(b, target, ScalarOp::Cast, from, to, &[x]),
     }
 }

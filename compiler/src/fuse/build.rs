@@ -58,6 +58,12 @@ fn within<'a>(cx: &Indexing<'a>, index: &[S<'_>]) -> Vec<S<'a>> {
     index.iter().map(|s| S::of(cx.exprs, s.id)).collect()
 }
 
+/// A reduction or contraction of the group: where its results are known, and their locals.
+struct Anchor {
+    index: Vec<ExprId>,
+    locals: Vec<u32>,
+}
+
 struct Builder<'g, 'x> {
     graph: &'g Graph,
     units: &'g Units,
@@ -69,7 +75,7 @@ struct Builder<'g, 'x> {
     stages: RefCell<Vec<Stage>>,
     memo: RefCell<HashMap<(Value, Vec<ExprId>), ExprId>>,
     /// The index at which the results of each reduction or contraction of the group are known, and their locals.
-    anchors: RefCell<HashMap<u32, (Vec<ExprId>, Vec<u32>)>>,
+    anchors: RefCell<HashMap<u32, Anchor>>,
     /// While probing: the first index at which an anchor was wanted.
     probe: RefCell<Option<(u32, Vec<ExprId>)>>,
     probing: Cell<bool>,
@@ -254,7 +260,7 @@ impl<'g, 'x> Builder<'g, 'x> {
                     return unknown();
                 }
                 match self.anchors.borrow().get(&value.node) {
-                    Some((at, locals)) if at == ids => return self.read_local(locals[value.result as usize]),
+                    Some(anchor) if anchor.index == ids => return self.read_local(anchor.locals[value.result as usize]),
                     Some(_) => self.fail(format!("{} is read at another index than it is made at", node.op.name())),
                     None => self.fail(format!("{} is read before it is made", node.op.name())),
                 }
@@ -374,7 +380,7 @@ impl<'g, 'x> Builder<'g, 'x> {
         });
         let to: Vec<u32> = self.graph.node(n).results.iter().map(|ty| self.local(ty.dtype)).collect();
         self.stages.borrow_mut().push(Stage::Reduce { kind, axes, body, to: to.clone() });
-        self.anchors.borrow_mut().insert(n, (point.iter().map(|s| s.id).collect(), to));
+        self.anchors.borrow_mut().insert(n, Anchor { index: point.iter().map(|s| s.id).collect(), locals: to });
     }
 
     /// The index at which `value` is computed by the kernel: its axes that are the kernel's parallel axes, and
@@ -466,7 +472,7 @@ impl<'g, 'x> Builder<'g, 'x> {
             (place, dot)
         });
         let Stage::Dot { to, .. } = &dot else { unreachable!("made above") };
-        self.anchors.borrow_mut().insert(hero, (place.clone(), vec![*to]));
+        self.anchors.borrow_mut().insert(hero, Anchor { index: place.clone(), locals: vec![*to] });
         self.stages.borrow_mut().push(dot);
         let place: Vec<S<'x>> = place.into_iter().map(|id| S::of(self.exprs, id)).collect();
         let result = Value { node: hero, result: 0 };

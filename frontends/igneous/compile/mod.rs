@@ -31,13 +31,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What the function returns on success.
 type Value<F, Args> = <<F as Function<Args>>::Outputs as Outputs>::Value;
 
+/// The programs of a function.
+type Entries<F, Args> = Vec<Arc<Entry<Value<F, Args>>>>;
+
 /// A compiled function; made by [`compile`].
 pub struct Compiled<F: Function<Args>, Args> {
     function: F,
     name: String,
     shapes: Shapes,
     options: Options,
-    entries: Mutex<Vec<Arc<Entry<Value<F, Args>>>>>,
+    entries: Mutex<Entries<F, Args>>,
     arguments: PhantomData<fn(Args)>,
 }
 
@@ -182,7 +185,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         Ok(self.entry(arguments, &tensors, &signature)?.state())
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Arc<Entry<Value<F, Args>>>>> {
+    fn entries(&self) -> MutexGuard<'_, Entries<F, Args>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -82,7 +82,7 @@ impl Optimizer for Adam {
                 let (m, v, step) = (&self.first[i], &self.second[i], &self.steps[i]);
                 let dtype = w.dtype();
                 if weight_decay != 0.0 {
-                    g = g + w * weight_decay;
+                    g += w * weight_decay;
                 }
                 let t = step + 1.0;
                 // 1 − βᵗ by the exponential, which keeps its digits for βᵗ near one.

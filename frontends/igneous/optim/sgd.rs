@@ -67,7 +67,7 @@ impl Optimizer for Sgd {
             for (i, w) in self.parameters.iter().enumerate() {
                 let Some(mut g) = w.take_grad() else { continue };
                 if self.options.weight_decay != 0.0 {
-                    g = g + w * self.options.weight_decay;
+                    g += w * self.options.weight_decay;
                 }
                 if let Some(v) = self.velocities.get(i) {
                     g = v * self.options.momentum + g;

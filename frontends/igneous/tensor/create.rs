@@ -225,7 +225,7 @@ impl Tensor {
         let real = |s: Scalar| s.literal(DType::F64).map(|l| l.as_f64());
         let float = [start, end, step].iter().any(|s| matches!(s, Scalar::Float(_)));
         let length = match (start, end, step, real(start), real(end), real(step)) {
-            (.., Some(step)) if step == 0.0 => return Tensor::from(Error::new("arange needs a step that is not zero").at(loc)),
+            (.., Some(0.0)) => return Tensor::from(Error::new("arange needs a step that is not zero").at(loc)),
             (.., Some(from), Some(to), Some(step)) => Dim::constant(((to - from) / step).ceil().max(0.0) as i64),
             (from, Scalar::Dim(to), Scalar::Int(step), ..) if step > 0 => match from {
                 Scalar::Int(from) => (to - Dim::constant(from)).div_ceil(Dim::constant(step)).max(0),

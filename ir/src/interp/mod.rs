@@ -5,6 +5,7 @@
 //! compute. What is discrete (integers, comparisons, rounding to integers) the second run takes from the first.
 
 mod bind;
+mod oracle;
 
 pub use bind::Bindings;
 

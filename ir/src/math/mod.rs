@@ -10,6 +10,9 @@
 //! beyond `|x| = 10⁴`, and `pow` everywhere.
 //! **Range.** `sin` and `cos` give NaN beyond [`trigonometric_limit`]; all else covers all numbers.
 
+// Coefficients are written with the digits they were computed with.
+#![allow(clippy::approx_constant, clippy::excessive_precision)]
+
 mod erf;
 mod exponential;
 mod format;
@@ -49,7 +52,7 @@ pub fn define<'a>(f: MathFn, args: &[S<'a>]) -> S<'a> {
 
 /// The expressions reachable from `roots` with every function replaced by its definition, and what became of `roots`.
 pub fn expand(exprs: &Exprs, roots: &[ExprId]) -> (Exprs, Vec<ExprId>) {
-    let new = RefCell::new(Exprs::new(exprs.axes.clone()));
+    let new = RefCell::new(Exprs::with_axes(exprs.axes.clone()));
     let mut map = vec![ExprId(u32::MAX); exprs.len()];
     for id in exprs.reachable(roots) {
         let node = exprs.get(id);

@@ -267,6 +267,7 @@ kernel outer(x: f32[2, 5, 3, 8], w: f32[8, 9]) -> (y: f32[2, 3, 5, 9])
 }
 
 /// A convolution in the form that the operator's lowering gives it.
+#[allow(clippy::too_many_arguments)] // one for each attribute of a convolution
 fn convolution(
     images: &str,
     channels: usize,

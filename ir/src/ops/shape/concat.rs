@@ -138,6 +138,6 @@ mod tests {
     #[test]
     fn a_chain_of_selects_over_parts_that_have_elements() {
         let parts = [3, 0, 2].map(|n: usize| TensorType::new(DType::F32, [n]));
-        assert_eq!(map_text(&concat(0), &parts), "y[i] = select(i < 3, a[min(i, 2)], c[max(i + -3, 0)])");
+        assert_eq!(map_text(&concat(0), &parts), "y[i] = select(i < 3, a[min(i, 2)], c[max(i - 3, 0)])");
     }
 }

@@ -184,8 +184,8 @@ mod tests {
         };
         assert_eq!(text(0, 0, 0), "y[i] = a[i]");
         assert_eq!(text(0, 2, 0), "y[i] = select(i < 8, a[min(i, 7)], b)");
-        assert_eq!(text(2, 0, 0), "y[i] = select(i >= 2, a[max(i + -2, 0)], b)");
-        let holes = "let t1 = i + -1; y[i] = select((i >= 1) & (i < 16) & (t1 % 2 == 0), a[max(min(t1, 14), 0) / 2], b)";
+        assert_eq!(text(2, 0, 0), "y[i] = select(i >= 2, a[max(i - 2, 0)], b)");
+        let holes = "let t1 = i - 1; y[i] = select((i >= 1) & (i < 16) & (t1 % 2 == 0), a[max(min(t1, 14), 0) / 2], b)";
         assert_eq!(text(1, 1, 1), holes);
     }
 

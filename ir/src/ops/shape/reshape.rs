@@ -119,10 +119,10 @@ mod tests {
         let n = |extents: &[usize]| extents.iter().map(|&n| Dim::from(n)).collect::<Vec<_>>();
         let constant = |from: &[usize], to: &[usize]| text(&n(from), &n(to));
         assert_eq!(constant(&[64, 28, 28], &[64, 784]), "y[i, j] = a[i, j / 28, j % 28]");
-        assert_eq!(constant(&[64, 784], &[64, 28, 28]), "y[i, j, k] = a[i, k + j * 28]");
-        assert_eq!(constant(&[2, 3, 4], &[6, 2, 2]), "y[i, j, k] = a[i / 3, i % 3, k + j * 2]");
+        assert_eq!(constant(&[64, 784], &[64, 28, 28]), "y[i, j, k] = a[i, j * 28 + k]");
+        assert_eq!(constant(&[2, 3, 4], &[6, 2, 2]), "y[i, j, k] = a[i / 3, i % 3, j * 2 + k]");
         assert_eq!(constant(&[1, 5, 1], &[5, 1, 1]), "y[i, j, k] = a[0, i, 0]");
-        assert_eq!(constant(&[6, 4], &[4, 6]), "let t1 = j + i * 6; y[i, j] = a[t1 / 4, t1 % 4]");
+        assert_eq!(constant(&[6, 4], &[4, 6]), "let t1 = i * 6 + j; y[i, j] = a[t1 / 4, t1 % 4]");
         let b = Dim::symbol("B", 1, 64);
         assert_eq!(text(&[b, Dim::from(4), Dim::from(3)], &[b * 4, Dim::from(3)]), "y[i, j] = a[i / 4, i % 4, j]");
     }

@@ -1,0 +1,155 @@
+//! Every operator compiled alone, on every sample of its record, against the interpreter in f64; its gradient too; and
+//! the machine code of every kernel that comes out against the kernel interpreter.
+
+mod programs;
+
+use igneous_compiler::Options;
+use igneous_ir::array::Array;
+use igneous_ir::conformance::{gradient_graph_of, graph_of, is_smooth};
+use igneous_ir::dim::Symbol;
+use igneous_ir::error::{Error, Result};
+use igneous_ir::graph::Graph;
+use igneous_ir::interp::interpret_f64;
+use igneous_ir::op::{Fill, Sample, Vjp};
+use igneous_ir::sample;
+use igneous_ir::types::{DType, TensorType};
+use programs::{Report, check_kernel, compiled, generalised, run, samples, without_egraph};
+
+/// Compiles `graph` and compares what it computes on `inputs` with the oracle.
+fn check(graph: &Graph, inputs: &[Array], options: &Options, special: bool) -> Result<()> {
+    let expected = interpret_f64(graph, inputs);
+    let compiled = compiled(graph, options)?;
+    let found = run(&compiled.program, inputs);
+    let in_kernels = |e: Error| e.note("kernels", format_args!("\n{}", compiled.kernels_text()));
+    let (expected, found) = match (expected, found) {
+        (Err(_), Err(_)) => return Ok(()),
+        (Err(_), Ok(_)) => return Err(Error::new("a check fails in the interpreter alone")),
+        (Ok(_), Err(error)) => return Err(error),
+        (Ok(expected), Ok(found)) => (expected, found),
+    };
+    for (k, (oracle, found)) in expected.iter().zip(&found).enumerate() {
+        let context = |e: Error| in_kernels(e.context(format_args!("result {k}")));
+        let extra = if oracle.agrees(found).is_ok() { 0.0 } else { sensitivity(graph, inputs, k)? };
+        oracle.agrees_up_to(found, 2.0 * extra).map_err(context)?;
+        if special {
+            near(found, &oracle.native).map_err(context)?;
+        }
+    }
+    Ok(())
+}
+
+/// By how much result `k` moves when every input moves by one in its last digit: the error that rounding at any place
+/// may cause, also where the interpreter has luck.
+fn sensitivity(graph: &Graph, inputs: &[Array], k: usize) -> Result<f64> {
+    let exact = interpret_f64(graph, inputs)?.swap_remove(k);
+    let mut most: f64 = 0.0;
+    for version in 0..3 {
+        let moved = inputs.iter().enumerate().map(|(position, x)| {
+            if !x.dtype().is_float() {
+                return Ok(x.clone());
+            }
+            let noise = sample::array(&x.ty().with_dtype(DType::F64), Fill::Uniform(-1.0, 1.0), version, position)?;
+            let step = x.dtype().epsilon();
+            Ok(Array::from_fn_f64(x.dtype(), x.shape(), |i| x.f(i) * (1.0 + step * noise.f(i).signum())))
+        });
+        let moved = interpret_f64(graph, &moved.collect::<Result<Vec<_>>>()?)?.swap_remove(k);
+        most = most.max(exact.error_of(&moved.exact));
+    }
+    Ok(most)
+}
+
+/// Element by element, because numbers of all magnitudes stand side by side.
+fn near(found: &Array, native: &Array) -> Result<()> {
+    let epsilon = native.dtype().epsilon();
+    let smallest = match native.dtype() {
+        DType::F64 => 5e-324,
+        DType::F32 => 1.4e-45,
+        DType::F16 => 6e-8,
+        _ => 9.2e-41,
+    };
+    for i in 0..found.len() {
+        let (f, n) = (found.f(i), native.f(i));
+        if n.is_finite() && (f - n).abs() > 4.0 * (epsilon * n.abs() + smallest) {
+            return Err(Error::new(format!("element {i} is {f:e} where {n:e} is expected")));
+        }
+    }
+    Ok(())
+}
+
+fn is_special(sample: &Sample) -> bool {
+    sample.inputs.iter().any(|(_, fill)| *fill == Fill::Specials)
+}
+
+fn describe(sample: &Sample) -> String {
+    format!("{} of {:?}", sample.op, sample.inputs)
+}
+
+fn check_all(name: &str, options: &Options, choose: impl Fn(&Sample) -> Option<Sample>, least: usize) {
+    let mut report = Report::default();
+    for sample in samples() {
+        let Some(chosen) = choose(&sample) else { continue };
+        let result = graph_of(&chosen).and_then(|graph| check(&graph, &sample::inputs(&sample)?, options, is_special(&sample)));
+        report.note(sample.op.name(), &describe(&chosen), result);
+    }
+    report.finish(name, least);
+}
+
+#[test]
+fn operators_compiled_alone() {
+    check_all("conformance", &Options::default(), |s| Some(s.clone()), 500);
+}
+
+#[test]
+fn operators_compiled_without_rewriting() {
+    check_all("conformance without e-graph", &without_egraph(), |s| Some(s.clone()), 500);
+}
+
+#[test]
+fn operators_compiled_for_symbolic_extents() {
+    check_all("conformance of symbolic extents", &Options::default(), generalised, 200);
+}
+
+fn is_differentiable(sample: &Sample) -> bool {
+    let types: Vec<TensorType> = sample.inputs.iter().map(|(ty, _)| ty.clone()).collect();
+    let float_result = sample.op.infer(&types).is_ok_and(|results| results.iter().any(|ty| ty.dtype.is_float()));
+    is_smooth(sample) && float_result && !matches!(sample.op.record().vjp, Vjp::Zero)
+}
+
+/// The gradient by every operand of the sum of the results, each element weighted by an input of its own.
+#[test]
+fn gradients_compiled() {
+    let mut report = Report::default();
+    for sample in samples().filter(is_differentiable) {
+        for options in [Options::default(), without_egraph()] {
+            let result = gradient_graph_of(&sample).and_then(|graph| {
+                let mut inputs = sample::inputs(&sample)?;
+                for (k, (v, _)) in graph.inputs().iter().enumerate().skip(inputs.len()) {
+                    inputs.push(sample::array(graph.ty(*v), Fill::Normal, 11, k)?);
+                }
+                check(&graph, &inputs, &options, false)
+            });
+            report.note(sample.op.name(), &describe(&sample), result);
+        }
+    }
+    report.finish("conformance of gradients", 200);
+}
+
+#[test]
+fn machine_code_and_kernel_interpreter_give_the_same_bits() {
+    let mut report = Report::default();
+    for sample in samples() {
+        for chosen in [Some(sample.clone()), generalised(&sample)].into_iter().flatten() {
+            let graphs = [graph_of(&chosen).ok(), gradient_graph_of(&chosen).ok().filter(|_| is_differentiable(&sample))];
+            for graph in graphs.into_iter().flatten() {
+                let Ok(compiled) = compiled(&graph, &Options::default()) else { continue };
+                for kernel in compiled.kernels() {
+                    match check_kernel(kernel, &|s: Symbol| s.name[1..].parse().ok()) {
+                        Ok(false) => {}
+                        result => report.note(sample.op.name(), &describe(&chosen), result.map(|_| ())),
+                    }
+                }
+            }
+        }
+    }
+    report.finish("conformance of kernels", 500);
+}

@@ -1,0 +1,221 @@
+//! Running compiled graphs and single kernels on arrays of the interpreter.
+
+#![allow(dead_code)]
+
+use igneous_compiler::{Compiled, Options, Variables, compile, cpu};
+use igneous_ir::array::Array;
+use igneous_ir::dim::{Dim, Symbol};
+use igneous_ir::error::{Error, Result};
+use igneous_ir::graph::Graph;
+use igneous_ir::kernel::interp::{Run, interpret};
+use igneous_ir::kernel::{Access, Kernel, Stage};
+use igneous_ir::op::{Attr, Fill, Op, Sample, Samples};
+use igneous_ir::scalar::{ExprId, ScalarOp};
+use igneous_ir::types::{DType, Shape, TensorType};
+use igneous_ir::{ops, sample};
+use igneous_runtime::Buffer;
+use igneous_runtime::program::{BufferSpec, Launch, Output, Place, Program};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// All samples of all operators; of one, with its name in `IGNEOUS_OPERATOR`.
+pub fn samples() -> impl Iterator<Item = Sample> {
+    let chosen = std::env::var("IGNEOUS_OPERATOR").ok();
+    ops::records().filter(move |r| chosen.as_ref().is_none_or(|name| name == r.name)).flat_map(|record| {
+        println!("{}", record.name);
+        let mut samples = Samples::default();
+        (record.samples)(&mut samples);
+        samples.0
+    })
+}
+
+/// Without rewriting.
+pub fn without_egraph() -> Options {
+    Options { egraph: false, ..Options::default() }
+}
+
+/// Compiles `graph`, which has no variables. A panic is an error.
+pub fn compiled(graph: &Graph, options: &Options) -> Result<Compiled> {
+    guarded(|| compile(graph, &Variables::default(), options))
+}
+
+/// What `work` gives; its panic as an error.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+        Err(Error::new(format!("panic: {}", text.unwrap_or("of unknown kind"))))
+    })
+}
+
+/// Runs a program on arrays.
+pub fn run(program: &Program, inputs: &[Array]) -> Result<Vec<Array>> {
+    let buffers: Vec<Buffer> = inputs.iter().map(|a| Buffer::from_slice(&a.to_bytes())).collect::<Result<_>>()?;
+    let shapes: Vec<&[usize]> = inputs.iter().map(Array::shape).collect();
+    let outputs = guarded(|| program.run_with_shapes(&buffers, &shapes))?;
+    let value = |symbol: Symbol| {
+        let (_, input, axis) = program.symbols.iter().find(|(s, _, _)| *s == symbol)?;
+        Some(inputs[*input].shape()[*axis] as i64)
+    };
+    let array =
+        |(output, buffer): (&Output, &Buffer)| Array::from_bytes(output.ty.dtype, sizes(&output.ty, &value)?, buffer.bytes());
+    program.outputs.iter().zip(&outputs).map(array).collect()
+}
+
+fn sizes(ty: &TensorType, value: &dyn Fn(Symbol) -> Option<i64>) -> Result<Vec<usize>> {
+    let size = |d: &Dim| d.eval(value).map(|n| n as usize).ok_or_else(|| Error::new(format!("dimension {d} has no value")));
+    ty.shape.iter().map(size).collect()
+}
+
+/// A sample with symbols for its extents above one (equal extents are one symbol), and the extents they stand for.
+/// None where the type rule needs numbers.
+pub fn generalised(sample: &Sample) -> Option<Sample> {
+    let types: Vec<TensorType> = sample.inputs.iter().map(|(ty, _)| ty.clone()).collect();
+    let results = sample.op.infer(&types).ok()?;
+    let mut extents: Vec<i64> = types.iter().flat_map(|ty| &ty.shape).filter_map(|d| d.as_const()).filter(|&n| n > 1).collect();
+    extents.sort_unstable();
+    extents.dedup();
+    if extents.is_empty() {
+        return None;
+    }
+    let symbol = |d: Dim| match d.as_const().filter(|n| extents.contains(n)) {
+        Some(n) => Dim::symbol(&format!("N{n}"), 2, i64::from(i32::MAX)),
+        None => d,
+    };
+    let general = |ty: &TensorType| ty.with_shape(ty.shape.iter().map(|&d| symbol(d)));
+    let attrs = sample.op.attrs().iter().map(|attr| match attr {
+        Attr::Dim(d) => Attr::Dim(symbol(*d)),
+        Attr::Dims(dims) => Attr::Dims(dims.iter().map(|&d| symbol(d)).collect::<Shape>()),
+        other => other.clone(),
+    });
+    let op = Op::new(sample.op.record(), attrs);
+    let inputs: Vec<(TensorType, Fill)> = sample.inputs.iter().map(|(ty, fill)| (general(ty), *fill)).collect();
+    let inferred = op.infer(&inputs.iter().map(|(ty, _)| ty.clone()).collect::<Vec<_>>()).ok()?;
+    let value = |s: Symbol| s.name[1..].parse().ok();
+    let concrete = |ty: &TensorType| sizes(ty, &value).ok();
+    let same = inferred.len() == results.len() && inferred.iter().zip(&results).all(|(a, b)| concrete(a) == b.sizes().ok());
+    same.then_some(Sample { op, inputs })
+}
+
+/// Whether two arrays are the same bits (all NaNs are one).
+pub fn same_bits(a: &Array, b: &Array) -> bool {
+    let same = |i: usize| a.literal(i) == b.literal(i) || a.dtype().is_float() && a.f(i).is_nan() && b.f(i).is_nan();
+    a.ty() == b.ty() && (0..a.len()).all(same)
+}
+
+/// A program that launches `kernel` alone: its inputs are what the kernel reads, then one more for each symbol.
+fn program_of(kernel: &Kernel, symbols: &[Symbol]) -> Result<Program> {
+    let code = cpu::compile_kernels(std::slice::from_ref(kernel), symbols, &cpu::Target::host())?;
+    let mut inputs: Vec<TensorType> = kernel.reads().map(|(_, p)| p.ty.clone()).collect();
+    let first = inputs.len();
+    inputs.extend(symbols.iter().map(|s| TensorType::new(DType::U8, [Dim::symbol(s.name, s.lo, s.hi)])));
+    let mut read = 0..;
+    let buffers = kernel.params.iter().map(|p| {
+        let place = if p.access == Access::Read { Place::Input(read.next().expect("endless")) } else { Place::Result };
+        BufferSpec { ty: p.ty.clone(), place }
+    });
+    let [work] = <[_; 1]>::try_from(code.work).map_err(|_| Error::new("one kernel has one list of work"))?;
+    Ok(Program {
+        name: kernel.name.clone(),
+        symbols: symbols.iter().enumerate().map(|(k, s)| (*s, first + k, 0)).collect(),
+        inputs,
+        outputs: kernel.writes().map(|(i, p)| Output { ty: p.ty.clone(), buffer: i }).collect(),
+        buffers: buffers.collect(),
+        constants: Vec::new(),
+        launches: vec![Launch {
+            name: kernel.name.clone(),
+            params: (0..kernel.params.len()).collect(),
+            work,
+            flops: Dim::ZERO,
+            bytes: Dim::ZERO,
+            commits: false,
+        }],
+        checks: vec![(String::from("a check"), None); 64],
+        code: code.memory,
+        plans: Default::default(),
+    })
+}
+
+/// The machine code of `kernel` against its interpreter, bit for bit, on random and on special numbers. Dots have the
+/// library's order of summation, and are left out. Gives whether there was something to compare.
+pub fn check_kernel(kernel: &Kernel, value: &dyn Fn(Symbol) -> Option<i64>) -> Result<bool> {
+    if kernel.dot().is_some() {
+        return Ok(false);
+    }
+    // A shift by more than the width means nothing.
+    let shifts = kernel.sections.iter().any(|s| {
+        let roots: Vec<ExprId> = s.stages.iter().flat_map(Stage::roots).collect();
+        s.exprs.reachable(&roots).into_iter().any(|id| matches!(s.exprs.get(id).op, ScalarOp::Shl | ScalarOp::Shr))
+    });
+    let symbols = kernel.symbols();
+    let program = guarded(|| program_of(kernel, &symbols))?;
+    for special in [false, true] {
+        let mut inputs = Vec::new();
+        for (k, (_, param)) in kernel.reads().enumerate() {
+            let ty = TensorType::new(param.ty.dtype, sizes(&param.ty, value)?);
+            let fill = match ty.dtype {
+                DType::Bool => Fill::Range(0, 2),
+                dtype if dtype.is_int() && shifts => Fill::Range(0, 8),
+                _ if special => Fill::Specials,
+                dtype if dtype.is_float() => Fill::Normal,
+                _ => Fill::Range(-3, 40),
+            };
+            inputs.push(sample::array(&ty, fill, 7, k)?);
+        }
+        let expected = interpret(kernel, &inputs.iter().collect::<Vec<_>>(), value, &Run::default())?;
+        for s in &symbols {
+            let n = value(*s).ok_or_else(|| Error::new(format!("{} has no value", s.name)))?;
+            inputs.push(Array::ints(DType::U8, [n as usize], vec![0; n as usize]));
+        }
+        match (run(&program, &inputs), expected.failed) {
+            (Err(_), Some(_)) => {}
+            (Err(error), None) => return Err(error),
+            (Ok(_), Some((code, _))) => return Err(Error::new(format!("check {code} fails in the interpreter alone"))),
+            (Ok(found), None) => {
+                for (k, (f, e)) in found.iter().zip(&expected.outputs).enumerate() {
+                    if !same_bits(f, e) {
+                        let at = (0..f.len()).find(|&i| f.literal(i) != e.literal(i) && !(f.f(i).is_nan() && e.f(i).is_nan()));
+                        let at = at.unwrap_or(0);
+                        return Err(Error::new(format!("kernel {}: output {k} differs at {at}", kernel.name))
+                            .note("machine code", f.literal(at))
+                            .note("interpreter", e.literal(at))
+                            .note("numbers", if special { "special" } else { "random" })
+                            .note("text", format_args!("\n{kernel}")));
+                    }
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Failures by operator, and a closing line with the number of what passed.
+#[derive(Default)]
+pub struct Report {
+    passed: usize,
+    refused: usize,
+    failures: Vec<(&'static str, String)>,
+}
+
+impl Report {
+    /// Counts a check of `operator`.
+    pub fn note(&mut self, operator: &'static str, what: &str, result: Result<()>) {
+        match result {
+            Ok(()) => self.passed += 1,
+            // A type that the back end does not have is no wrong result.
+            Err(error) if error.message().contains("do not support") => self.refused += 1,
+            Err(error) => self.failures.push((operator, format!("{what}\n    {}", error.to_string().replace('\n', "\n    ")))),
+        }
+    }
+
+    /// Prints everything; panics if something failed or next to nothing was checked.
+    pub fn finish(mut self, name: &str, least: usize) {
+        self.failures.sort_by_key(|(operator, _)| *operator);
+        for group in self.failures.chunk_by(|a, b| a.0 == b.0) {
+            println!("{}: {} failures", group[0].0, group.len());
+            group.iter().for_each(|(_, text)| println!("  {text}"));
+        }
+        println!("{name}: {} passed, {} refused by element type", self.passed, self.refused);
+        assert!(self.failures.is_empty(), "{name}: {} of {} failed", self.failures.len(), self.failures.len() + self.passed);
+        let least = if std::env::var("IGNEOUS_OPERATOR").is_ok() { 0 } else { least };
+        assert!(self.passed >= least, "{name}: only {} checks", self.passed);
+    }
+}
