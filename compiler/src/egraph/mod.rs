@@ -12,6 +12,8 @@ mod convert;
 mod cost;
 mod derivation;
 mod extract;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod language;
 mod matcher;
 pub mod pattern;

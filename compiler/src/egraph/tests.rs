@@ -247,6 +247,20 @@ fn sums_of_products_and_transposes_become_one_dot() {
 }
 
 #[test]
+fn symbolic_extents_are_no_obstacle() {
+    let batch = igneous_ir::Dim::symbol("B", 1, 4096);
+    let x = TensorType::new(DType::F32, [batch, igneous_ir::Dim::from(8)]);
+    let softmax: Spelling = |_, x| (x[0] - max(x[0])).exp() / sum((x[0] - max(x[0])).exp());
+    let norm: Spelling = |_, x| norm(x[0], x[1], x[2]);
+    let g = graph(&[x, f32(&[8]), f32(&[8])], &[softmax, norm]);
+    let (after, _) = recognise(&g, Precision::Default.licences()).expect("recognises");
+    let names: Vec<&str> = after.nodes().map(|(_, n)| n.op.name()).filter(|n| *n != "input").collect();
+    assert_eq!(names, ["softmax", "layer_norm"], "{after}");
+    let (after, _) = optimise(&g, Precision::Default.licences(), &Limits::default()).expect("optimises");
+    igneous_ir::verify::verify(&after).expect("well formed");
+}
+
+#[test]
 fn constants_are_folded_and_factors_gathered() {
     let g = graph(&[f32(&[3])], &[|_, x| x[0] * 2.0 * 3.0 + (x[0].lit(4.0).sqrt() - 2.0)]);
     assert_eq!(optimised(&g), ["mul"]);
