@@ -310,17 +310,17 @@ fn norm<'b, 'e>(x: X<'b, 'e>, g: X<'b, 'e>, b: X<'b, 'e>) -> X<'b, 'e> {
     c / (mean(c * c) + 1e-5).sqrt() * g + b
 }
 
-/// A product of the last axis of `x: [2, 64, n]` with a weight `[n, m]`, and a bias.
+/// A product of the last axis of `x: [2, 16, n]` with a weight `[n, m]`, and a bias.
 fn linear<'b, 'e>(x: X<'b, 'e>, w: X<'b, 'e>, b: X<'b, 'e>) -> X<'b, 'e> {
-    let flat = x.reshape([igneous_ir::Dim::from(128), x.shape()[2]]);
+    let flat = x.reshape([igneous_ir::Dim::from(32), x.shape()[2]]);
     let y = x.emitter.one(ops::dot_general(&[1], &[0], &[], &[]), &[flat, w]);
-    y.reshape([igneous_ir::Dim::from(2), igneous_ir::Dim::from(64), w.shape()[1]]) + b
+    y.reshape([igneous_ir::Dim::from(2), igneous_ir::Dim::from(16), w.shape()[1]]) + b
 }
 
 /// A transformer layer with everything spelled out, and the gradients of all its parameters.
 fn transformer_layer() -> Graph {
     const SHAPES: [&[usize]; 17] = [
-        &[2, 64, 128],
+        &[2, 16, 128],
         &[128],
         &[128],
         &[128, 128],
@@ -344,13 +344,13 @@ fn transformer_layer() -> Graph {
         let e = Emitter::new(&mut graph);
         let p: Vec<X> = values.iter().map(|&v| e.value(v)).collect();
         let h = norm(p[0], p[1], p[2]);
-        let heads = |k: usize| linear(h, p[3 + k], p[6 + k]).reshape([2, 64, 4, 32]).transpose(&[0, 2, 1, 3]);
+        let heads = |k: usize| linear(h, p[3 + k], p[6 + k]).reshape([2, 16, 4, 32]).transpose(&[0, 2, 1, 3]);
         let (q, k, v) = (heads(0), heads(1), heads(2));
         let scores = e.one(ops::dot_general(&[3], &[3], &[0, 1], &[0, 1]), &[q, k]) / 32f64.sqrt();
         let weights = (scores - max(scores)).exp();
         let weights = weights / sum(weights);
         let mixed = e.one(ops::dot_general(&[3], &[2], &[0, 1], &[0, 1]), &[weights, v]);
-        let x = p[0] + linear(mixed.transpose(&[0, 2, 1, 3]).reshape([2, 64, 128]), p[9], p[10]);
+        let x = p[0] + linear(mixed.transpose(&[0, 2, 1, 3]).reshape([2, 16, 128]), p[9], p[10]);
         let h = linear(norm(x, p[11], p[12]), p[13], p[14]);
         let h = 0.5 * h * (1.0 + (h / 2f64.sqrt()).pointwise("erf"));
         let y = x + linear(h, p[15], p[16]);
