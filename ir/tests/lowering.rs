@@ -15,12 +15,15 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn axis(&self, i: usize) -> S<'a> {
-        S::of(self.exprs, self.exprs.borrow_mut().raw(ScalarOp::Axis(i as u32), &[], DType::I64))
-    }
-
-    fn axes(&self, range: std::ops::Range<usize>) -> Vec<S<'a>> {
-        range.map(|i| self.axis(i)).collect()
+    /// New axes of these extents, after those there are: simplification may rely on the extents.
+    fn axes(&self, extents: &[usize]) -> Vec<S<'a>> {
+        let mut exprs = self.exprs.borrow_mut();
+        let new = extents.iter().map(|&n| {
+            exprs.axes.push(n.into());
+            let axis = ScalarOp::Axis(exprs.axes.len() as u32 - 1);
+            S::of(self.exprs, exprs.raw(axis, &[], DType::I64))
+        });
+        new.collect()
     }
 
     /// The values of `roots` where `Axis(i)` is `axes[i]`.
@@ -79,7 +82,7 @@ fn lowered(sample: &Sample, inputs: &[Array], results: &[TensorType]) -> Vec<Vec
     };
     let Some(first) = results.first() else { return Vec::new() };
     let shape = first.sizes().unwrap();
-    let index = machine.axes(0..shape.len());
+    let index = machine.axes(&shape);
     let at = |result: usize| Indexing {
         exprs: &exprs,
         op: &sample.op,
@@ -106,7 +109,7 @@ fn lowered(sample: &Sample, inputs: &[Array], results: &[TensorType]) -> Vec<Vec
 
 fn reduction<'a>(machine: &Machine<'a>, rule: Reduction<'a>, shape: &[usize]) -> Vec<Vec<f64>> {
     let extents: Vec<usize> = rule.extents.iter().map(|d| d.get().unwrap()).collect();
-    let body = (rule.body)(&machine.axes(shape.len()..shape.len() + extents.len()));
+    let body = (rule.body)(&machine.axes(&extents));
     let mut results = vec![Vec::new(); rule.kind.results()];
     for p in points(shape) {
         let elements: Vec<Literal> = points(&extents).map(|k| machine.eval(&[body], &[&p[..], &k].concat())[0]).collect();
@@ -156,18 +159,21 @@ fn reduced(kind: ReduceKind, elements: &[Literal], dtype: DType) -> Vec<f64> {
 fn contraction<'a>(machine: &Machine<'a>, rule: Contraction<'a>, shape: &[usize]) -> Vec<f64> {
     let axes: Vec<usize> = rule.axes.iter().map(|(d, _)| d.get().unwrap()).collect();
     let extents: Vec<usize> = rule.extents.iter().map(|d| d.get().unwrap()).collect();
-    let (point, k) = (machine.axes(0..axes.len()), machine.axes(axes.len()..axes.len() + extents.len()));
+    let (point, k) = (machine.axes(&axes), machine.axes(&extents));
+    // The axes of the result come first; a contraction does not use them.
+    let unused = vec![0; shape.len()];
     let (lhs, rhs, place) = ((rule.lhs)(&point, &k), (rule.rhs)(&point, &k), (rule.place)(&point));
     for (a, (_, role)) in rule.axes.iter().enumerate() {
-        assert!(*role != Role::M || !machine.depends_on(rhs, a), "axis {a} is in the left operand only");
-        assert!(*role != Role::N || !machine.depends_on(lhs, a), "axis {a} is in the right operand only");
+        assert!(*role != Role::M || !machine.depends_on(rhs, shape.len() + a), "axis {a} is in the left operand only");
+        assert!(*role != Role::N || !machine.depends_on(lhs, shape.len() + a), "axis {a} is in the right operand only");
     }
     let mut result = vec![None; shape.iter().product()];
     for p in points(&axes) {
-        let place = machine.eval(&place, &p).iter().zip(shape).fold(0, |r, (i, &n)| r * n + i.as_i64() as usize);
+        let place =
+            machine.eval(&place, &[&unused[..], &p].concat()).iter().zip(shape).fold(0, |r, (i, &n)| r * n + i.as_i64() as usize);
         assert!(result[place].is_none(), "each element of the result is one point's");
         let product = |k: Vec<usize>| {
-            let values = machine.eval(&[lhs, rhs], &[&p[..], &k].concat());
+            let values = machine.eval(&[lhs, rhs], &[&unused[..], &p, &k].concat());
             number(values[0]) * number(values[1])
         };
         result[place] = Some(points(&extents).map(product).sum());
@@ -177,16 +183,18 @@ fn contraction<'a>(machine: &Machine<'a>, rule: Contraction<'a>, shape: &[usize]
 
 fn scatter<'a>(machine: &Machine<'a>, rule: Scatter<'a>, shape: &[usize]) -> Vec<f64> {
     let extents: Vec<usize> = rule.extents.iter().map(|d| d.get().unwrap()).collect();
-    let update = machine.axes(0..extents.len());
+    let update = machine.axes(&extents);
+    let unused = vec![0; shape.len()];
     let (place, value) = ((rule.place)(&update), (rule.value)(&update));
     let mut result: Vec<f64> = points(shape).map(|p| number(machine.eval(&[rule.initial], &p)[0])).collect();
     for u in points(&extents) {
-        let place = machine.eval(&place, &u);
+        let at = [&unused[..], &u].concat();
+        let place = machine.eval(&place, &at);
         for (axis, result_axis) in rule.parallel.iter().enumerate() {
             assert!(result_axis.is_none_or(|r| place[r].as_i64() as usize == u[axis]), "update axis {axis} is a result axis");
         }
         let p = place.iter().zip(shape).fold(0, |r, (i, &n)| r * n + i.as_i64() as usize);
-        let x = number(machine.eval(&[value], &u)[0]);
+        let x = number(machine.eval(&[value], &at)[0]);
         result[p] = match rule.combine {
             None => x,
             Some(ReduceKind::Sum) => result[p] + x,

@@ -70,6 +70,27 @@ impl Affine {
         found.map_or(Dim::ZERO, |(_, c)| *c)
     }
 
+    /// The sum where no minimum or maximum of a multiple of `axis` and a bound takes the bound.
+    pub fn through_clamps(mut self, exprs: &Exprs, axis: u32) -> Affine {
+        let depends = |id: ExprId| exprs.reachable(&[id]).iter().any(|&i| exprs.get(i).op == ScalarOp::Axis(axis));
+        while let Some((atom, coefficient, inside)) = self.terms.iter().find_map(|&(atom, coefficient)| {
+            let node = exprs.get(atom);
+            let inside = match node.op {
+                ScalarOp::Min | ScalarOp::Max => match (depends(node.args[0]), depends(node.args[1])) {
+                    (true, false) => node.args[0],
+                    (false, true) => node.args[1],
+                    _ => return None,
+                },
+                _ => return None,
+            };
+            Some((atom, coefficient, inside))
+        }) {
+            self.terms.retain(|(a, _)| *a != atom);
+            self = self.plus(&Affine::of(exprs, inside), coefficient);
+        }
+        self
+    }
+
     /// The axes among the atoms, or `None` if another expression is among them.
     pub fn axes(&self, exprs: &Exprs) -> Option<Vec<u32>> {
         let axis = |&(atom, _): &(ExprId, Dim)| match exprs.get(atom).op {

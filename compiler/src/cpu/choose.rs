@@ -71,7 +71,7 @@ fn score(section: &Section, params: &[Param], axis: u32) -> i64 {
     let deepest = section.stages.iter().map(|s| s.axes().len()).max().unwrap_or(0);
     let serial = section.axes[axis as usize].kind == AxisKind::Serial;
     let walk = |param: u32, index: &[igneous_ir::scalar::ExprId]| -> i64 {
-        let position = Affine::position(exprs, index, &params[param as usize].ty.shape);
+        let position = Affine::position(exprs, index, &params[param as usize].ty.shape).through_clamps(exprs, axis);
         let stride = position.coefficient(exprs, axis);
         let scattered = position.terms.iter().any(|&(atom, _)| {
             exprs.get(atom).op != ScalarOp::Axis(axis)

@@ -34,8 +34,10 @@ pub(super) fn point_ns(plan: &Plan) -> f64 {
 fn pass_ns(plan: &Plan, pass: &Pass, of: &PassPlan, column: bool) -> f64 {
     let exprs = &plan.low.exprs;
     let elements: f64 = pass.axes().iter().map(|&a| typical(plan.low.axes[a as usize].extent)).product();
-    let mut ns = of.place.accesses.len() as f64 * ACCESS_NS;
-    for &id in of.place.needed.iter().filter(|&&id| of.place.varies(id)) {
+    // The piece that computes most is the one that most elements are in.
+    let place = of.pieces.iter().map(|p| &p.place).max_by_key(|p| p.needed.len()).expect("a pass has a piece");
+    let mut ns = place.accesses.len() as f64 * ACCESS_NS;
+    for &id in place.needed.iter().filter(|&&id| place.varies(id)) {
         let node = exprs.get(id);
         ns += match node.op {
             ScalarOp::Load(_) | ScalarOp::Local(_) => 0.0,

@@ -28,14 +28,13 @@ const GROUPS: usize = LANES / vector::LANES;
 pub(super) struct Fold {
     pub kind: ReduceKind,
     pub op: ScalarOp,
-    pub body: ExprId,
     pub dtype: DType,
 }
 
 impl<'p> Emitter<'p, '_> {
     /// Code of a reduction: the result if it is held in a register, else it is stored.
     pub fn fold(&mut self, task: Task<'p>, kind: ReduceKind, body: ExprId) -> Option<Value> {
-        let fold = Fold { kind, op: combiner(kind), body, dtype: self.exprs.dtype(body) };
+        let fold = Fold { kind, op: combiner(kind), dtype: self.exprs.dtype(body) };
         match task.column {
             None => Some(self.fold_row(task, fold)),
             Some(range) => {
@@ -53,18 +52,18 @@ impl<'p> Emitter<'p, '_> {
         vector::apply(&mut self.b, &self.target, fold.op, fold.dtype, fold.dtype, &[x, y], None)
     }
 
-    /// The body for the current indices.
-    pub fn fold_element(&mut self, task: Task<'p>, fold: Fold) -> Value {
+    /// What the pass computes for the current indices.
+    pub fn element_value(&mut self, task: Task<'p>) -> Value {
         self.scope(|e| {
             e.depth = task.place().inner;
             e.prepare(task.place());
-            e.scalar(task.place(), fold.body)
+            e.scalar(task.place(), task.roots()[0])
         })
     }
 
     fn fold_row(&mut self, task: Task<'p>, fold: Fold) -> Value {
         if task.of.inner.is_none() {
-            return self.fold_element(task, fold);
+            return self.element_value(task);
         }
         let nothing = scalar::literal(&mut self.b, identity(fold.kind, fold.dtype));
         let occupied = self.occupied(task);
@@ -125,13 +124,13 @@ impl<'p> Emitter<'p, '_> {
     fn accumulate_blocks(&mut self, task: Task<'p>, fold: Fold, range: Range, registers: &[Value]) -> Vec<Value> {
         let axis = task.of.inner.expect("it reduces over an axis");
         let per_group = registers.len() / GROUPS;
-        self.prepare_groups(task.place(), &[fold.body]);
+        self.prepare_groups(task.place(), task.roots());
         self.repeat(range.lo, range.hi, LANES as i64, registers, |e, i, carried| {
             let index = e.reg(i);
             let mut next = Vec::with_capacity(carried.len());
             for (g, accumulator) in carried.chunks(per_group).enumerate() {
                 e.compute_group(task.place(), Four { axis, index, offset: (g * vector::LANES) as i64 });
-                let element = e.group(fold.body);
+                let element = e.group(task.roots()[0]);
                 next.extend(e.combine_groups(fold, &Group::from_slice(accumulator), &element));
             }
             next
@@ -168,22 +167,22 @@ impl<'p> Emitter<'p, '_> {
             let address = e.add(Num::Reg(base), step);
             e.reg(address)
         };
-        let mut group = |e: &mut Self, at: Four| {
+        let mut group = |e: &mut Self, task: Task<'p>, at: Four| {
             let index = e.add(Num::Reg(at.index), Num::Const(at.offset));
             let address = slot(e, index);
             let old = vector::reload(&mut e.b, fold.dtype, address, 0);
-            let element = e.group(fold.body);
+            let element = e.group(task.roots()[0]);
             let new = e.combine_groups(fold, &old, &element);
             vector::spill(&mut e.b, &new, address, 0);
         };
-        let mut element = |e: &mut Self, index: Num| {
-            let x = e.fold_element(task, fold);
+        let mut element = |e: &mut Self, task: Task<'p>, index: Num| {
+            let x = e.element_value(task);
             let address = slot(e, index);
             let old = vector::reload_lane(&mut e.b, fold.dtype, address);
             let new = e.combine(fold, old, x);
             vector::spill_lane(&mut e.b, fold.dtype, new, address);
         };
-        self.sweep(task, range, &[fold.body], &mut group, &mut element);
+        self.sweep(task, range, &mut group, &mut element);
     }
 
     /// The result of the accumulators in scratch.

@@ -37,7 +37,7 @@ impl<'p> Emitter<'p, '_> {
         let chunks = count.as_const().is_none_or(|n| n > CHUNK as i64);
         let occupied = self.occupied(task);
         self.when(occupied, &[], |e| {
-            e.prepare(task.place());
+            e.prepare_pieces(task.of);
             e.reset_rows(fold, rows, range);
             let totals = chunks.then(|| e.totals(task, fold));
             if let Some(totals) = totals {
@@ -142,22 +142,22 @@ impl<'p> Emitter<'p, '_> {
         let base = self.add(rows.base, down);
         let rows = Rows { base, ..rows };
         let first = Num::Const(0);
-        let mut group = |e: &mut Self, at: Four| {
+        let mut group = |e: &mut Self, task: Task<'p>, at: Four| {
             let address = e.accumulator(rows, first, Num::Reg(at.index));
             let offset = (at.offset * rows.size) as i32;
             let old = vector::reload(&mut e.b, fold.dtype, address, offset);
-            let element = e.group(fold.body);
+            let element = e.group(task.roots()[0]);
             let new = e.combine_groups(fold, &old, &element);
             vector::spill(&mut e.b, &new, address, offset);
         };
-        let mut element = |e: &mut Self, index: Num| {
-            let x = e.fold_element(task, fold);
+        let mut element = |e: &mut Self, task: Task<'p>, index: Num| {
+            let x = e.element_value(task);
             let address = e.accumulator(rows, first, index);
             let old = vector::reload_lane(&mut e.b, fold.dtype, address);
             let new = e.combine(fold, old, x);
             vector::spill_lane(&mut e.b, fold.dtype, new, address);
         };
-        self.sweep(task, range, &[fold.body], &mut group, &mut element);
+        self.sweep(task, range, &mut group, &mut element);
     }
 
     /// The tree over the rows for four points: what lane `row` holds when the lanes are combined down to `width`.

@@ -27,6 +27,7 @@ mod passes;
 mod place;
 mod scalar;
 mod section;
+mod split;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 use super::choose::Form;
 use super::lower::{Lowered, Pass};
 use super::place::{Access, Accesses, Depths, Holding, Placement, place};
+use super::split::{Piece, pieces};
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{AxisKind, LANES, Param, Store, Target};
 use igneous_ir::scalar::{ExprId, ScalarOp};
@@ -36,7 +37,8 @@ pub(super) struct Plan {
 
 /// What is known about one pass besides its meaning.
 pub(super) struct PassPlan {
-    pub place: Placement,
+    /// The innermost loop is one after the other of these; at least one.
+    pub pieces: Vec<PiecePlan>,
     /// The access of each store of a map, or of the result; none for a local in a register.
     pub stores: Vec<Option<u32>>,
     /// The serial axes looped over outside of the innermost loop.
@@ -45,6 +47,12 @@ pub(super) struct PassPlan {
     pub inner: Option<u32>,
     /// Whether the innermost loop takes four elements at a time.
     pub vector: bool,
+}
+
+/// A range of the innermost loop.
+pub(super) struct PiecePlan {
+    pub place: Placement,
+    pub piece: Piece,
 }
 
 /// Points in a block in column form: 32 accumulators for each stay in the first-level cache.
@@ -99,11 +107,12 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
         holdings[local as usize] = Holding::Given;
     }
 
+    let cut: Vec<Vec<Piece>> = (0..low.passes.len()).map(|i| cut(&mut low, i, column)).collect();
     let pass_depth = levels.len() as u8 + u8::from(block.is_some()) + 1;
     let may_be_empty = low.axes.iter().any(|a| a.kind == AxisKind::Serial && a.extent.at_least(1) != Some(true));
     let mut accesses = Accesses::new(&low, params, holdings, column.map(|a| axis_exprs[a as usize]));
     let mut passes = Vec::new();
-    for pass in &low.passes {
+    for (pass, cut) in low.passes.iter().zip(cut) {
         let serial = pass.axes();
         let (loops, inner) = match column {
             Some(v) => (serial, Some(v)),
@@ -126,13 +135,32 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
         };
         let targets: Vec<u32> = stores.iter().flatten().copied().collect();
         let depths = Depths { axes, pass: pass_depth, inner: inner_depth, may_be_empty };
-        let place = place(&mut accesses, &pass.roots(), &targets, &depths);
+        let pieces = cut.into_iter().map(|piece| {
+            let roots: Vec<ExprId> = piece.roots.iter().copied().chain(piece.lo).chain(piece.hi).collect();
+            PiecePlan { place: place(&mut accesses, &roots, &targets, &depths), piece }
+        });
+        let pieces = pieces.collect();
         let vector = form != Form::Scalar && inner.is_some() && vectorises(pass, &low, column.is_some());
-        passes.push(PassPlan { place, stores, loops: loops.to_vec(), inner, vector });
+        passes.push(PassPlan { pieces, stores, loops: loops.to_vec(), inner, vector });
     }
     let (accesses, access_of_load) = (accesses.list, accesses.of_load);
     let scratch = scratch.used();
     Plan { low, form, levels, block, passes, pass_depth, accesses, access_of_load, scratch, accumulators, totals }
+}
+
+/// The ranges that the innermost loop of a pass is cut into.
+fn cut(low: &mut Lowered, pass: usize, column: Option<u32>) -> Vec<Piece> {
+    let roots = low.passes[pass].roots();
+    let axis = match (&low.passes[pass], column) {
+        (Pass::Map { .. } | Pass::Fold { .. } | Pass::Element { .. }, Some(axis)) => Some(axis),
+        (Pass::Map { axes, .. }, None) => axes.last().copied(),
+        // A reduction along its own axis has an order.
+        _ => None,
+    };
+    match axis {
+        Some(axis) => pieces(low, &roots, axis),
+        None => vec![Piece { lo: None, hi: None, roots }],
+    }
 }
 
 /// Which locals some pass sets.

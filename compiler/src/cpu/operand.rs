@@ -10,7 +10,6 @@ use super::nest::{Plan, Shape, plan};
 use super::passes::{Range, Task};
 use super::scalar;
 use super::vector;
-use cranelift_codegen::ir::Value;
 use igneous_ir::dim::Dim;
 use igneous_ir::error::Result;
 use igneous_ir::kernel::Param;
@@ -60,11 +59,8 @@ fn runs_along_k(dot: &DotSection, axes: &DotAxes, outer: &[u32], root: ExprId, p
         let shape = &params[p as usize].ty.shape;
         let Some((&last, _)) = exprs.get(id).args.split_last() else { continue };
         let stride = Affine::position(exprs, &[last], &shape[shape.len() - 1..]);
-        let walks = |axis: u32| {
-            let direct = stride.coefficient(exprs, axis) == Dim::ONE;
-            // Clamped indices still walk element by element inside of the padding.
-            direct || stride.coefficient(exprs, axis) == Dim::ZERO && depends(dot, last, axis)
-        };
+        // Clamped indices still walk element by element inside of the padding.
+        let walks = |axis: u32| stride.clone().through_clamps(exprs, axis).coefficient(exprs, axis) == Dim::ONE;
         score[0] += i64::from(walks(o));
         score[1] += i64::from(walks(k));
     }
@@ -74,11 +70,6 @@ fn runs_along_k(dot: &DotSection, axes: &DotAxes, outer: &[u32], root: ExprId, p
         std::cmp::Ordering::Less => length(o) < 8.0 && score[1] > 0 && length(k) >= 8.0,
         std::cmp::Ordering::Equal => length(k) > 2.0 * length(o),
     }
-}
-
-fn depends(dot: &DotSection, id: ExprId, axis: u32) -> bool {
-    let exprs = &dot.section.exprs;
-    exprs.reachable(&[id]).iter().any(|&i| exprs.get(i).op == ScalarOp::Axis(axis))
 }
 
 /// Plans the epilogue of a product.
@@ -163,17 +154,17 @@ impl<'p> Emitter<'p, '_> {
         let body = self.body_of(plan);
         let (pass, of) = (&plan.low.passes[0], &plan.passes[0]);
         let dtype = plan.low.exprs.dtype(body);
-        let task = Task { plan, pass, of, column: Some(range), vector: of.vector };
+        let task = Task { plan, pass, of, piece: &of.pieces[0], column: Some(range), vector: of.vector };
         self.scope(|e| {
             e.depth = plan.pass_depth;
-            e.prepare(&of.place);
+            e.prepare_pieces(of);
             if of.inner.is_none() {
-                let value = e.element_value(task, body);
+                let value = e.element_value(task);
                 let address = e.reg(line.base);
                 return scalar::store(&mut e.b, dtype, value, address, 0);
             }
-            let mut group = |e: &mut Self, at: Four| {
-                let values = e.group(body);
+            let mut group = |e: &mut Self, task: Task<'p>, at: Four| {
+                let values = e.group(task.roots()[0]);
                 if line.pitch == Num::Const(dtype.size() as i64) {
                     let address = e.at(line, Num::Reg(at.index));
                     let address = e.reg(address);
@@ -188,23 +179,14 @@ impl<'p> Emitter<'p, '_> {
                     address = e.add(Num::Reg(to), line.pitch);
                 }
             };
-            let mut element = |e: &mut Self, index: Num| {
-                let value = e.element_value(task, body);
+            let mut element = |e: &mut Self, task: Task<'p>, index: Num| {
+                let value = e.element_value(task);
                 let address = e.at(line, index);
                 let address = e.reg(address);
                 scalar::store(&mut e.b, dtype, value, address, 0);
             };
-            e.sweep(task, range, &[body], &mut group, &mut element);
+            e.sweep(task, range, &mut group, &mut element);
         });
-    }
-
-    /// The value of `body` for the current indices.
-    pub fn element_value(&mut self, task: Task<'p>, body: ExprId) -> Value {
-        self.scope(|e| {
-            e.depth = task.place().inner;
-            e.prepare(task.place());
-            e.scalar(task.place(), body)
-        })
     }
 
     /// The body of an epilogue: the block lies at the beginning of scratch, the function's own scratch behind it.

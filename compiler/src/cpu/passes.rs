@@ -3,7 +3,7 @@
 use super::emitter::{Condition, Emitter, Num, block_args};
 use super::evaluate::Four;
 use super::lower::{Pass, combiner};
-use super::nest::{PassPlan, Plan};
+use super::nest::{PassPlan, PiecePlan, Plan};
 use super::place::Placement;
 use super::scalar;
 use super::vector::LANES;
@@ -29,6 +29,7 @@ pub(super) struct Task<'p> {
     pub plan: &'p Plan,
     pub pass: &'p Pass,
     pub of: &'p PassPlan,
+    pub piece: &'p PiecePlan,
     /// The range of the vector axis in column form.
     pub column: Option<Range>,
     /// Whether the innermost loop takes four elements at a time.
@@ -37,7 +38,12 @@ pub(super) struct Task<'p> {
 
 impl<'p> Task<'p> {
     pub fn place(&self) -> &'p Placement {
-        &self.of.place
+        &self.piece.place
+    }
+
+    /// What the pass computes in its current piece.
+    pub fn roots(&self) -> &'p [ExprId] {
+        &self.piece.piece.roots
     }
 }
 
@@ -45,7 +51,7 @@ impl<'p> Emitter<'p, '_> {
     /// Runs all passes; their code is emitted at the current depth plus one.
     pub fn passes(&mut self, plan: &'p Plan, column: Option<Range>) {
         for (pass, of) in plan.low.passes.iter().zip(&plan.passes) {
-            let task = Task { plan, pass, of, column, vector: of.vector };
+            let task = Task { plan, pass, of, piece: &of.pieces[0], column, vector: of.vector };
             self.scope(|e| {
                 e.depth = plan.pass_depth;
                 match pass {
@@ -67,7 +73,12 @@ impl<'p> Emitter<'p, '_> {
 
     /// Computes what the current depth allows, for all passes.
     pub fn prepare_all(&mut self, plan: &'p Plan) {
-        plan.passes.iter().for_each(|pass| self.prepare(&pass.place));
+        plan.passes.iter().for_each(|pass| self.prepare_pieces(pass));
+    }
+
+    /// Computes what the current depth allows, for all pieces of a pass.
+    pub fn prepare_pieces(&mut self, pass: &'p PassPlan) {
+        pass.pieces.iter().for_each(|piece| self.prepare(&piece.place));
     }
 
     /// Runs the passes for a range of the vector axis, in blocks if per-point arrays need them.
@@ -130,13 +141,13 @@ impl<'p> Emitter<'p, '_> {
     pub fn enter(&mut self, task: Task<'p>, number: usize, axis: u32, index: Num) {
         self.depth = task.plan.pass_depth + 1 + number as u8;
         self.set_axis(axis, index);
-        self.prepare(task.place());
+        self.prepare_pieces(task.of);
     }
 
     fn map(&mut self, task: Task<'p>, stores: &'p [Store]) {
         let occupied = self.occupied(task);
         self.when(occupied, &[], |e| {
-            e.prepare(task.place());
+            e.prepare_pieces(task.of);
             let inner = e.innermost(task);
             e.loops(task, 0, &mut |e| match inner {
                 None => e.map_element(task, stores),
@@ -146,22 +157,48 @@ impl<'p> Emitter<'p, '_> {
         });
     }
 
-    /// The innermost loop over `range`: `group` handles four elements, `element` one whose index is set. `roots` are the
-    /// expressions whose groups are asked for.
+    /// The innermost loop over `range`, piece by piece: `group` handles four elements, `element` one whose index is set; both
+    /// are given the pass with its piece.
     pub fn sweep(
         &mut self,
         task: Task<'p>,
         range: Range,
-        roots: &[ExprId],
-        group: &mut dyn FnMut(&mut Self, Four),
-        element: &mut dyn FnMut(&mut Self, Num),
+        group: &mut dyn FnMut(&mut Self, Task<'p>, Four),
+        element: &mut dyn FnMut(&mut Self, Task<'p>, Num),
+    ) {
+        for piece in &task.of.pieces {
+            self.scope(|e| {
+                let mut part = range;
+                if let Some(lo) = piece.piece.lo {
+                    let lo = e.index(&piece.place, lo);
+                    part.lo = e.max(part.lo, lo);
+                }
+                if let Some(hi) = piece.piece.hi {
+                    let hi = e.index(&piece.place, hi);
+                    let hi = e.min(part.hi, hi);
+                    part.hi = e.max(part.lo, hi);
+                }
+                if piece.piece.lo.is_some() {
+                    part.hi = e.max(part.lo, part.hi);
+                }
+                e.sweep_piece(Task { piece, ..task }, part, group, element);
+            });
+        }
+    }
+
+    fn sweep_piece(
+        &mut self,
+        task: Task<'p>,
+        range: Range,
+        group: &mut dyn FnMut(&mut Self, Task<'p>, Four),
+        element: &mut dyn FnMut(&mut Self, Task<'p>, Num),
     ) {
         let place = task.place();
         let axis = task.of.inner.expect("the innermost loop has an axis");
         let mut start = range.lo;
         if task.vector {
             self.scope(|e| {
-                e.prepare_groups(place, roots);
+                e.prepare_groups(place, task.roots());
                 let n = e.sub(range.hi, range.lo);
                 let unrolls: &[i64] = if place.needed.len() < SMALL_BODY { &[4, 1] } else { &[1] };
                 for &unroll in unrolls {
@@ -173,7 +210,7 @@ impl<'p> Emitter<'p, '_> {
                         for g in 0..unroll {
                             let at = Four { axis, index, offset: g * LANES as i64 };
                             e.compute_group(place, at);
-                            group(e, at);
+                            group(e, task, at);
                         }
                         Vec::new()
                     });
@@ -183,22 +220,21 @@ impl<'p> Emitter<'p, '_> {
         }
         self.repeat(start, range.hi, 1, &[], |e, i, _| {
             e.set_axis(axis, i);
-            element(e, i);
+            element(e, task, i);
             Vec::new()
         });
     }
 
     /// The innermost loop of a map.
     fn map_sweep(&mut self, task: Task<'p>, stores: &'p [Store], range: Range) {
-        let roots: Vec<ExprId> = stores.iter().map(|s| s.value).collect();
-        let mut group = |e: &mut Self, at: Four| {
-            for (store, access) in stores.iter().zip(&task.of.stores) {
+        let mut group = |e: &mut Self, task: Task<'p>, at: Four| {
+            for ((store, access), &root) in stores.iter().zip(&task.of.stores).zip(task.roots()) {
                 let access = access.expect("locals are in memory where there is an innermost loop");
-                let group = e.group(store.value);
+                let group = e.group(root);
                 e.store_group(task.place(), access, at, &group, combining(store));
             }
         };
-        self.sweep(task, range, &roots, &mut group, &mut |e, _| e.map_element(task, stores));
+        self.sweep(task, range, &mut group, &mut |e, task, _| e.map_element(task, stores));
     }
 
     /// Computes and stores one element; the index of the innermost axis is set.
@@ -208,7 +244,7 @@ impl<'p> Emitter<'p, '_> {
         self.scope(|e| {
             e.depth = place.inner;
             e.prepare(place);
-            let values: Vec<Value> = stores.iter().map(|s| e.scalar(place, s.value)).collect();
+            let values: Vec<Value> = task.roots().iter().map(|&root| e.scalar(place, root)).collect();
             for ((store, access), value) in stores.iter().zip(&task.of.stores).zip(values) {
                 match (access, &store.to) {
                     (Some(access), _) => {
@@ -227,7 +263,7 @@ impl<'p> Emitter<'p, '_> {
     fn check(&mut self, task: Task<'p>, ok: ExprId, value: ExprId, code: u32) {
         let occupied = self.occupied(task);
         self.when(occupied, &[], |e| {
-            e.prepare(task.place());
+            e.prepare_pieces(task.of);
             let inner = e.innermost(task);
             e.loops(task, 0, &mut |e| match inner {
                 None => e.check_element(task, ok, value, code),

@@ -5,8 +5,8 @@ use crate::scalar::S;
 use std::f64::consts::LOG2_E;
 
 /// `ln 2` in two parts; the first has so few bits that its product with an exponent is exact.
-pub(super) const LN_2: [[f64; 2]; 2] =
-    [[0.693_138_122_558_593_75, 9.058_000_614_458_231e-6], [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10]];
+pub(super) const LN_2_PARTS: [[f64; 2]; 2] =
+    [[0.693_138_122_558_593_8, 9.058_000_614_458_23e-6], [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10]];
 
 /// `x = n · ln 2 + rest` with `|rest| ≤ ln 2 / 2`.
 struct Reduced<'a> {
@@ -30,7 +30,7 @@ impl<'a> Reduced<'a> {
 
 fn reduce(x: S<'_>) -> Reduced<'_> {
     let f = Format::of(x);
-    let [high, low] = f.pick(LN_2[0], LN_2[1]);
+    let [high, low] = f.pick(LN_2_PARTS[0], LN_2_PARTS[1]);
     let shifted = x.fma(x.lit(LOG2_E), x.lit(f.magic()));
     let n = shifted - f.magic();
     let exact = n.fma(x.lit(-high), x);

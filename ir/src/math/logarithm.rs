@@ -1,6 +1,6 @@
 //! `log` and `log1p`.
 
-use super::exponential::LN_2;
+use super::exponential::LN_2_PARTS;
 use super::format::*;
 use crate::scalar::S;
 
@@ -48,7 +48,7 @@ fn log_of_split<'a>(x: Split<'a>, correction: Option<S<'a>>) -> S<'a> {
             0.147_481_611_733_374_57,
         ],
     );
-    let [high, low] = format.pick(LN_2[0], LN_2[1]);
+    let [high, low] = format.pick(LN_2_PARTS[0], LN_2_PARTS[1]);
     let f = x.mantissa - 1.0;
     let s = f / (f + 2.0);
     let z = s * s;

@@ -3,6 +3,7 @@
 use super::format::*;
 use super::logarithm::split;
 use crate::scalar::S;
+use std::f64::consts::{LN_2, LOG2_E};
 
 /// An unevaluated sum: `high` is the sum rounded. Dekker 1971, "A floating-point technique for extending the available precision".
 #[derive(Clone, Copy)]
@@ -63,8 +64,7 @@ fn log2(x: S<'_>) -> Pair<'_> {
     );
     let two_thirds =
         f.pick([0.666_666_686_534_881_6, -1.986_821_551_724_915_5e-8], [0.666_666_666_666_666_6, 3.700_743_415_417_188e-17]);
-    let log2_e =
-        f.pick([1.442_695_021_629_333_5, 1.925_963_033_500_011e-8], [1.442_695_040_888_963_4, 2.035_527_374_093_103_3e-17]);
+    let log2_e = f.pick([1.442_695_021_629_333_5, 1.925_963_033_500_011e-8], [LOG2_E, 2.035_527_374_093_103_3e-17]);
     let parts = split(x, true);
     // Both are exact: the mantissa is from √½ to √2, so the sum may need one bit more, which `rest` holds.
     let numerator = parts.mantissa - 1.0;
@@ -88,9 +88,9 @@ fn exp2(x: Pair<'_>) -> S<'_> {
     // (2^r - 1) / r for |r| ≤ 1/2; relative errors 2^-34.3 and 2^-64.3.
     let f = Format::of(x.high);
     let p = f.pick(
-        &[0.693_147_2, 0.240_226_5, 0.055_504_102, 0.009_618_037, 0.001_333_393_9, 0.000_154_670_08, 1.519_593_1e-5][..],
+        &[LN_2, 0.240_226_5, 0.055_504_102, 0.009_618_037, 0.001_333_393_9, 0.000_154_670_08, 1.519_593_1e-5][..],
         &[
-            0.693_147_180_559_945_3,
+            LN_2,
             0.240_226_506_959_100_72,
             0.055_504_108_664_821_69,
             0.009_618_129_107_628_326,

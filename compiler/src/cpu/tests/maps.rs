@@ -247,3 +247,46 @@ kernel k(ids: i64[4, N]) -> (y: i64[4])
     check(serial, &[("N", 0)]);
     check(serial, &[("N", 77)]);
 }
+
+#[test]
+fn bounds_checks_and_clamps_along_the_vector_axis() {
+    let bodies = [
+        // Padding, with and without conditions on the other axis.
+        "select((j - 3 >= 0) & (j - 3 < 29), x[i, max(min(j - 3, 28), 0)], 0.5)",
+        "select((i - 2 >= 0) & (i - 2 < 31) & (j >= 3) & (j < 32), x[max(min(i - 2, 30), 0), max(min(j - 3, 28), 0)] * 2.0, f32(j))",
+        // Two elements apart, from a place that depends on the row.
+        "select((j * 2 - i >= 0) & (j * 2 - i < 29), x[i, max(min(j * 2 - i, 28), 0)], 0.0)",
+        // Backwards.
+        "select((20 - j >= 0) & (20 - j < 29), x[i, max(min(20 - j, 28), 0)], 0.0)",
+        // Clamps alone, and a concatenation.
+        "x[i, min(max(j - 4, 0), 28)]",
+        "select(j < 29, x[i, min(j, 28)], x[min(i + 1, 30), max(j - 29, 0)])",
+        // A condition that is no sum.
+        "select((j % 3 == 0) & (j < 29), x[i, min(j, 28)], 1.0)",
+        // A condition on what is loaded.
+        "select(ids[j % 8] < j, x[i, min(j, 28)], 1.0)",
+    ];
+    for body in bodies {
+        for schedule in ["", "  schedule vec(i, 4)\n", "  schedule vec(j, 4)\n", "  schedule bind(i, core)\n"] {
+            for (i, n) in [(31, 37), (31, 3), (31, 29)] {
+                let text = format!(
+                    "kernel k(x: f32[31, 29], ids: i64[8]) -> (y: f32[{i}, {n}])\n  axes i: par {i}, j: par {n}\n  y[i, j] = {body}\n{schedule}"
+                );
+                check(&text, &[]);
+            }
+        }
+    }
+    let serial = "\
+kernel k(x: f32[31, N]) -> (y: f32[31, N + 5], s: f32[31])
+  dims N: 1..=1000
+  axes i: par 31, j: ser N + 5
+  map j { y[i, j] = select((j >= 2) & (j < dim(N + 2)), x[i, max(min(j - 2, dim(N - 1)), 0)], -1.0) }
+  r = reduce sum j { select((j >= 2) & (j < dim(N + 2)), x[i, max(min(j - 2, dim(N - 1)), 0)], 0.25) }
+  s[i] = r
+";
+    for n in [1, 2, 64, 100] {
+        for schedule in ["", "  schedule vec(i, 4)\n", "  schedule vec(j, 4)\n"] {
+            check(&format!("{serial}{schedule}"), &[("N", n)]);
+        }
+    }
+}
