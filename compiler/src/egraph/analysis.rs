@@ -67,12 +67,21 @@ pub struct Tensors {
     /// The rewrite being applied.
     rewrite: Option<u32>,
     unions: RefCell<Vec<(Id, Id, Why)>>,
+    touched: Vec<Id>,
 }
 
 impl Tensors {
     /// An analysis that folds what `licences` allow.
     pub fn new(licences: Licences) -> Tensors {
-        Tensors { ops: Vec::new(), ids: HashMap::new(), licences, incoming: None, rewrite: None, unions: RefCell::default() }
+        Tensors {
+            ops: Vec::new(),
+            ids: HashMap::new(),
+            licences,
+            incoming: None,
+            rewrite: None,
+            unions: RefCell::default(),
+            touched: Vec::new(),
+        }
     }
 
     /// The operator of an e-node.
@@ -99,6 +108,11 @@ impl Tensors {
     /// The number of an operator that occurs already.
     pub fn number_of(&self, op: &Op) -> Option<OpId> {
         self.ids.get(op).copied()
+    }
+
+    /// The classes that are new or know more, or other e-nodes, than at the last call.
+    pub fn take_touched(&mut self) -> Vec<Id> {
+        std::mem::take(&mut self.touched)
     }
 
     /// The unions in order: two e-nodes and why they are equal.
@@ -151,6 +165,10 @@ impl Analysis<ENode> for Tensors {
             _ => Why::Congruence,
         };
         egraph.analysis.unions.borrow_mut().push((a, b, why));
+    }
+
+    fn modify(egraph: &mut TensorGraph, id: Id) {
+        egraph.analysis.touched.push(id);
     }
 
     fn merge(&mut self, a: &mut Facts, b: Facts) -> DidMerge {

@@ -23,17 +23,16 @@ pub struct Imported {
     pub values: HashMap<Id, Value>,
 }
 
-/// Adds the live nodes of a graph to a new e-graph.
-pub fn import(graph: &Graph, licences: Licences) -> Imported {
+/// Adds the live nodes of a graph to a new e-graph. The nodes in `fixed` stay as they are and are merged with no other.
+pub fn import(graph: &Graph, fixed: &HashSet<u32>, licences: Licences) -> Imported {
     let mut egraph = TensorGraph::new(Tensors::new(licences));
     let live = graph.live();
-    let differentiated = differentiated(graph);
     let mut ids: Vec<SmallVec<[Id; 2]>> = vec![SmallVec::new(); graph.len()];
     let mut values = HashMap::new();
     let mut roots = Children::new();
     for (i, node) in graph.nodes().filter(|(i, _)| live[*i as usize]) {
         let children: Children = node.operands.iter().map(|v| ids[v.node as usize][v.result as usize]).collect();
-        let opaque = differentiated.contains(&i);
+        let opaque = fixed.contains(&i);
         let kind = if opaque { Kind::OPAQUE } else { Kind::of(&node.op) };
         let op = if opaque { egraph.analysis.intern_unique(&node.op) } else { egraph.analysis.intern(&node.op) };
         let types: Arc<[_]> = node.results.iter().cloned().collect();
@@ -57,7 +56,7 @@ pub fn import(graph: &Graph, licences: Licences) -> Imported {
 
 /// The nodes with respect to which something is differentiated, other than inputs. Another node that is equal to such
 /// a one is not the same variable, so they must not be merged.
-fn differentiated(graph: &Graph) -> HashSet<u32> {
+pub fn differentiated(graph: &Graph) -> HashSet<u32> {
     let mut nodes = HashSet::new();
     for (_, node) in graph.nodes().filter(|(_, n)| n.op.name() == "grad") {
         let skip = if node.op.bool("seeded") { 2 } else { 1 };

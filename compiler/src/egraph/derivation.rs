@@ -130,14 +130,8 @@ impl fmt::Display for Derivation {
 }
 
 /// The derivation of a selection: the rewrites that its e-nodes are there for.
-pub(super) fn derive(
-    before: &Graph,
-    egraph: &TensorGraph,
-    values: &HashMap<Id, Value>,
-    root: Id,
-    log: &[Rewrite],
-    selection: &Selection,
-) -> Derivation {
+pub(super) fn derive(before: &Graph, names: &Names, root: Id, log: &[Rewrite], selection: &Selection) -> Derivation {
+    let egraph = names.egraph;
     let mut explainer = Explainer::new(egraph, log);
     let chosen: Vec<Id> = selection.terms.iter().map(|t| explainer.creation(&t.node).unwrap_or(t.class)).collect();
     for (term, &id) in selection.terms.iter().zip(&chosen) {
@@ -152,7 +146,6 @@ pub(super) fn derive(
         explainer.explain(root, last);
     }
     let used: BTreeSet<u32> = std::mem::take(&mut explainer.used).into_iter().collect();
-    let names = Names { egraph, values, numbers: numbers(before) };
     let mut prover = Prover::new(egraph, before);
     let mut steps = Vec::new();
     for entry in used {
@@ -268,14 +261,17 @@ impl<'a> Explainer<'a> {
 }
 
 /// How e-nodes are written in a derivation.
-struct Names<'a> {
-    egraph: &'a TensorGraph,
-    values: &'a HashMap<Id, Value>,
-    numbers: Vec<usize>,
+pub(super) struct Names<'a> {
+    /// The e-graph.
+    pub egraph: &'a TensorGraph,
+    /// The values of the graph that are e-nodes.
+    pub values: &'a HashMap<Id, Value>,
+    /// The number of each node's first result.
+    pub numbers: &'a [usize],
 }
 
 /// The number of each node's first result in the graph's text: inputs first, then the others in order.
-fn numbers(graph: &Graph) -> Vec<usize> {
+pub(super) fn numbers(graph: &Graph) -> Vec<usize> {
     let mut first = vec![0; graph.len()];
     graph.inputs().iter().enumerate().for_each(|(i, (v, _))| first[v.node as usize] = i);
     let mut next = graph.inputs().len();

@@ -12,14 +12,19 @@ use std::sync::LazyLock;
 pub struct Kind(u16);
 
 impl Kind {
-    const COMMUTES: u16 = 1 << 15;
     /// Selects one result of an operator with several.
     pub const GET: Kind = Kind(0);
     /// Everything the graph must compute: outputs and checks.
     pub const ROOTS: Kind = Kind(1);
     /// A node that must stay as it is: no rule sees what it is, and no other node equals it.
     pub const OPAQUE: Kind = Kind(2);
+
     const RECORDS: u16 = 3;
+    const COMMUTES: u16 = 1 << 15;
+    const SYMMETRIC: u16 = 1 << 14;
+    const POINTWISE: u16 = 1 << 13;
+    const VIEW: u16 = 1 << 12;
+    const NUMBER: u16 = Kind::VIEW - 1;
 
     /// The kind of an operator.
     pub fn of(op: &Op) -> Kind {
@@ -33,22 +38,27 @@ impl Kind {
 
     /// The record, unless this is one of the kinds that only the e-graph knows.
     pub fn record(self) -> Option<&'static Record> {
-        KINDS.records.get((self.0 & !Kind::COMMUTES).checked_sub(Kind::RECORDS)? as usize).copied()
+        KINDS.records.get((self.0 & Kind::NUMBER).checked_sub(Kind::RECORDS)? as usize).copied()
     }
 
-    /// Whether swapping the two operands changes no bit of the result. (Maximum and minimum may choose another zero.)
+    /// Whether swapping the two operands changes no bit of the result.
     pub fn commutes(self) -> bool {
         self.0 & Kind::COMMUTES != 0
     }
 
+    /// Whether swapping the two operands changes nothing but perhaps the sign of a zero (maximum and minimum).
+    pub fn is_symmetric(self) -> bool {
+        self.0 & Kind::SYMMETRIC != 0
+    }
+
     /// Whether the operator works element by element on operands of one shape.
     pub fn is_pointwise(self) -> bool {
-        KINDS.pointwise.contains(&self)
+        self.0 & Kind::POINTWISE != 0
     }
 
     /// Whether the operator only moves elements, or makes them of nothing.
     pub fn is_view(self) -> bool {
-        KINDS.views.contains(&self)
+        self.0 & Kind::VIEW != 0
     }
 
     /// All pointwise kinds, in the order of their records.
@@ -61,19 +71,27 @@ struct Kinds {
     records: Vec<&'static Record>,
     by_name: HashMap<&'static str, Kind>,
     pointwise: Vec<Kind>,
-    views: Vec<Kind>,
 }
 
 static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     let records: Vec<&'static Record> = ops::records().collect();
+    let pointwise: Vec<&str> = ops::pointwise::POINTWISE.iter().copied().flatten().map(|r| r.name).collect();
     let kind = |(i, r): (usize, &&'static Record)| {
-        let commutes = matches!(r.name, "add" | "mul" | "eq" | "ne" | "and" | "or" | "xor");
-        (r.name, Kind((i as u16 + Kind::RECORDS) | if commutes { Kind::COMMUTES } else { 0 }))
+        let mut flags = match r.name {
+            "add" | "mul" | "eq" | "ne" | "and" | "or" | "xor" => Kind::COMMUTES | Kind::SYMMETRIC,
+            "maximum" | "minimum" => Kind::SYMMETRIC,
+            "iota" | "constant" => Kind::VIEW,
+            name if ops::shape::SHAPE.iter().any(|s| s.name == name) => Kind::VIEW,
+            _ => 0,
+        };
+        if pointwise.contains(&r.name) {
+            flags |= Kind::POINTWISE;
+        }
+        (r.name, Kind((i as u16 + Kind::RECORDS) | flags))
     };
     let by_name: HashMap<_, _> = records.iter().enumerate().map(kind).collect();
-    let pointwise = ops::pointwise::POINTWISE.iter().copied().flatten().map(|r| by_name[r.name]).collect();
-    let views = ops::shape::SHAPE.iter().map(|r| r.name).chain(["iota", "constant"]).map(|n| by_name[n]).collect();
-    Kinds { records, by_name, pointwise, views }
+    let pointwise = pointwise.iter().map(|name| by_name[name]).collect();
+    Kinds { records, by_name, pointwise }
 });
 
 /// An interned [`Op`]; for [`Kind::GET`] the number of the result.

@@ -1,13 +1,15 @@
 //! Finding the places of an e-graph that a pattern matches.
 
-use super::analysis::{Content, TensorGraph};
+use super::analysis::{Content, Facts, TensorGraph};
 use super::language::{ENode, Kind};
 use super::pattern::{AttrTerm, Attrs, Head, Pattern, Slot, Term, TermId};
-use super::rule::{Binding, class, value};
-use egg::{Id, Language};
+use super::rule::{Binding, Rule, value};
+use egg::{EClass, Id, Language};
 use igneous_ir::op::Attr;
 use igneous_ir::{Literal, Value};
 use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::collections::VecDeque;
 
 /// A place that a pattern matches.
 #[derive(Clone, Debug)]
@@ -20,18 +22,65 @@ pub struct Found {
     pub matched: SmallVec<[(Id, ENode); 8]>,
 }
 
-/// All places that `pattern` matches, in the order of their classes; at most `limit`, counted after `accept`.
-pub fn search(
-    egraph: &TensorGraph,
-    pattern: &Pattern,
-    names: usize,
-    limit: usize,
-    accept: &mut dyn FnMut(&mut Found) -> bool,
-) -> Vec<Found> {
+/// The classes of a rebuilt e-graph by their numbers.
+pub struct View<'a> {
+    egraph: &'a TensorGraph,
+    classes: Vec<Option<&'a EClass<ENode, Facts>>>,
+    /// The classes with a pointwise e-node.
+    pointwise: Vec<Id>,
+}
+
+impl<'a> View<'a> {
+    /// A view of a rebuilt e-graph.
+    pub fn new(egraph: &'a TensorGraph) -> View<'a> {
+        let mut classes = vec![None; egraph.nodes().len()];
+        for class in egraph.classes() {
+            classes[usize::from(class.id)] = Some(class);
+        }
+        let has_pointwise = |class: &&EClass<ENode, Facts>| class.nodes.iter().any(|n| n.kind.is_pointwise());
+        let pointwise = classes.iter().copied().flatten().filter(has_pointwise).map(|c| c.id).collect();
+        View { egraph, classes, pointwise }
+    }
+
+    fn class(&self, id: Id) -> &'a EClass<ENode, Facts> {
+        self.classes[usize::from(id)].expect("e-nodes of a rebuilt e-graph have canonical operands")
+    }
+
+    /// For each class, how many steps below it the nearest of `changed` is.
+    pub fn distances(&self, changed: impl IntoIterator<Item = Id>) -> Vec<u8> {
+        let mut distances = vec![u8::MAX; self.classes.len()];
+        let mut open: VecDeque<Id> = VecDeque::new();
+        for id in changed {
+            let id = self.egraph.find(id);
+            if distances[usize::from(id)] != 0 {
+                distances[usize::from(id)] = 0;
+                open.push_back(id);
+            }
+        }
+        while let Some(id) = open.pop_front() {
+            let next = distances[usize::from(id)].saturating_add(1);
+            for parent in self.class(id).parents() {
+                let parent = self.egraph.find(parent);
+                if distances[usize::from(parent)] > next {
+                    distances[usize::from(parent)] = next;
+                    open.push_back(parent);
+                }
+            }
+        }
+        distances
+    }
+}
+
+/// The places that the left side of a rule matches and its clauses hold, in the order of their classes; at most `limit`
+/// of those that `accept` takes. Places with no change as near below them as the pattern reaches are skipped.
+pub fn search(view: &View, rule: &Rule, distances: &[u8], limit: usize, accept: &mut dyn FnMut(&Found) -> bool) -> Vec<Found> {
+    let pattern = &rule.left;
     let mut search = Search {
-        egraph,
+        view,
+        rule,
         pattern,
-        bindings: vec![None; names],
+        distances,
+        bindings: vec![None; rule.names.len()],
         terms: vec![None; pattern.terms.len()],
         roots: SmallVec::new(),
         found: Vec::new(),
@@ -50,57 +99,64 @@ fn is_number(literal: Literal, number: f64) -> bool {
     if wanted.as_f64() == number { literal == wanted } else { (literal.as_f64() - number).abs() <= near }
 }
 
-struct Search<'a> {
-    egraph: &'a TensorGraph,
-    pattern: &'a Pattern,
+struct Search<'a, 'v> {
+    view: &'v View<'a>,
+    rule: &'v Rule,
+    pattern: &'v Pattern,
+    distances: &'v [u8],
     bindings: Vec<Option<Binding>>,
     /// The class and e-node of each term that is an application.
     terms: Vec<Option<(Id, &'a ENode)>>,
     roots: SmallVec<[Id; 1]>,
     found: Vec<Found>,
     limit: usize,
-    accept: &'a mut dyn FnMut(&mut Found) -> bool,
+    accept: &'v mut dyn FnMut(&Found) -> bool,
 }
 
-impl<'a> Search<'a> {
+impl<'a, 'v> Search<'a, 'v> {
     /// Tries every class for the next root. Several roots are in ascending order, so that no set is found twice.
     fn next_root(&mut self) {
         let Some(&root) = self.pattern.roots.get(self.roots.len()) else { return self.emit() };
-        for id in self.candidates(root) {
+        let (alone, depth) = (self.pattern.roots.len() == 1, self.pattern.depth);
+        let mut goals = Vec::new();
+        for &id in self.candidates(root).iter() {
             if self.found.len() >= self.limit {
                 return;
             }
-            if self.roots.last().is_none_or(|&last| last < id) {
+            let unchanged = alone && usize::from(self.distances[usize::from(id)]) > depth;
+            if !unchanged && self.roots.last().is_none_or(|&last| last < id) && self.view.class(id).data.types.len() == 1 {
                 self.roots.push(id);
-                self.solve(&mut vec![(root, id)]);
+                goals.push((root, id));
+                self.solve(&mut goals);
+                goals.clear();
                 self.roots.pop();
             }
         }
     }
 
-    fn candidates(&self, root: TermId) -> Vec<Id> {
-        let kinds: &[Kind] = match &self.pattern.terms[root] {
-            Term::Apply(Head::Operator(kind, _), _) => &[*kind],
-            Term::Apply(Head::Pointwise(_), _) => Kind::pointwise(),
-            Term::Get(..) => &[Kind::GET],
+    fn candidates(&self, root: TermId) -> Cow<'v, [Id]> {
+        let kind = match &self.pattern.terms[root] {
+            Term::Apply(Head::Operator(kind, _), _) => *kind,
+            Term::Apply(Head::Pointwise(_), _) => return Cow::Borrowed(&self.view.pointwise),
+            Term::Get(..) => Kind::GET,
             Term::Value(_) | Term::Number(_) | Term::Rest(_) => {
-                let mut all: Vec<Id> = self.egraph.classes().map(|c| c.id).collect();
-                all.sort_unstable();
-                return all;
+                return self.view.classes.iter().flatten().map(|c| c.id).collect();
             }
         };
-        let mut ids: Vec<Id> = kinds.iter().filter_map(|k| self.egraph.classes_for_op(k)).flatten().collect();
+        let mut ids: Vec<Id> = self.view.egraph.classes_for_op(&kind).into_iter().flatten().collect();
         ids.sort_unstable();
-        ids.dedup();
-        ids
+        Cow::Owned(ids)
     }
 
     fn emit(&mut self) {
-        let matched = self.terms.iter().flatten().map(|(id, node)| (*id, (*node).clone())).collect();
-        let mut found = Found { roots: self.roots.clone(), bindings: self.bindings.clone(), matched };
-        if (self.accept)(&mut found) {
-            self.found.push(found);
+        if self.rule.holds(self.view.egraph, &mut self.bindings) {
+            let matched = self.terms.iter().flatten().map(|(id, node)| (*id, (*node).clone())).collect();
+            let found = Found { roots: self.roots.clone(), bindings: self.bindings.clone(), matched };
+            if (self.accept)(&found) {
+                self.found.push(found);
+            }
         }
+        self.rule.computed().for_each(|slot| self.bindings[slot] = None);
     }
 
     /// Solves all goals (that a term matches a class), then the remaining roots. Leaves `goals` as it was.
@@ -109,9 +165,8 @@ impl<'a> Search<'a> {
             return;
         }
         let Some((term, id)) = goals.pop() else { return self.next_root() };
-        let (egraph, pattern) = (self.egraph, self.pattern);
-        let id = egraph.find(id);
-        let class = &egraph[id];
+        let pattern = self.pattern;
+        let class = self.view.class(id);
         match &pattern.terms[term] {
             Term::Value(slot) => {
                 if class.data.types.len() == 1 {
@@ -145,19 +200,18 @@ impl<'a> Search<'a> {
         goals.push((term, id));
     }
 
-    fn node(&mut self, term: TermId, id: Id, node: &'a ENode, head: &'a Head, args: &'a [TermId], goals: &mut Vec<(TermId, Id)>) {
+    fn node(&mut self, term: TermId, id: Id, node: &'a ENode, head: &'v Head, args: &'v [TermId], goals: &mut Vec<(TermId, Id)>) {
         let variadic = args.last().is_some_and(|&a| matches!(self.pattern.terms[a], Term::Rest(_)));
         let arity = args.len() - usize::from(variadic);
         let fits = if variadic { node.children().len() >= arity } else { node.children().len() == arity };
         if !fits {
             return;
         }
-        let egraph = self.egraph;
+        let egraph = self.view.egraph;
         let op = || egraph.analysis.op(node.op);
         let both = |s: &mut Self, goals: &mut Vec<(TermId, Id)>| {
             s.apply(term, id, node, args, false, goals);
-            let swaps = node.kind.commutes() || matches!(op().name(), "maximum" | "minimum");
-            if swaps && arity == 2 && args[0] != args[1] && node.children()[0] != node.children()[1] {
+            if node.kind.is_symmetric() && arity == 2 && args[0] != args[1] && node.children()[0] != node.children()[1] {
                 s.apply(term, id, node, args, true, goals);
             }
         };
@@ -182,7 +236,7 @@ impl<'a> Search<'a> {
         let mut rest = None;
         for (i, &arg) in args.iter().enumerate().rev() {
             if let Term::Rest(slot) = self.pattern.terms[arg] {
-                let values: Vec<Value> = children[i..].iter().map(|&c| value(self.egraph.find(c))).collect();
+                let values: Vec<Value> = children[i..].iter().map(|&c| value(c)).collect();
                 rest = Some((slot, Binding::Values(values)));
             } else {
                 goals.push((arg, children[if swap { 1 - i } else { i }]));
@@ -210,7 +264,7 @@ impl<'a> Search<'a> {
     /// Goes on with `slot` bound, if it is free or bound to the same already.
     fn with(&mut self, slot: Slot, binding: Binding, then: impl FnOnce(&mut Self)) {
         match &self.bindings[slot] {
-            Some(bound) if same(self.egraph, bound, &binding) => then(self),
+            Some(bound) if *bound == binding => then(self),
             Some(_) => {}
             None => {
                 self.bindings[slot] = Some(binding);
@@ -218,12 +272,5 @@ impl<'a> Search<'a> {
                 self.bindings[slot] = None;
             }
         }
-    }
-}
-
-fn same(egraph: &TensorGraph, a: &Binding, b: &Binding) -> bool {
-    match (a, b) {
-        (Binding::Value(a), Binding::Value(b)) => egraph.find(class(*a)) == egraph.find(class(*b)),
-        _ => a == b,
     }
 }

@@ -12,6 +12,8 @@ mod convert;
 mod cost;
 mod derivation;
 mod extract;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod language;
 mod matcher;
 pub mod pattern;
@@ -22,23 +24,29 @@ mod runner;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use cost::Roofline;
 pub use derivation::Derivation;
 
 use crate::precision::{Licence, Licences};
 use crate::rules::{self, Phase};
-use convert::{export, import};
+use convert::{Imported, differentiated, export, import};
+use derivation::Names;
 use igneous_ir::{Graph, Result};
 use runner::Runner;
+use std::collections::HashSet;
+use window::in_windows;
 
 /// Where saturation stops, and what prices are based on. Never time: the result depends on the graph alone.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Rounds of each phase.
     pub iterations: usize,
-    /// E-nodes.
+    /// E-nodes, in one window of the graph.
     pub nodes: usize,
+    /// Nodes of a graph that are rewritten together; larger graphs are cut into windows.
+    pub window: usize,
     /// New matches of one rule in one round; a rule that has more rests before it is tried again.
     pub matches: usize,
     /// The machine that the graph is for.
@@ -47,7 +55,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { iterations: 10, nodes: 10_000, matches: 256, machine: Roofline::default() }
+        Limits { iterations: 10, nodes: 10_000, window: 500, matches: 256, machine: Roofline::default() }
     }
 }
 
@@ -73,23 +81,55 @@ pub fn optimise(graph: &Graph, licences: Licences, limits: &Limits) -> Result<(G
     rewrite(graph, licences, limits, &[Phase::Algebra, Phase::Choose])
 }
 
-/// Canonicalises, then runs further phases and keeps what they did if it is cheaper.
+/// Rewrites a graph, in windows if it is large.
 fn rewrite(graph: &Graph, licences: Licences, limits: &Limits, phases: &[Phase]) -> Result<(Graph, Derivation)> {
-    let imported = import(graph, licences);
-    let root = imported.root;
-    let mut best = extract::original(&imported.egraph, root, &limits.machine);
-    let mut runner = Runner::new(imported.egraph);
+    let fixed = differentiated(graph);
+    let numbers = derivation::numbers(graph);
+    if graph.len() <= limits.window {
+        return rewrite_window(&Job { graph, fixed, numbers, licences, limits, phases });
+    }
+    in_windows(graph, limits.window, |window| {
+        let inner = window.graph.nodes();
+        let fixed =
+            inner.filter(|(i, n)| n.op.name() != "input" && fixed.contains(&window.nodes[*i as usize])).map(|(i, _)| i).collect();
+        let mut own: Vec<usize> = window.nodes.iter().map(|&n| numbers[n as usize]).collect();
+        for ((v, _), outer) in window.graph.inputs().iter().zip(&window.inputs) {
+            own[v.node as usize] += outer.result as usize;
+        }
+        rewrite_window(&Job { graph: &window.graph, fixed, numbers: own, licences, limits, phases })
+    })
+}
+
+/// A graph, or a window of one, to be rewritten.
+struct Job<'a> {
+    graph: &'a Graph,
+    /// The nodes that must not be merged with others.
+    fixed: HashSet<u32>,
+    /// The number of each node's first result in the text of the whole graph.
+    numbers: Vec<usize>,
+    licences: Licences,
+    limits: &'a Limits,
+    phases: &'a [Phase],
+}
+
+/// Canonicalises, then runs further phases and keeps what they did if it is cheaper.
+fn rewrite_window(job: &Job) -> Result<(Graph, Derivation)> {
+    let Imported { egraph, root, values } = import(job.graph, &job.fixed, job.licences);
+    let machine = &job.limits.machine;
+    let mut best = extract::original(&egraph, root, machine);
+    let mut runner = Runner::new(egraph);
     let mut rules = Vec::new();
-    for &phase in [Phase::Canonicalise].iter().chain(phases) {
+    for &phase in [Phase::Canonicalise].iter().chain(job.phases) {
         rules.extend(rules::rules(phase));
-        runner.run(&rules, licences, limits);
-        if let Some(selection) = extract::extract(&runner.egraph, root, &limits.machine)
+        runner.run(&rules, job.licences, job.limits);
+        if let Some(selection) = extract::extract(&runner.egraph, root, machine)
             && selection.cost < best.cost
         {
             best = selection;
         }
     }
-    let egraph = runner.egraph;
-    let derivation = derivation::derive(graph, &egraph, &imported.values, root, &runner.log, &best);
-    Ok((export(&egraph, &best, graph)?, derivation))
+    let Runner { egraph, log, .. } = runner;
+    let names = Names { egraph: &egraph, values: &values, numbers: &job.numbers };
+    let derivation = derivation::derive(job.graph, &names, root, &log, &best);
+    Ok((export(&egraph, &best, job.graph)?, derivation))
 }

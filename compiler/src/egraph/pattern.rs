@@ -32,6 +32,8 @@ pub struct Pattern {
     pub terms: Vec<Term>,
     /// What is matched or built.
     pub roots: Vec<TermId>,
+    /// The number of steps from a root to its farthest subterm.
+    pub depth: usize,
 }
 
 /// A subterm of a pattern.
@@ -98,7 +100,17 @@ fn parse_side(text: &str, names: &mut Vec<&'static str>) -> Result<Pattern, Stri
     if parser.at != parser.tokens.len() {
         return Err(format!("`{text}` goes on after its end, at `{:?}`", parser.tokens[parser.at]));
     }
-    Ok(Pattern { terms: parser.terms, roots })
+    let terms = parser.terms;
+    let mut depths: Vec<usize> = Vec::with_capacity(terms.len());
+    for term in &terms {
+        depths.push(match term {
+            Term::Apply(_, args) => args.iter().map(|&a| depths[a] + 1).max().unwrap_or(0),
+            Term::Get(tuple, _) => depths[*tuple] + 1,
+            _ => 0,
+        });
+    }
+    let depth = roots.iter().map(|&r| depths[r]).max().unwrap_or(0);
+    Ok(Pattern { terms, roots, depth })
 }
 
 /// The slot of `name`.

@@ -149,6 +149,19 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// The names that clauses bind.
+    pub fn computed(&self) -> impl Iterator<Item = Slot> {
+        self.clauses
+            .iter()
+            .flat_map(|clause| match clause {
+                Clause::Let(slots, _) => slots.as_slice(),
+                Clause::When(_) => &[],
+            })
+            .copied()
+    }
+}
+
 /// What the names of a rule stand for in one place of an e-graph.
 #[derive(Clone, Copy)]
 pub struct Match<'m> {

@@ -4,14 +4,14 @@ use super::Limits;
 use super::analysis::{TensorGraph, unite};
 use super::build::{Stage, build};
 use super::language::ENode;
-use super::matcher::{Found, search};
+use super::matcher::{Found, View, search};
 use super::rule::{Binding, Rule, class};
 use crate::precision::Licences;
 use egg::{Id, Language};
 use igneous_ir::TensorType;
 use igneous_ir::emit::Emit;
 use smallvec::SmallVec;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// One application of a rule.
 #[derive(Clone, Debug)]
@@ -40,6 +40,10 @@ pub struct Runner {
     pub log: Vec<Rewrite>,
     /// Matches that were applied already.
     seen: HashSet<(&'static str, Vec<u32>)>,
+    /// The classes that changed before each round, in all runs.
+    changes: Vec<Vec<Id>>,
+    /// For each rule, the number of rounds when it was last tried.
+    tried: HashMap<&'static str, usize>,
 }
 
 /// How long a rule that had too many matches rests.
@@ -52,7 +56,7 @@ struct Rest {
 impl Runner {
     /// A runner for an e-graph.
     pub fn new(egraph: TensorGraph) -> Runner {
-        Runner { egraph, log: Vec::new(), seen: HashSet::new() }
+        Runner { egraph, log: Vec::new(), seen: HashSet::new(), changes: Vec::new(), tried: HashMap::new() }
     }
 
     /// Applies those of `rules` that are licensed, in order, round after round, until a round changes nothing or a
@@ -62,15 +66,26 @@ impl Runner {
         let mut rests = vec![Rest::default(); rules.len()];
         self.egraph.rebuild();
         for round in 0..limits.iterations {
+            let touched = self.egraph.analysis.take_touched();
+            self.changes.push(touched);
+            let now = self.changes.len();
             let mut matches = Vec::new();
             let mut resting = false;
+            let view = View::new(&self.egraph);
+            let mut distances: HashMap<usize, Vec<u8>> = HashMap::new();
             for (rule, rest) in rules.iter().copied().zip(&mut rests) {
                 if rest.until > round {
                     resting = true;
                     continue;
                 }
-                let found = self.search(rule, limits.matches);
+                let since = self.tried.insert(rule.name, now).unwrap_or(0);
+                let near =
+                    distances.entry(since).or_insert_with(|| view.distances(self.changes[since..].iter().flatten().copied()));
+                let seen = &mut self.seen;
+                let found = search(&view, rule, near, limits.matches, &mut |found| seen.insert((rule.name, key(found))));
                 if found.len() >= limits.matches {
+                    // Some places were not reached; they must not count as tried.
+                    self.tried.insert(rule.name, since);
                     rest.until = round + 1 + (1 << rest.times);
                     rest.times += 1;
                 }
@@ -91,23 +106,6 @@ impl Runner {
                 return;
             }
         }
-    }
-
-    /// New matches of a rule whose clauses hold.
-    fn search(&mut self, rule: &'static Rule, limit: usize) -> Vec<Found> {
-        let (egraph, seen) = (&self.egraph, &mut self.seen);
-        let names = rule.names.len();
-        search(egraph, &rule.left, names, limit, &mut |found: &mut Found| {
-            let key = (rule.name, key(found));
-            if seen.contains(&key) || found.roots.iter().any(|&r| egraph[r].data.types.len() != 1) {
-                return false;
-            }
-            let holds = rule.holds(egraph, &mut found.bindings);
-            if holds {
-                seen.insert(key);
-            }
-            holds
-        })
     }
 
     /// Builds the right side if it has the type of the left, and unites both. Returns whether something changed.

@@ -29,7 +29,7 @@ pub fn build_like(graph: &mut Graph, pattern: &Pattern, ty: &TensorType) -> Resu
 /// # Errors
 /// If the rule does not apply anywhere.
 pub fn apply_alone(graph: &Graph, rule: &'static Rule) -> Result<Proof> {
-    let Imported { egraph, .. } = import(graph, Precision::Fast.licences());
+    let Imported { egraph, .. } = import(graph, &Default::default(), Precision::Fast.licences());
     let mut runner = Runner::new(egraph);
     runner.run(&[rule], Precision::Fast.licences(), &Limits { iterations: 1, ..Limits::default() });
     if runner.log.is_empty() {

@@ -29,7 +29,7 @@ pub(super) fn rules() -> Vec<Rule> {
         rule!("identity/div-self" [Approximate]: x / x => 1.0; when is_float(x); on "x: f32[3]"),
         rule!("identity/mul-self" [Exact]: x * x => square(x); on "x: f32[3]", "x: i64[3]"),
         rule!("identity/one-div" [Exact]: 1.0 / x => reciprocal(x); when is_float(x); on "x: f32[3]"),
-        rule!("identity/pow-one" [Exact]: pow(x, 1.0) => x; when is_float(x); on "x: f32[3]"),
+        rule!("identity/pow-one" [Reassociate]: pow(x, 1.0) => x; when is_float(x); on "x: f32[3]"),
         rule!("identity/idempotent" [Exact]: unary[f](unary[f](x)) => unary[f](x); when is_idempotent(f);
             on "x: f32[5], f = relu", "x: f32[5], f = abs", "x: f32[5], f = floor"),
         rule!("identity/even-neg" [Exact]: unary[f](-x) => unary[f](x); when is_even(f);
