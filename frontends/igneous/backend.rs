@@ -77,6 +77,12 @@ impl Executable {
         outputs
     }
 
+    /// Runs a kernel of eager mode on inputs with these extents.
+    pub(crate) fn run_kernel(&self, inputs: &[Buffer], shapes: &[&[usize]]) -> Result<Vec<Buffer>> {
+        let program = &self.stages.program;
+        if program.symbols.is_empty() { program.run(inputs) } else { program.run_with_shapes(inputs, shapes) }
+    }
+
     fn prepare(&self, inputs: &[Buffer], types: &[&TensorType], version: impl Fn(usize) -> u64) -> Result<Vec<Buffer>> {
         let Some(prepare) = &self.stages.prepare else { return Ok(Vec::new()) };
         let versions: Vec<u64> = prepare.inputs.iter().map(|&i| version(i)).collect();

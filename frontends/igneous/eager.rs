@@ -1,35 +1,84 @@
 //! Eager mode: each operator is compiled alone by the same back end, and the program is kept for the next time.
+//!
+//! Transposes and broadcasts are not run: their results are views that the kernels reading them are compiled with, so
+//! that a transposed operand of a product or a number beside a tensor is never written out.
 
 use crate::apply::{Tensors, infer};
-use crate::backend::{Executable, Options, Variables};
+use crate::backend::{Executable, Options, Precision, Variables};
 use crate::grad_mode::is_grad_enabled;
 use crate::tape;
 use crate::tensor::{Eager, Repr, Tensor};
-use igneous_ir::dim::Dim;
+use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::graph::{Graph, Value};
 use igneous_ir::op::{Attr, Types};
-use igneous_ir::{Error, Loc, Op, Result, Shape, TensorType};
+use igneous_ir::{Error, Loc, Op, Result, Shape, TensorType, ops};
 use igneous_runtime::Buffer;
 use smallvec::SmallVec;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock};
+
+/// What the elements of a buffer are looked at through.
+pub(crate) struct View {
+    /// The type of the buffer itself.
+    base: TensorType,
+    /// Transposes and broadcasts, applied in order.
+    ops: SmallVec<[Op; 2]>,
+    /// The elements written out, once somebody needed them so.
+    dense: OnceLock<Buffer>,
+}
+
+/// A view of a view of a view is written out first.
+const DEEPEST_VIEW: usize = 2;
+
+impl Eager {
+    /// The same tensor with its elements in row-major order in its own buffer.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub(crate) fn dense(self: &Arc<Eager>) -> Result<Arc<Eager>> {
+        let Some(view) = &self.view else { return Ok(self.clone()) };
+        if view.dense.get().is_none() {
+            let (identity, buffers) = Call::new(None, std::slice::from_ref(self));
+            let buffer = identity.run(&buffers, || Ok(Types::from_iter([self.ty.clone()])))?.1.remove(0);
+            // Another thread may have been faster; both have written the same elements.
+            let _ = view.dense.set(buffer);
+        }
+        let buffer = view.dense.get().expect("set above").clone();
+        Ok(Arc::new(Eager { buffer, view: None, ..Eager::clone(self) }))
+    }
+}
 
 /// Runs `op` on tensors that exist.
 pub(crate) fn run(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
     let operands: SmallVec<[Arc<Eager>; 4]> = inputs.iter().map(|t| value_of(t)).collect::<Result<_>>()?;
-    let types: SmallVec<[TensorType; 4]> = operands.iter().map(|v| v.ty.clone()).collect();
-    let results = infer(&op, &types, inputs, loc)?;
-    let buffers = match without_kernel(&op, &operands, &results)? {
-        Some(buffers) => buffers,
-        None => {
-            let buffers: SmallVec<[&Buffer; 4]> = operands.iter().map(|v| &v.buffer).collect();
-            execute(&op, &types, &results, &buffers).map_err(|e| e.at(loc))?
+    let types = || operands.iter().map(|v| v.ty.clone()).collect::<SmallVec<[TensorType; 4]>>();
+    let mut values: SmallVec<[Eager; 2]> = match operands.as_slice() {
+        _ if op.is(&ops::structural::CHECK) => {
+            infer(&op, &types(), inputs, loc)?;
+            check(&op, &*operands[0].dense()?, &*operands[1].dense()?).map_err(|e| e.at(loc))?;
+            SmallVec::new()
+        }
+        [] if op.is(&ops::structural::CONSTANT) => {
+            let array = op.array("value");
+            SmallVec::from_iter([Eager::new(array.ty(), Buffer::from_slice(&array.to_bytes())?, Some(loc))])
+        }
+        [x] if is_view(&op) => {
+            let ty = infer(&op, &types(), inputs, loc)?.remove(0);
+            SmallVec::from_iter([view(op.clone(), x, ty, loc)?])
+        }
+        [x] if matches!(op.name(), "reshape" | "stop_gradient") => {
+            let ty = infer(&op, &types(), inputs, loc)?.remove(0);
+            SmallVec::from_iter([Eager::new(ty, x.dense()?.buffer.clone(), Some(loc))])
+        }
+        _ => {
+            let (call, buffers) = Call::new(Some(op.clone()), &operands);
+            let (types, buffers) = call.run(&buffers, || infer(&op, &types(), inputs, loc)).map_err(|e| e.at(loc))?;
+            types.into_iter().zip(buffers).map(|(ty, buffer)| Eager::new(ty, buffer, Some(loc))).collect()
         }
     };
-    let mut values: SmallVec<[Eager; 2]> =
-        results.into_iter().zip(buffers).map(|(ty, buffer)| Eager::new(ty, buffer, Some(loc))).collect();
     if is_grad_enabled() {
-        tape::record(&op, &operands, &mut values, loc);
+        tape::record(&op, &operands, &mut values);
     }
     Ok(values.into_iter().map(Tensor::from).collect())
 }
@@ -43,25 +92,21 @@ fn value_of(tensor: &Tensor) -> Result<Arc<Eager>> {
     }
 }
 
-/// The results of operators that need no computation.
-fn without_kernel(op: &Op, operands: &[Arc<Eager>], results: &Types) -> Result<Option<SmallVec<[Buffer; 2]>>> {
-    let shared = |v: &Eager| Ok(Some(SmallVec::from_iter([v.buffer.clone()])));
-    match op.name() {
-        "reshape" | "stop_gradient" => shared(&operands[0]),
-        "cast" | "broadcast" | "transpose" if operands[0].ty == results[0] && is_identity(op) => shared(&operands[0]),
-        "constant" => Ok(Some(SmallVec::from_iter([Buffer::from_slice(&op.array("value").to_bytes())?]))),
-        "check" => check(op, &operands[0], &operands[1]).map(|()| Some(SmallVec::new())),
-        _ => Ok(None),
-    }
+fn is_view(op: &Op) -> bool {
+    matches!(op.name(), "transpose" | "broadcast")
 }
 
-fn is_identity(op: &Op) -> bool {
-    let in_order = |name| op.ints(name).iter().enumerate().all(|(i, &a)| i as i64 == a);
-    match op.name() {
-        "cast" => true,
-        "broadcast" => in_order("axes"),
-        _ => in_order("permutation"),
-    }
+/// `x` seen through one more operator.
+fn view(op: Op, x: &Arc<Eager>, ty: TensorType, loc: Loc) -> Result<Eager> {
+    let deep = x.view.as_ref().is_some_and(|v| v.ops.len() >= DEEPEST_VIEW);
+    let x = if deep { x.dense()? } else { x.clone() };
+    let (base, mut ops) = match &x.view {
+        Some(view) => (view.base.clone(), view.ops.clone()),
+        None => (x.ty.clone(), SmallVec::new()),
+    };
+    ops.push(op);
+    let view = Some(Arc::new(View { base, ops, dense: OnceLock::new() }));
+    Ok(Eager { view, ..Eager::new(ty, x.buffer.clone(), Some(loc)) })
 }
 
 fn check(op: &Op, ok: &Eager, value: &Eager) -> Result<()> {
@@ -71,77 +116,194 @@ fn check(op: &Op, ok: &Eager, value: &Eager) -> Result<()> {
     }
 }
 
-/// What a compiled operator is kept by: the operator and the operands' types, equal extents above one replaced by symbols.
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    op: Op,
-    operands: SmallVec<[TensorType; 4]>,
-}
+/// The type of an operand's buffer and what it is seen through.
+type Operand = (TensorType, SmallVec<[Op; 2]>);
 
-static KERNELS: LazyLock<RwLock<HashMap<Key, Arc<Executable>>>> = LazyLock::new(Default::default);
-
-/// Runs the operator's kernel, compiling it if this is the first time.
-fn execute(op: &Op, types: &[TensorType], results: &Types, buffers: &[&Buffer]) -> Result<SmallVec<[Buffer; 2]>> {
-    let kernel = kernel_for(op, types, results)?;
-    let mut inputs: Vec<Buffer> = buffers.iter().map(|&b| b.clone()).collect();
-    let types: SmallVec<[&TensorType; 4]> = types.iter().collect();
-    Ok(kernel.run(&mut inputs, &types, |_| 0, None)?.into_iter().map(|(_, buffer)| buffer).collect())
-}
-
-fn kernel_for(op: &Op, types: &[TensorType], results: &Types) -> Result<Arc<Executable>> {
-    let general = generalise(op, types, results);
-    let key = general.unwrap_or_else(|| Key { op: op.clone(), operands: types.into() });
-    if let Some(found) = KERNELS.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
-        return Ok(found.clone());
+/// An operand and its buffer. A view that has been written out is read as that.
+fn operand(value: &Eager) -> (Operand, Buffer) {
+    match &value.view {
+        Some(view) => match view.dense.get() {
+            Some(dense) => ((value.ty.clone(), SmallVec::new()), dense.clone()),
+            None => ((view.base.clone(), view.ops.clone()), value.buffer.clone()),
+        },
+        None => ((value.ty.clone(), SmallVec::new()), value.buffer.clone()),
     }
-    let kernel = Arc::new(Executable::build(&graph_of(&key)?, &Variables::default(), &Options::default())?);
-    let mut kernels = KERNELS.write().unwrap_or_else(PoisonError::into_inner);
-    Ok(kernels.entry(key).or_insert(kernel).clone())
 }
 
-/// A graph of one operator.
-fn graph_of(key: &Key) -> Result<Graph> {
-    let mut graph = Graph::new(key.op.name());
-    let operands: SmallVec<[Value; 4]> =
-        key.operands.iter().enumerate().map(|(k, ty)| graph.input(format!("x{k}"), ty.clone())).collect();
-    for (k, value) in graph.add(key.op.clone(), &operands)?.into_iter().enumerate() {
-        graph.output(format!("y{k}"), value);
+/// An operator with its operands' types; without an operator, the operand itself, written out.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Call {
+    op: Option<Op>,
+    operands: SmallVec<[Operand; 3]>,
+}
+
+/// What is known of a call with numbers for extents.
+#[derive(Clone)]
+struct Kernel {
+    executable: Arc<Executable>,
+    results: Types,
+}
+
+type Kernels<T> = LazyLock<RwLock<HashMap<Call, T, BuildHasherDefault<Mix>>>>;
+
+/// Programs by calls with symbols for extents.
+static PROGRAMS: Kernels<Arc<Executable>> = LazyLock::new(Default::default);
+/// Programs and result types by calls with numbers for extents: what a call looks up first.
+static KERNELS: Kernels<Kernel> = LazyLock::new(Default::default);
+/// So many calls are remembered; then all are forgotten, but not the programs.
+const REMEMBERED: usize = 1 << 14;
+
+impl Call {
+    fn new(op: Option<Op>, values: &[Arc<Eager>]) -> (Call, SmallVec<[Buffer; 4]>) {
+        let (operands, buffers) = values.iter().map(|v| operand(v)).unzip();
+        (Call { op, operands }, buffers)
     }
-    Ok(graph)
-}
 
-/// The key with extents as symbols, if the operator's type rule accepts it and gives types that these results are an
-/// instance of. Whatever is generalised is an instance of its key by construction: replacing each symbol by its extent
-/// gives operator and operands back.
-fn generalise(op: &Op, types: &[TensorType], results: &Types) -> Option<Key> {
-    let mut extents: SmallVec<[i64; 8]> = SmallVec::new();
-    for n in types.iter().flat_map(|ty| &ty.shape).filter_map(|d| d.as_const()) {
-        if n > 1 && !extents.contains(&n) {
-            extents.push(n);
+    /// Runs the kernel, compiling it if this is the first time; the results with their types.
+    fn run(&self, buffers: &[Buffer], infer: impl FnOnce() -> Result<Types>) -> Result<(Types, SmallVec<[Buffer; 2]>)> {
+        let known = KERNELS.read().unwrap_or_else(PoisonError::into_inner).get(self).cloned();
+        let kernel = match known {
+            Some(kernel) => kernel,
+            None => self.remember(infer()?)?,
+        };
+        let sizes: SmallVec<[SmallVec<[usize; 4]>; 4]> = self.operands.iter().map(|(ty, _)| sizes(ty)).collect();
+        let shapes: SmallVec<[&[usize]; 4]> = sizes.iter().map(|s| s.as_slice()).collect();
+        let outputs = kernel.executable.run_kernel(buffers, &shapes)?;
+        Ok((kernel.results, outputs.into_iter().collect()))
+    }
+
+    fn remember(&self, results: Types) -> Result<Kernel> {
+        let general = self.generalised(&results);
+        let key = general.unwrap_or_else(|| self.clone());
+        let found = PROGRAMS.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let executable = match found {
+            Some(executable) => executable,
+            None => {
+                let made = Arc::new(Executable::build(&key.graph()?, &Variables::default(), &OPTIONS)?);
+                PROGRAMS.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(made).clone()
+            }
+        };
+        let kernel = Kernel { executable, results };
+        let mut kernels = KERNELS.write().unwrap_or_else(PoisonError::into_inner);
+        if kernels.len() >= REMEMBERED {
+            kernels.clear();
         }
+        kernels.insert(self.clone(), kernel.clone());
+        Ok(kernel)
     }
-    if extents.is_empty() || extents.len() > SYMBOLS.len() {
-        return None;
+
+    /// A graph of the views and the operator.
+    fn graph(&self) -> Result<Graph> {
+        let mut graph = Graph::new(self.op.as_ref().map_or("copy", |op| op.name()));
+        let inputs: SmallVec<[Value; 4]> =
+            self.operands.iter().enumerate().map(|(k, (ty, _))| graph.input(format!("x{k}"), ty.clone())).collect();
+        let mut operands: SmallVec<[Value; 4]> = SmallVec::new();
+        for (&input, (_, views)) in inputs.iter().zip(&self.operands) {
+            let seen = views.iter().try_fold(input, |value, view| Ok::<_, Error>(graph.add(view.clone(), &[value])?[0]));
+            operands.push(seen?);
+        }
+        let results = match &self.op {
+            Some(op) => graph.add(op.clone(), &operands)?,
+            None => operands.into_iter().collect(),
+        };
+        for (k, value) in results.into_iter().enumerate() {
+            graph.output(format!("y{k}"), value);
+        }
+        Ok(graph)
     }
-    let symbol = |d: Dim| d.as_const().and_then(|n| extents.iter().position(|&e| e == n)).map_or(d, |k| SYMBOLS[k]);
-    let general = |ty: &TensorType| TensorType { dtype: ty.dtype, shape: ty.shape.iter().map(|&d| symbol(d)).collect() };
-    let operands: SmallVec<[TensorType; 4]> = types.iter().map(general).collect();
-    let attrs = op.attrs().iter().map(|attr| match attr {
-        Attr::Dim(d) => Attr::Dim(symbol(*d)),
-        Attr::Dims(dims) => Attr::Dims(dims.iter().map(|&d| symbol(d)).collect::<Shape>()),
-        other => other.clone(),
-    });
-    let op = Op::new(op.record(), attrs);
-    let inferred = op.infer(&operands).ok()?;
-    let value = |s: igneous_ir::dim::Symbol| SYMBOLS.iter().position(|d| d.to_string() == s.name).map(|k| extents[k]);
-    let concrete = |ty: &TensorType| -> Option<TensorType> {
-        let shape = ty.shape.iter().map(|d| d.eval(&value).map(Dim::constant)).collect::<Option<Shape>>()?;
-        Some(TensorType { dtype: ty.dtype, shape })
-    };
-    let same = inferred.len() == results.len() && inferred.iter().zip(results).all(|(a, b)| concrete(a).as_ref() == Some(b));
-    same.then_some(Key { op, operands })
+
+    /// The call with equal extents above one as symbols, if the type rules accept it and give types that `results` are an
+    /// instance of. Whatever is generalised is an instance of the general call by construction: replacing each symbol by
+    /// its extent gives operator and operands back.
+    fn generalised(&self, results: &Types) -> Option<Call> {
+        let mut extents: SmallVec<[i64; 8]> = SmallVec::new();
+        for n in self.operands.iter().flat_map(|(ty, _)| &ty.shape).filter_map(|d| d.as_const()) {
+            if n > 1 && !extents.contains(&n) {
+                extents.push(n);
+            }
+        }
+        if extents.is_empty() || extents.len() > SYMBOLS.len() {
+            return None;
+        }
+        let symbol = |d: Dim| d.as_const().and_then(|n| extents.iter().position(|&e| e == n)).map_or(d, |k| SYMBOLS[k].1);
+        let ty = |ty: &TensorType| TensorType { dtype: ty.dtype, shape: ty.shape.iter().map(|&d| symbol(d)).collect() };
+        let op = |op: &Op| {
+            let attrs = op.attrs().iter().map(|attr| match attr {
+                Attr::Dim(d) => Attr::Dim(symbol(*d)),
+                Attr::Dims(dims) => Attr::Dims(dims.iter().map(|&d| symbol(d)).collect::<Shape>()),
+                other => other.clone(),
+            });
+            Op::new(op.record(), attrs)
+        };
+        let operands = self.operands.iter().map(|(base, views)| (ty(base), views.iter().map(op).collect())).collect();
+        let general = Call { op: self.op.as_ref().map(op), operands };
+        let graph = general.graph().ok()?;
+        let value = |s: Symbol| SYMBOLS.iter().position(|(own, _)| *own == s).map(|k| extents[k]);
+        let concrete = |ty: &TensorType| -> Option<TensorType> {
+            let shape = ty.shape.iter().map(|d| d.eval(&value).map(Dim::constant)).collect::<Option<Shape>>()?;
+            Some(TensorType { dtype: ty.dtype, shape })
+        };
+        let outputs = graph.outputs();
+        let same = outputs.len() == results.len()
+            && outputs.iter().zip(results).all(|((v, _), b)| concrete(graph.ty(*v)).as_ref() == Some(b));
+        same.then_some(general)
+    }
 }
+
+fn sizes(ty: &TensorType) -> SmallVec<[usize; 4]> {
+    ty.shape.iter().map(|d| d.get().expect("the extents of a tensor that exists are constant")).collect()
+}
+
+/// An operator alone leaves nothing to rewrite, and eager mode is what strict programs equal bit for bit.
+static OPTIONS: LazyLock<Options> = LazyLock::new(|| Options {
+    precision: Precision::Strict,
+    egraph: false,
+    recognise: false,
+    outline: false,
+    ..Options::default()
+});
 
 /// The symbols that stand for extents of eager kernels.
-static SYMBOLS: LazyLock<[Dim; 8]> =
-    LazyLock::new(|| ["A", "B", "C", "D", "E", "F", "G", "H"].map(|name| Dim::symbol(name, 2, i64::from(i32::MAX))));
+static SYMBOLS: LazyLock<[(Symbol, Dim); 8]> = LazyLock::new(|| {
+    ["A", "B", "C", "D", "E", "F", "G", "H"].map(|name| {
+        let (lo, hi) = (2, i64::from(i32::MAX));
+        let mut symbols = Vec::new();
+        let dim = Dim::symbol(name, lo, hi);
+        dim.collect_symbols(&mut symbols);
+        (symbols[0], dim)
+    })
+});
+
+/// Mixes words as FxHash does: keys come from the program itself, not from an adversary.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u8(&mut self, word: u8) {
+        self.write_u64(word.into());
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -9,7 +9,6 @@ use igneous_ir::emit::Emit;
 use igneous_ir::graph::{Value, Values};
 use igneous_ir::op::Vjp;
 use igneous_ir::{Dim, Error, Loc, Op, Result, Shape, TensorType, ops};
-use igneous_runtime::Buffer;
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -25,9 +24,8 @@ pub(crate) struct Source {
 pub(crate) struct Node {
     pub(crate) op: Op,
     pub(crate) operands: SmallVec<[Operand; 3]>,
-    /// Types and elements of the results, which derivatives may need.
-    pub(crate) results: SmallVec<[(TensorType, Buffer); 1]>,
-    pub(crate) loc: Loc,
+    /// The results without their history, which derivatives may need.
+    pub(crate) results: SmallVec<[Eager; 1]>,
 }
 
 /// An operand of a recorded operation. It does not own its slot: a gradient may depend on the operand, and would then
@@ -49,10 +47,9 @@ impl Node {
     pub(crate) fn new<'a>(
         op: Op,
         operands: impl Iterator<Item = &'a Eager>,
-        results: impl IntoIterator<Item = (TensorType, Buffer)>,
-        loc: Loc,
+        results: impl IntoIterator<Item = Eager>,
     ) -> Arc<Node> {
-        Arc::new(Node { op, operands: operands.map(Operand::new).collect(), results: results.into_iter().collect(), loc })
+        Arc::new(Node { op, operands: operands.map(Operand::new).collect(), results: results.into_iter().collect() })
     }
 }
 
@@ -72,7 +69,7 @@ impl Drop for Node {
 }
 
 /// Records `op` if a result can have a gradient.
-pub(crate) fn record(op: &Op, operands: &[Arc<Eager>], results: &mut [Eager], loc: Loc) {
+pub(crate) fn record(op: &Op, operands: &[Arc<Eager>], results: &mut [Eager]) {
     let differentiable = |ty: &TensorType| ty.dtype.is_float();
     if !operands.iter().any(|v| v.tracked() && differentiable(&v.ty)) || matches!(op.record().vjp, Vjp::Zero) {
         return;
@@ -80,8 +77,7 @@ pub(crate) fn record(op: &Op, operands: &[Arc<Eager>], results: &mut [Eager], lo
     if !results.iter().any(|v| differentiable(&v.ty)) {
         return;
     }
-    let made: SmallVec<[(TensorType, Buffer); 1]> = results.iter().map(|v| (v.ty.clone(), v.buffer.clone())).collect();
-    let node = Node::new(op.clone(), operands.iter().map(|v| v.as_ref()), made, loc);
+    let node = Node::new(op.clone(), operands.iter().map(|v| v.as_ref()), results.iter().cloned());
     for (result, value) in results.iter_mut().enumerate() {
         if differentiable(&value.ty) {
             value.source = Some(Source { node: node.clone(), result });
@@ -218,10 +214,9 @@ impl Replay {
             let first = replay.tensors.len();
             let made = Arc::as_ptr(&node);
             replay.nodes.insert(made, first);
-            for (result, (ty, buffer)) in node.results.iter().enumerate() {
-                let source = ty.dtype.is_float().then(|| Source { node: node.clone(), result });
-                let value = Eager { ty: ty.clone(), buffer: buffer.clone(), source, slot: None, loc: Some(node.loc) };
-                replay.tensors.push(value.into());
+            for (result, value) in node.results.iter().enumerate() {
+                let source = value.ty.dtype.is_float().then(|| Source { node: node.clone(), result });
+                replay.tensors.push(Eager { source, ..value.clone() }.into());
             }
             let results = (first..replay.tensors.len()).map(value).collect();
             replay.entries.push((node.op.clone(), operands, results));

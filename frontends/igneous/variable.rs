@@ -97,7 +97,7 @@ impl Variable {
     pub(crate) fn read(&self) -> Eager {
         let slot = self.requires_grad.get().then(|| self.slot.clone());
         let contents = self.lock_shared();
-        Eager { ty: contents.ty.clone(), buffer: contents.buffer.clone(), source: None, slot, loc: self.loc }
+        Eager { slot, ..Eager::new(contents.ty.clone(), contents.buffer.clone(), self.loc) }
     }
 
     /// The value now, without a trace taking notice: for printing.

@@ -166,7 +166,8 @@ impl<'a> DotSection<'a> {
 
     /// Estimated nanoseconds of the whole product.
     fn cost(&self, plan: &DotPlan) -> f64 {
-        let size = |axes: &[u32]| typical(self.size(axes));
+        // What is typical of a product is not the product of what is typical of its factors.
+        let size = |axes: &[u32]| axes.iter().map(|&a| typical(self.extent(a))).product::<f64>();
         let (batch, m, n, k) = (size(&plan.axes.batch), size(&plan.axes.m), size(&plan.axes.n), size(&plan.axes.k));
         // Narrow products leave lanes of the library's kernels idle.
         let multiply = 0.02 * (m + 2.0) * (n + 2.0) * k + 100.0;

@@ -84,9 +84,10 @@ fn difference(a: &Node, b: &Node) -> Error {
 
 fn same_source(a: &CaptureSource, b: &CaptureSource) -> bool {
     match (a, b) {
-        (CaptureSource::Eager(a), CaptureSource::Eager(b)) => {
-            a.buffer.same(&b.buffer) || (a.ty == b.ty && a.buffer.bytes() == b.buffer.bytes())
-        }
+        (CaptureSource::Eager(a), CaptureSource::Eager(b)) => match (a.dense(), b.dense()) {
+            (Ok(a), Ok(b)) => a.buffer.same(&b.buffer) || (a.ty == b.ty && a.buffer.bytes() == b.buffer.bytes()),
+            _ => false,
+        },
         (CaptureSource::Variable(a), CaptureSource::Variable(b)) => Arc::ptr_eq(a, b),
         (CaptureSource::Slot(a, _), CaptureSource::Slot(b, _)) => a == b,
         _ => false,

@@ -145,12 +145,11 @@ impl<R: Tree> Entry<R> {
     fn inputs(&self, arguments: &[Tensor], locks: &mut Locks<'_>, recorded: bool) -> Result<Vec<Input>> {
         let mut inputs = Vec::new();
         for tensor in arguments {
-            let Repr::Eager(value) = &tensor.0 else { return Err(Error::new("an argument has no value")) };
-            inputs.push(Input { value: Eager::clone(value), taken: None });
+            inputs.push(Input { value: Eager::clone(&*tensor.eager_value("its elements")?), taken: None });
         }
         for (k, capture) in self.traced.captures.iter().enumerate() {
             inputs.push(match &capture.source {
-                CaptureSource::Eager(value) => Input { value: Eager::clone(value), taken: None },
+                CaptureSource::Eager(value) => Input { value: Eager::clone(&*value.dense()?), taken: None },
                 CaptureSource::Outer(_) => return Err(Error::new("a program cannot capture a traced tensor")),
                 CaptureSource::Slot(key, _) => {
                     let grad = shared(key).and_then(|slot| locks.slots[&slot.id()].clone());
@@ -235,7 +234,8 @@ impl<R: Tree> Entry<R> {
     /// The run as one operation of the tape.
     fn record(&self, inputs: &[Eager], outputs: &[(TensorType, Buffer)], loc: Loc) -> Arc<Node> {
         let op = ops::call(Region::new(self.traced.graph.clone()));
-        Node::new(op, inputs.iter(), outputs.to_vec(), loc)
+        let results = outputs.iter().map(|(ty, buffer)| Eager::new(ty.clone(), buffer.clone(), Some(loc)));
+        Node::new(op, inputs.iter(), results)
     }
 }
 
@@ -255,7 +255,7 @@ fn variable_input(variable: &Arc<Variable>, locks: &mut Locks<'_>, overwritten: 
     let slot = variable.requires_grad().get().then(|| variable.slot().clone());
     let lock = locks.variables.get_mut(&id).ok_or_else(|| Error::new("a variable is not locked"))?;
     let ty = lock.contents().ty.clone();
-    let eager = |buffer| Eager { ty, buffer, source: None, slot, loc: None };
+    let eager = |buffer| Eager { slot, ..Eager::new(ty, buffer, None) };
     match lock.contents_mut().filter(|_| overwritten && !keep) {
         Some(contents) => {
             let buffer = std::mem::replace(&mut contents.buffer, Buffer::new(0)?);

@@ -13,7 +13,10 @@ const LINE: usize = 80;
 impl fmt::Display for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Repr::Eager(value) => write_value(f, value),
+            Repr::Eager(value) => match value.dense() {
+                Ok(value) => write_value(f, &value),
+                Err(error) => write!(f, "invalid: {error}"),
+            },
             Repr::Variable(variable) => write_value(f, &variable.read_untracked()),
             Repr::Traced(traced) => write!(f, "traced {}", traced.ty),
             Repr::Invalid(error) => write!(f, "invalid: {error}"),

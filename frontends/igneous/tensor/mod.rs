@@ -24,6 +24,7 @@ pub use pointwise::{broadcast_tensors, where_};
 pub use promote::promote;
 
 use crate::device::Device;
+use crate::eager::View;
 use crate::slot::{Slot, SlotKey};
 use crate::tape;
 use crate::trace::{self, Traced};
@@ -57,8 +58,10 @@ pub(crate) enum Repr {
 #[derive(Clone)]
 pub(crate) struct Eager {
     pub(crate) ty: TensorType,
-    /// The elements, row-major.
+    /// The elements, row-major unless there is a view.
     pub(crate) buffer: Buffer,
+    /// What the elements are seen through. [`Tensor::eager_value`] never returns one.
+    pub(crate) view: Option<Arc<View>>,
     /// The recorded operation it is a result of, if `backward` can go on there.
     pub(crate) source: Option<tape::Source>,
     /// Where `backward` adds its gradient.
@@ -70,7 +73,7 @@ pub(crate) struct Eager {
 impl Eager {
     /// A value without a history.
     pub(crate) fn new(ty: TensorType, buffer: Buffer, loc: Option<Loc>) -> Eager {
-        Eager { ty, buffer, source: None, slot: None, loc }
+        Eager { ty, buffer, view: None, source: None, slot: None, loc }
     }
 
     /// Whether `backward` has something to do here.
@@ -237,12 +240,12 @@ impl Tensor {
         }
     }
 
-    /// The elements that exist now; `what` was asked for.
+    /// The elements that exist now, row-major; `what` was asked for.
     #[track_caller]
     pub(crate) fn eager_value(&self, what: &str) -> Result<Arc<Eager>> {
         let loc = Loc::caller();
         match &self.0 {
-            Repr::Eager(value) => Ok(value.clone()),
+            Repr::Eager(value) => value.dense().map_err(|e| e.at(loc)),
             Repr::Variable(variable) => match trace::variable_in_trace(variable) {
                 Some(traced) => Err(trace::no_value_error(&traced?, what).at(loc)),
                 None => Ok(Arc::new(variable.read())),
@@ -321,9 +324,9 @@ impl Tensor {
     pub fn duplicate(&self) -> Tensor {
         let loc = Loc::caller();
         match &self.0 {
-            Repr::Eager(value) => or_invalid(value.buffer.duplicate().map(|buffer| {
-                let copy = Eager { buffer, ..Eager::clone(value) };
-                copy.into()
+            Repr::Eager(value) => or_invalid(value.dense().and_then(|value| {
+                let copy = Eager { buffer: value.buffer.duplicate()?, ..Eager::clone(&value) };
+                Ok(copy.into())
             })),
             Repr::Variable(variable) => {
                 if trace::is_tracing() {
