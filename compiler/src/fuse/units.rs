@@ -73,7 +73,8 @@ impl Units {
             }
             roles[n] = match node.op.record().lowering {
                 Lowering::Structural if node.op.is(&ops::structural::INPUT) => Role::Leaf,
-                Lowering::Structural if node.op.name() == "constant" => Role::Leaf,
+                // Its elements are stored in the program; a scalar is a literal wherever it is read.
+                _ if node.op.is(&ops::structural::CONSTANT) => Role::Leaf,
                 Lowering::Structural if node.op.name() == "check" => {
                     check_codes.insert(i, first_check + check_codes.len() as u32);
                     Role::Check
