@@ -2,7 +2,9 @@
 
 mod autograd;
 mod compiled;
+mod dumps;
 mod errors;
+mod kernels;
 mod loops;
 mod random;
 mod tensors;
