@@ -6,6 +6,7 @@ mod dumps;
 mod errors;
 mod kernels;
 mod loops;
+mod parity;
 mod random;
 mod tensors;
 mod training;
