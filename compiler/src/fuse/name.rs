@@ -49,7 +49,8 @@ pub fn label(kernel: &mut Kernel) {
         *count += 1;
     }
     for section in &mut kernel.sections {
-        const LETTERS: &[u8] = b"ijklmnpqrstuvw";
+        // Without `m` and `s`, which the results of a softmax are called.
+        const LETTERS: &[u8] = b"ijklnpqrtuvw";
         for (i, axis) in section.axes.iter_mut().enumerate() {
             let letter = char::from(LETTERS[i % LETTERS.len()]);
             axis.name = if i < LETTERS.len() { letter.to_string() } else { format!("{letter}{}", i / LETTERS.len()) };

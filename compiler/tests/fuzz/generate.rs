@@ -21,6 +21,10 @@ pub struct Case {
 pub struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -290,7 +294,7 @@ fn is_discrete(op: &Op, of_floats: bool) -> bool {
 }
 
 /// Whether the result is exact where the operands are: nothing is rounded, or in one way only.
-fn is_exact(op: &Op) -> bool {
+pub fn is_exact(op: &Op) -> bool {
     match op.name() {
         "neg" | "abs" | "relu" | "maximum" | "minimum" | "select" | "cast" | "bitcast" | "constant" | "iota"
         | "stop_gradient" | "floor" | "ceil" | "round" | "trunc" | "sign" => true,
