@@ -238,6 +238,11 @@ impl Compiled {
         report::cost(&self.program)
     }
 
+    /// The same as numbers.
+    pub fn launch_costs(&self) -> Vec<report::LaunchCost> {
+        report::launch_costs(&self.program)
+    }
+
     /// Writes every stage into numbered files of `dir`.
     ///
     /// # Errors

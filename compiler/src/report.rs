@@ -1,7 +1,7 @@
 //! Reports on a compiled program.
 
 use crate::fuse::estimate;
-use igneous_runtime::program::Program;
+use igneous_runtime::program::{Launch, Program};
 use std::fmt;
 
 /// A `Display` made of a closure.
@@ -25,18 +25,34 @@ pub mod machine {
     pub const LAUNCH_NS: f64 = 500.0;
 }
 
+/// What a launch does at least. Symbolic extents count as 64, within their range.
+#[derive(Clone, Debug)]
+pub struct LaunchCost {
+    /// The kernel's name.
+    pub name: String,
+    /// Arithmetic operations.
+    pub flops: f64,
+    /// Bytes read and written.
+    pub bytes: f64,
+}
+
+/// The launches of a program in order.
+pub fn launch_costs(program: &Program) -> Vec<LaunchCost> {
+    let cost = |l: &Launch| LaunchCost { name: l.name.clone(), flops: estimate(l.flops), bytes: estimate(l.bytes) };
+    program.launches.iter().map(cost).collect()
+}
+
 /// A table of launches: operations, bytes, and the time that the slower of the two needs on one core.
 /// Symbolic extents count as 64, within their range.
 pub fn cost(program: &Program) -> impl fmt::Display + '_ {
     from_fn(move |f| {
         writeln!(f, "{:32} {:>14} {:>14} {:>12}  limited by", "launch", "flops", "bytes", "least us")?;
         let (mut flops, mut bytes, mut time) = (0.0, 0.0, 0.0);
-        for launch in &program.launches {
-            let (fl, by) = (estimate(launch.flops), estimate(launch.bytes));
+        for LaunchCost { name, flops: fl, bytes: by } in launch_costs(program) {
             let (compute, memory) = (fl / machine::FLOPS_PER_NS, by / machine::BYTES_PER_NS);
             let ns = compute.max(memory) + machine::LAUNCH_NS;
             let limit = if compute > memory { "arithmetic" } else { "memory" };
-            writeln!(f, "{:32} {fl:>14.0} {by:>14.0} {:>12.2}  {limit}", launch.name, ns / 1000.0)?;
+            writeln!(f, "{:32} {fl:>14.0} {by:>14.0} {:>12.2}  {limit}", name, ns / 1000.0)?;
             (flops, bytes, time) = (flops + fl, bytes + by, time + ns);
         }
         writeln!(f, "{:32} {flops:>14.0} {bytes:>14.0} {:>12.2}", "sum", time / 1000.0)

@@ -37,8 +37,11 @@ pub use backend::{Precision, Stages};
 pub use compile::{Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, Tree, compile, spec};
 pub use device::Device;
 pub use grad_mode::{enable_grad, is_grad_enabled, no_grad};
+/// Graphs and kernels: their texts, verifiers and interpreters. What [`Lowered`] shows is made of them.
+pub use igneous_ir as ir;
 pub use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, TensorType};
 pub use igneous_runtime::buffer::{MemoryStats, memory_stats};
+pub use igneous_runtime::{LaunchTime, num_threads, set_num_threads};
 pub use random::{manual_seed, random_state};
 pub use scan::{scan, scan_reverse};
 pub use tape::{grad, grad_with};

@@ -6,9 +6,11 @@ mod errors;
 mod loops;
 mod random;
 mod tensors;
+mod training;
 mod variables;
 
-use igneous::{Element, Result, Tensor};
+use igneous::{Element, Result, Tensor, manual_seed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The elements of a tensor that must be valid.
 #[track_caller]
@@ -40,4 +42,13 @@ fn message<T>(result: Result<T>) -> String {
         Ok(_) => panic!("an error was expected"),
         Err(error) => error.to_string(),
     }
+}
+
+/// Starts the random numbers at `seed`. They are one stream of the process: a test that depends on them holds this, and so
+/// does every test that draws any, such as one that makes a layer.
+fn seeded(seed: u64) -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    manual_seed(seed);
+    guard
 }

@@ -1,16 +1,11 @@
 //! Random numbers. The expected moments are those of the distributions.
 
-use crate::vec;
+use crate::{seeded, vec};
 use igneous::{Tensor, compile, manual_seed};
-use std::sync::Mutex;
-
-/// The counter is one for the whole process: tests of it run one after the other.
-static ONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn moments_and_ranges() {
-    let _one = ONE.lock();
-    manual_seed(1);
+    let _one = seeded(1);
     let u = vec::<f32>(&Tensor::rand(20_000));
     assert!(u.iter().all(|x| (0.0..1.0).contains(x)));
     let mean = u.iter().sum::<f32>() / 20_000.0;
@@ -28,8 +23,7 @@ fn moments_and_ranges() {
 
 #[test]
 fn a_seed_repeats_and_the_counter_moves_on() {
-    let _one = ONE.lock();
-    manual_seed(7);
+    let _one = seeded(7);
     let (a, b) = (vec::<f32>(&Tensor::rand(8)), vec::<f32>(&Tensor::rand(8)));
     assert_ne!(a, b);
     manual_seed(7);
@@ -41,10 +35,9 @@ fn a_seed_repeats_and_the_counter_moves_on() {
 /// Compiled functions draw the numbers that eager code draws, run after run.
 #[test]
 fn compiled_and_eager_draw_the_same_numbers() {
-    let _one = ONE.lock();
+    let _one = seeded(3);
     let f = |x: Tensor| (x.dropout(0.5), Tensor::rand(4));
     let x = Tensor::ones(64);
-    manual_seed(3);
     let eager: Vec<_> = (0..3).map(|_| f(x.clone())).map(|(a, b)| (vec::<f32>(&a), vec::<f32>(&b))).collect();
     manual_seed(3);
     let program = compile(f);

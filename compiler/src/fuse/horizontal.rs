@@ -1,43 +1,61 @@
-//! Horizontal fusion: independent kernels that only update variables become sections of one.
+//! Horizontal fusion: independent kernels become sections of one. Those that only update variables run last, small ones
+//! that read nothing but inputs (the step numbers of an optimizer) run first.
 
 use super::build::Built;
 use super::params::renumber;
 use super::units::Units;
 use super::{FusionLog, Group};
-use igneous_ir::graph::Value;
+use igneous_ir::graph::{Graph, Value};
 use igneous_ir::kernel::Param;
 use std::collections::BTreeSet;
 
-/// Merges, into the place of the last of them, all groups without dots and scatters whose results are new values of
-/// variables and are read by nobody else.
-pub fn merge(units: &Units, groups: Vec<Group>, variable_outputs: &BTreeSet<Value>, log: &mut FusionLog) -> Vec<Group> {
+/// The most elements that a result of a small kernel has.
+const SMALL: usize = 1024;
+
+/// Merges, at the end, all groups without dots and scatters whose results are new values of variables and are read by nobody
+/// else; and at the beginning, what remains of those with small results that read only inputs and constants.
+pub fn merge(
+    graph: &Graph,
+    units: &Units,
+    groups: Vec<Group>,
+    variable_outputs: &BTreeSet<Value>,
+    log: &mut FusionLog,
+) -> Vec<Group> {
     let read: BTreeSet<Value> = groups.iter().flat_map(|g| &g.reads).copied().collect();
-    let updates = |group: &Group| {
-        let plain = group.members.iter().all(|&n| matches!(units.role(n), super::Role::Map | super::Role::Reduction));
-        plain && !group.outputs.is_empty() && group.outputs.iter().all(|v| variable_outputs.contains(v) && !read.contains(v))
+    let plain = |group: &Group| {
+        let role = |&n: &u32| matches!(units.role(n), super::Role::Map | super::Role::Reduction);
+        group.members.iter().all(role) && !group.outputs.is_empty()
     };
-    if groups.iter().filter(|g| updates(g)).count() < 2 {
-        return groups;
+    let updates = |g: &Group| plain(g) && g.outputs.iter().all(|v| variable_outputs.contains(v) && !read.contains(v));
+    let small = |v: &Value| graph.ty(*v).elements().as_const().is_some_and(|n| n <= SMALL as i64);
+    let is_leaf = |v: &Value| units.role(v.node) == super::Role::Leaf;
+    let first = |g: &Group| plain(g) && !updates(g) && g.reads.iter().all(is_leaf) && g.outputs.iter().all(small);
+    let (last, rest): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(updates);
+    let (first, rest): (Vec<Group>, Vec<Group>) = rest.into_iter().partition(first);
+    let first = side_by_side(first, "small kernels of inputs", log);
+    let last = side_by_side(last, "updates of variables", log);
+    first.into_iter().chain(rest).chain(last).collect()
+}
+
+fn side_by_side(merged: Vec<Group>, what: &str, log: &mut FusionLog) -> Option<Group> {
+    if merged.len() > 1 {
+        log.push(format!("fuse   {} {what} side by side", merged.len()));
     }
-    let (merged, mut rest): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(updates);
-    log.push(format!("fuse   {} updates of variables side by side", merged.len()));
     let mut built: Option<Built> = None;
     let mut all = Group { members: BTreeSet::new(), reads: BTreeSet::new(), outputs: BTreeSet::new(), built: None };
     for group in merged {
         all.members.extend(&group.members);
         all.reads.extend(&group.reads);
         all.outputs.extend(&group.outputs);
-        let mut part = group.built.expect("updates are kernels");
+        let mut part = group.built.expect("maps and reductions are kernels");
         super::collapse::collapse(&mut part.kernel);
         match &mut built {
             None => built = Some(part),
             Some(built) => append(built, part),
         }
     }
-    all.built = built;
-    // Nothing reads their results, so the end is a place that respects all dependences.
-    rest.push(all);
-    rest
+    all.built = Some(built?);
+    Some(all)
 }
 
 fn append(into: &mut Built, part: Built) {

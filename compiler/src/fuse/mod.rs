@@ -93,7 +93,7 @@ pub fn fuse(graph: &Graph, first_check: u32, variable_outputs: &BTreeSet<Value>,
     fusion.run();
     let groups = fusion.ordered();
     let mut log = fusion.log;
-    let groups = horizontal::merge(&units, groups, variable_outputs, &mut log);
+    let groups = horizontal::merge(graph, &units, groups, variable_outputs, &mut log);
     let steps = groups
         .into_iter()
         .map(|group| match group.built {

@@ -1,0 +1,44 @@
+//! The table of launches: flops, bytes, measured time, and the fraction of what the machine could do.
+
+use super::workloads::Case;
+use igneous::Result;
+use std::fmt::Write;
+
+/// Runs that the medians are taken of.
+const RUNS: usize = 101;
+
+/// The launches of a case, with limits of the whole machine in operations and bytes a nanosecond.
+pub fn table(case: &Case, flops_per_ns: f64, bytes_per_ns: f64) -> Result<String> {
+    let program = case.program()?;
+    let costs = program.launch_costs();
+    let mut samples: Vec<Vec<f64>> = vec![Vec::new(); costs.len()];
+    for _ in 0..RUNS {
+        for (sample, time) in samples.iter_mut().zip(case.profile()?) {
+            sample.push(time.ns as f64);
+        }
+    }
+    let mut text =
+        format!("  {:40} {:>12} {:>12} {:>10} {:>10}  {:>5}  limit\n", "launch", "flops", "bytes", "us", "least us", "%");
+    let (mut sum, mut least_sum) = (0.0, 0.0);
+    for (cost, sample) in costs.iter().zip(&mut samples) {
+        sample.sort_by(f64::total_cmp);
+        let ns = sample.get(sample.len() / 2).copied().unwrap_or(0.0);
+        let (compute, memory) = (cost.flops / flops_per_ns, cost.bytes / bytes_per_ns);
+        let least = compute.max(memory);
+        let limit = if compute > memory { "arithmetic" } else { "memory" };
+        let _ = writeln!(
+            text,
+            "  {:40} {:>12.0} {:>12.0} {:>10.2} {:>10.2}  {:>5.1}  {limit}",
+            cost.name,
+            cost.flops,
+            cost.bytes,
+            ns / 1e3,
+            least / 1e3,
+            100.0 * least / ns.max(1.0)
+        );
+        (sum, least_sum) = (sum + ns, least_sum + least);
+    }
+    let fraction = 100.0 * least_sum / sum.max(1.0);
+    let _ = writeln!(text, "  {:40} {:>12} {:>12} {:>10.2} {:>10.2}  {fraction:>5.1}", "sum", "", "", sum / 1e3, least_sum / 1e3);
+    Ok(text)
+}

@@ -1,0 +1,63 @@
+//! Samples of the time of a step: the first call apart, warm-up, then groups of calls of at least 2 ms.
+
+use super::process::cpu_seconds;
+use igneous::Result;
+use std::time::Instant;
+
+/// Times of one step, in milliseconds.
+pub struct Times {
+    /// The median of the samples.
+    pub median_ms: f64,
+    /// The fastest sample.
+    pub min_ms: f64,
+    /// The slowest sample.
+    pub max_ms: f64,
+    /// How many calls the samples hold.
+    pub runs: usize,
+    /// Seconds of the first call: with tracing and compilation.
+    pub first_s: f64,
+    /// Cores that this process kept busy during the samples.
+    pub own_cores: Option<f64>,
+    /// Cores that everybody else kept busy meanwhile.
+    pub other_cores: Option<f64>,
+}
+
+/// Times `step` for about `seconds`.
+pub fn measure(step: impl Fn() -> Result<()>, seconds: f64) -> Result<Times> {
+    let time = |calls: usize| {
+        let start = Instant::now();
+        (0..calls).try_for_each(|_| step())?;
+        Ok::<f64, igneous::Error>(start.elapsed().as_secs_f64())
+    };
+    let first_s = time(1)?;
+    let warm = Instant::now();
+    let mut calls = 0;
+    while calls < 3 || (warm.elapsed().as_secs_f64() < 0.25 && calls < 200) {
+        step()?;
+        calls += 1;
+    }
+    let one = time(1)?.max(1e-7);
+    let group = ((0.002 / one) as usize).max(1);
+    let samples = ((seconds / (one * group as f64)) as usize).clamp(5, 300);
+    let (start, before) = (Instant::now(), cpu_seconds());
+    let mut ms = Vec::with_capacity(samples);
+    for _ in 0..samples {
+        ms.push(time(group)? / group as f64 * 1e3);
+    }
+    let wall = start.elapsed().as_secs_f64();
+    let cores = before.zip(cpu_seconds()).map(|(a, b)| {
+        let own = b.0 - a.0;
+        (own / wall, ((b.1 - a.1 - own) / wall).max(0.0))
+    });
+    ms.sort_by(f64::total_cmp);
+    let middle = (ms[(samples - 1) / 2] + ms[samples / 2]) / 2.0;
+    Ok(Times {
+        median_ms: middle,
+        min_ms: ms[0],
+        max_ms: ms[samples - 1],
+        runs: samples * group,
+        first_s,
+        own_cores: cores.map(|c| c.0),
+        other_cores: cores.map(|c| c.1),
+    })
+}

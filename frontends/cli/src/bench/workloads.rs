@@ -1,0 +1,226 @@
+//! The workloads by name: models, inputs and steps. All f32 with random weights; data are in memory; a training step is
+//! forward, loss, backward and update.
+
+use super::Mode;
+use super::models::{lenet, mlp};
+use igneous::nn::{Conv2d, Forward, Gelu, LayerNorm, Linear, ModuleExt, Sequential};
+use igneous::optim::{Adam, Optimizer, Sgd};
+use igneous::{Compiled, Conv, Error, LaunchTime, Lowered, Result, Tensor, compile, default, grad_with, manual_seed, no_grad};
+use std::sync::Arc;
+
+/// A workload that can be built.
+pub struct Workload {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// How many units a step works on.
+    pub units: f64,
+    /// What they are: images, elements, operations.
+    pub unit: &'static str,
+    /// Makes the model and its inputs.
+    pub build: fn() -> Result<Case>,
+}
+
+type Step = Arc<dyn Fn(Vec<Tensor>) -> Result<Vec<Tensor>> + Send + Sync>;
+type Wrapped = Box<dyn Fn(Vec<Tensor>) -> Result<Vec<Tensor>> + Send + Sync>;
+
+/// A step on its inputs.
+pub struct Case {
+    eager: Step,
+    compiled: Compiled<Wrapped, (Vec<Tensor>,)>,
+    inputs: Vec<Tensor>,
+}
+
+impl Case {
+    fn new(inputs: Vec<Tensor>, step: impl Fn(Vec<Tensor>) -> Result<Vec<Tensor>> + Send + Sync + 'static) -> Result<Case> {
+        let eager: Step = Arc::new(step);
+        let traced = eager.clone();
+        let wrapped: Wrapped = Box::new(move |inputs| traced(inputs));
+        Ok(Case { eager, compiled: compile(wrapped).name("step"), inputs })
+    }
+
+    /// A function without gradients.
+    fn infer(inputs: Vec<Tensor>, f: impl Fn(&[Tensor]) -> Tensor + Send + Sync + 'static) -> Result<Case> {
+        Case::new(inputs, move |inputs| no_grad(|| Ok(vec![f(&inputs)])))
+    }
+
+    /// A step of training on images and labels.
+    fn train(net: Sequential, optimizer: impl Optimizer + 'static, x: Tensor, labels: Tensor) -> Result<Case> {
+        Case::new(vec![x, labels], move |inputs| {
+            let loss = net.forward(&inputs[0]).cross_entropy(&inputs[1]);
+            loss.backward()?;
+            optimizer.step()?;
+            Ok(vec![loss])
+        })
+    }
+
+    /// Runs the step once.
+    pub fn step(&self, mode: Mode) -> Result<Vec<Tensor>> {
+        match mode {
+            Mode::Eager => (self.eager)(self.inputs.clone()),
+            Mode::Compiled => self.compiled.run(self.inputs.clone()),
+        }
+    }
+
+    /// The compiled program.
+    pub fn program(&self) -> Result<Lowered> {
+        self.compiled.lower(self.inputs.clone())
+    }
+
+    /// Runs the compiled program once; the time of each launch.
+    pub fn profile(&self) -> Result<Vec<LaunchTime>> {
+        Ok(self.compiled.profile(self.inputs.clone())?.1)
+    }
+}
+
+/// The workloads that these patterns name, in the table's order; all of them for none.
+pub fn find(patterns: &[String]) -> Result<Vec<&'static Workload>> {
+    let matches = |pattern: &String, name: &str| match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == pattern,
+    };
+    if let Some(unknown) = patterns.iter().find(|p| !WORKLOADS.iter().any(|w| matches(p, w.name))) {
+        return Err(Error::new(format!("no workload is called `{unknown}`; --list shows them")));
+    }
+    Ok(WORKLOADS.iter().filter(|w| patterns.is_empty() || patterns.iter().any(|p| matches(p, w.name))).collect())
+}
+
+fn labels(n: usize) -> Tensor {
+    Tensor::randint(0, 10, n)
+}
+
+fn mlp_training(widths: &'static [usize], batch: usize) -> Result<Case> {
+    manual_seed(0);
+    let net = mlp(widths);
+    let sgd = Sgd::new(net.parameters(), 0.01)?;
+    Case::train(net, sgd, Tensor::randn((batch, 784)), labels(batch))
+}
+
+fn lenet_training(batch: usize) -> Result<Case> {
+    manual_seed(0);
+    let net = lenet();
+    let adam = Adam::new(net.parameters(), 1e-3)?;
+    Case::train(net, adam, Tensor::randn((batch, 3, 32, 32)), labels(batch))
+}
+
+fn normal<const N: usize>(count: usize, shape: [usize; N]) -> Vec<Tensor> {
+    manual_seed(0);
+    (0..count).map(|_| Tensor::randn(&shape[..])).collect()
+}
+
+fn gate(elements: usize) -> Result<Case> {
+    Case::infer(normal(5, [elements]), |t| (&t[0] * &t[1] + &t[2]).gelu() * t[3].sigmoid() + t[4].tanh())
+}
+
+fn chain(elements: usize) -> Result<Case> {
+    Case::infer(normal(2, [elements]), |t| (0..5).fold(t[0].clone(), |x, i| (x * 0.9 + &t[1]).relu() - 0.1 * f64::from(i)))
+}
+
+fn matmul(n: usize) -> Result<Case> {
+    Case::infer(normal(2, [n, n]), |t| t[0].matmul(&t[1]))
+}
+
+fn convolution(batch: usize) -> Result<Case> {
+    manual_seed(0);
+    let conv = Conv2d::with(64, 64, 3, Conv { padding: 1.into(), ..default() }).without_bias();
+    Case::infer(normal(1, [batch, 64, 56, 56]), move |t| conv.forward(&t[0]))
+}
+
+fn attention(tokens: usize, causal: bool) -> Result<Case> {
+    Case::infer(normal(3, [1, 12, tokens, 64]), move |t| {
+        let scores = t[0].matmul(&t[1].transpose(-1, -2)) / 8.0;
+        let scores = match causal {
+            true => scores.masked_fill(&Tensor::ones((tokens, tokens)).tril(0).equal(0.0), f64::NEG_INFINITY),
+            false => scores,
+        };
+        scores.softmax(-1).matmul(&t[2])
+    })
+}
+
+fn linear_gelu() -> Result<Case> {
+    let x = normal(1, [128, 768]);
+    let net = Sequential::new().push(Linear::new(768, 3072)).push(Gelu);
+    Case::infer(x, move |t| net.forward(&t[0]))
+}
+
+fn matvec() -> Result<Case> {
+    let x = normal(1, [1, 768]);
+    let net = Linear::new(768, 3072).without_bias();
+    Case::infer(x, move |t| net.forward(&t[0]))
+}
+
+fn mlp_inference() -> Result<Case> {
+    let x = normal(1, [1, 784]);
+    let net = mlp(&[784, 512, 10]);
+    Case::infer(x, move |t| net.forward(&t[0]))
+}
+
+fn layer_norm() -> Result<Case> {
+    let norm = LayerNorm::new(1024);
+    Case::infer(normal(1, [4096, 1024]), move |t| norm.forward(&t[0]))
+}
+
+fn layer_norm_gradients() -> Result<Case> {
+    let norm = LayerNorm::new(1024);
+    Case::new(normal(2, [4096, 1024]), move |t| {
+        let x = t[0].requires_grad_();
+        let mut wanted = vec![x.clone()];
+        wanted.extend(norm.parameters());
+        grad_with(&norm.forward(&x), &t[1], &wanted.iter().collect::<Vec<_>>())
+    })
+}
+
+fn rms_norm() -> Result<Case> {
+    let mut inputs = normal(1, [4096, 1024]);
+    inputs.extend(normal(1, [1024]));
+    Case::infer(inputs, |t| &t[0] * (t[0].square().mean_keepdim(-1) + 1e-5).rsqrt() * &t[1])
+}
+
+const M4: usize = 1 << 22;
+const K16: usize = 1 << 14;
+
+/// Every workload. Names and shapes are those that the comparison with other frameworks uses.
+static WORKLOADS: &[Workload] = &[
+    image("mlp512_b64_train", "784-512-10 with ReLU, batch 64, cross-entropy, SGD", 64, || mlp_training(&[784, 512, 10], 64)),
+    image("mlp128_64_b256_train", "784-128-64-10, batch 256, SGD", 256, || mlp_training(&[784, 128, 64, 10], 256)),
+    image("mlp512_b1_infer", "784-512-10, batch 1", 1, mlp_inference),
+    image("lenet_b4_train", "LeNet on 3×32×32, batch 4, Adam", 4, || lenet_training(4)),
+    image("lenet_b128_train", "LeNet on 3×32×32, batch 128, Adam", 128, || lenet_training(128)),
+    elements("pw_gate_4m", "gelu(x·a + b)·sigmoid(c) + tanh(d), 2²² elements", M4, || gate(M4)),
+    elements("pw_gate_16k", "the same, 2¹⁴ elements", K16, || gate(K16)),
+    elements("chain20_4m", "five times x = relu(x·0.9 + y) - 0.1·i, 2²² elements", M4, || chain(M4)),
+    elements("chain20_16k", "the same, 2¹⁴ elements", K16, || chain(K16)),
+    elements("softmax_4096x1024", "softmax over the last axis", M4, || {
+        Case::infer(normal(1, [4096, 1024]), |t| t[0].softmax(-1))
+    }),
+    elements("layernorm_fwd", "layer norm of [4096, 1024]", M4, layer_norm),
+    elements("layernorm_fwdbwd", "the same with the gradients of input, weight and bias", M4, layer_norm_gradients),
+    elements("rmsnorm_fwd", "RMS norm of [4096, 1024], written out", M4, rms_norm),
+    elements("sum_4m", "the sum of 2²² elements", M4, || Case::infer(normal(1, [M4]), |t| t[0].sum_all())),
+    flops("matmul_512", "[512, 512] × [512, 512]", 2 * 512 * 512 * 512, || matmul(512)),
+    flops("matmul_1024", "[1024, 1024] × [1024, 1024]", 2 * 1024 * 1024 * 1024, || matmul(1024)),
+    flops("matmul_2048", "[2048, 2048] × [2048, 2048]", 2 * 2048 * 2048 * 2048, || matmul(2048)),
+    flops("matvec_768x3072", "[1, 768] × [768, 3072]", 2 * 768 * 3072, matvec),
+    flops("linear_gelu_128x768x3072", "[128, 768] × [768, 3072] + bias, GELU", 2 * 128 * 768 * 3072, linear_gelu),
+    flops("conv56_b1", "64 → 64 channels, 3×3 on 56×56", 2 * 64 * 64 * 9 * 56 * 56, || convolution(1)),
+    flops("conv56_b8", "the same, batch 8", 8 * 2 * 64 * 64 * 9 * 56 * 56, || convolution(8)),
+    flops("attn_512_manual", "attention written out: 12 heads, 512 tokens, 64 wide", 4 * 12 * 512 * 512 * 64, || {
+        attention(512, false)
+    }),
+    flops("attn_2048_causal_manual", "causal attention written out: 2048 tokens", 2 * 12 * 2048 * 2048 * 64, || {
+        attention(2048, true)
+    }),
+];
+
+const fn image(name: &'static str, about: &'static str, count: usize, build: fn() -> Result<Case>) -> Workload {
+    Workload { name, about, units: count as f64, unit: "img", build }
+}
+
+const fn elements(name: &'static str, about: &'static str, count: usize, build: fn() -> Result<Case>) -> Workload {
+    Workload { name, about, units: count as f64, unit: "elem", build }
+}
+
+const fn flops(name: &'static str, about: &'static str, count: usize, build: fn() -> Result<Case>) -> Workload {
+    Workload { name, about, units: count as f64, unit: "flop", build }
+}
