@@ -1,6 +1,7 @@
 //! The narrow waist: every operation on tensors goes through [`try_apply`].
 
 use crate::eager;
+use crate::location;
 use crate::tensor::{Repr, Tensor};
 use crate::trace;
 use igneous_ir::op::Types;
@@ -21,6 +22,7 @@ pub(crate) fn try_apply(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors>
             return Err(error.clone());
         }
     }
+    let loc = location::of_user(loc);
     if trace::is_tracing() { trace::append(op, inputs, loc) } else { eager::run(op, inputs, loc) }
 }
 

@@ -21,6 +21,7 @@ pub mod data;
 mod device;
 mod eager;
 mod grad_mode;
+mod location;
 pub mod nn;
 pub mod optim;
 mod random;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod depth;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -20,11 +21,14 @@ struct Cli {
 enum Command {
     /// Times standard workloads.
     Bench(bench::Arguments),
+    /// Compiles models of growing depth, and prints how long it takes.
+    Depth(depth::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Depth(arguments) => depth::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,6 +11,7 @@ use crate::trace::{self, Capture, CaptureSource, Finished, Kind, Output, Paramet
 use crate::tracked::{Effect, Guard};
 use crate::variable::Variable;
 use igneous_ir::{Error, Graph, Loc, Result, TensorType};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -237,24 +238,40 @@ impl SlotEffect {
     }
 }
 
-/// A loop over time steps written in Rust becomes as many copies of its body: say so.
+/// A loop over time steps written in Rust becomes as many copies of its body: say so. Such copies come from one line in one
+/// layer's call, and each depends on the one before.
 fn warn_of_unrolled_loops(graph: &Graph) {
     const MANY: usize = 64;
-    let mut counts: std::collections::BTreeMap<Loc, std::collections::BTreeMap<String, usize>> = Default::default();
-    for (_, node) in graph.nodes() {
+    type Line<'a> = (Loc, u32, &'static str, &'a [TensorType]);
+    let mut lines: BTreeMap<Loc, HashMap<Line<'_>, Vec<u32>>> = BTreeMap::new();
+    for (n, node) in graph.nodes() {
         if let Some(loc) = node.loc
             && !matches!(node.op.name(), "constant" | "input" | "stop_gradient" | "broadcast" | "reshape")
         {
-            *counts.entry(loc).or_default().entry(format!("{}{:?}", node.op.name(), node.results)).or_default() += 1;
+            lines.entry(loc).or_default().entry((loc, node.scope, node.op.name(), &node.results)).or_default().push(n);
         }
     }
-    for (loc, ops) in counts {
-        if let Some(count) = ops.values().max().filter(|&&n| n > MANY) {
+    for (loc, kinds) in lines {
+        let longest = kinds.values().filter(|nodes| nodes.len() > MANY).map(|nodes| longest_chain(graph, nodes)).max();
+        if let Some(length) = longest.filter(|&n| n > MANY) {
             eprintln!(
-                "warning: graph `{}` has {count} equal operations from {loc}: a loop was unrolled\n  \
+                "warning: graph `{}` has {length} equal operations from {loc} one after the other: a loop was unrolled\n  \
                  `igneous::scan` compiles a loop once, whatever its length",
                 graph.name
             );
         }
     }
+}
+
+/// The most nodes among `nodes`, in topological order, that lie on one path.
+fn longest_chain(graph: &Graph, nodes: &[u32]) -> usize {
+    let first = nodes[0];
+    let mut counts = vec![0usize; graph.len() - first as usize];
+    let mut counted = nodes.iter().peekable();
+    for (n, node) in graph.nodes().skip(first as usize) {
+        let before = node.operands.iter().filter_map(|v| v.node.checked_sub(first)).map(|v| counts[v as usize]).max();
+        let own = counted.next_if(|&&c| c == n).is_some();
+        counts[(n - first) as usize] = before.unwrap_or(0) + usize::from(own);
+    }
+    counts.into_iter().max().unwrap_or(0)
 }

@@ -46,7 +46,11 @@ impl Module for Sequential {
 impl Forward for Sequential {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        self.layers.iter().enumerate().fold(x.clone(), |x, (i, layer)| call_layer(&**layer, &i.to_string(), &x))
+        let mut x = x.clone();
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = call_layer(&**layer, &i.to_string(), &x);
+        }
+        x
     }
 }
 
