@@ -8,6 +8,7 @@ mod kernels;
 mod loops;
 mod parity;
 mod random;
+mod readme;
 mod tensors;
 mod training;
 mod variables;
