@@ -7,9 +7,12 @@ use super::memory::{CodeMemory, MachineCode};
 use super::nest::Plan;
 use super::operand::{Epilogue, Pack, epilogue, pack};
 use super::section::{bindings, loop_function};
+use super::strip::Strip;
 use super::target::Target;
-use cranelift_codegen::Context;
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::ir::{ExternalName, Function as Clif};
 use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
@@ -269,14 +272,42 @@ impl<'a> Compiler<'a> {
             Function::Pack(pack) => emitter.pack(pack),
             Function::Epilogue(epilogue) => emitter.epilogue(epilogue),
         }
-        emitter.finish(self.isa.frontend_config());
-        let clif = self.context.func.display().to_string();
+        let strips = emitter.finish(self.isa.frontend_config());
+        let mut text = self.context.func.display().to_string();
+        for (i, strip) in strips.iter().enumerate() {
+            let _ = write!(text, "strip u0:{i}\n{}", strip.listing);
+        }
         let failed = |e: &dyn std::fmt::Debug| Error::new(format!("Cranelift refuses the code of {}: {e:?}", unit.name));
         let code = self.context.compile(self.isa, &mut Default::default()).map_err(|e| failed(&e.inner))?;
-        if !code.buffer.relocs().is_empty() {
-            return Err(failed(&"it refers to something outside"));
-        }
-        let machine = MachineCode { bytes: code.code_buffer().to_vec(), alignment: code.buffer.alignment.into() };
-        Ok((machine, clif))
+        let (bytes, relocs) = (code.code_buffer().to_vec(), code.buffer.relocs().to_vec());
+        let alignment = u64::from(code.buffer.alignment).max(if strips.is_empty() { 1 } else { STRIP_ALIGNMENT as u64 });
+        let bytes = link(bytes, &relocs, &strips, &self.context.func).ok_or_else(|| failed(&"it refers to something outside"))?;
+        Ok((MachineCode { bytes, alignment }, text))
     }
+}
+
+/// Strips and their constants begin at multiples of this.
+const STRIP_ALIGNMENT: usize = 64;
+
+/// The code of a function with its strips behind it; none if it refers to anything else.
+fn link(mut bytes: Vec<u8>, relocs: &[FinalizedMachReloc], strips: &[Strip], function: &Clif) -> Option<Vec<u8>> {
+    let starts: Vec<usize> = strips
+        .iter()
+        .map(|strip| {
+            bytes.resize(bytes.len().next_multiple_of(STRIP_ALIGNMENT), 0);
+            bytes.extend(&strip.bytes);
+            bytes.len() - strip.bytes.len()
+        })
+        .collect();
+    for reloc in relocs {
+        let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = reloc.target else { return None };
+        let start = *starts.get(function.params.user_named_funcs().get(name)?.index as usize)?;
+        let at = reloc.offset as usize;
+        let distance = start as i64 + reloc.addend - at as i64;
+        if !matches!(reloc.kind, Reloc::X86CallPCRel4 | Reloc::X86PCRel4) {
+            return None;
+        }
+        bytes.get_mut(at..at + 4)?.copy_from_slice(&i32::try_from(distance).ok()?.to_le_bytes());
+    }
+    Some(bytes)
 }
