@@ -175,7 +175,8 @@ pub fn check_kernel(kernel: &Kernel, value: &dyn Fn(Symbol) -> Option<i64>) -> R
                 (Ok(found), None) => {
                     for (k, (f, e)) in found.iter().zip(&expected.outputs).enumerate() {
                         if !same_bits(f, e) {
-                            let at = (0..f.len()).find(|&i| f.literal(i) != e.literal(i) && !(f.f(i).is_nan() && e.f(i).is_nan()));
+                            let at =
+                                (0..f.len()).find(|&i| f.literal(i) != e.literal(i) && !(f.f(i).is_nan() && e.f(i).is_nan()));
                             let at = at.unwrap_or(0);
                             return Err(Error::new(format!("kernel {}: output {k} differs at {at}", kernel.name))
                                 .note("vectors", width.name())
