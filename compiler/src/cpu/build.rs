@@ -7,37 +7,59 @@ use super::memory::{CodeMemory, MachineCode};
 use super::nest::Plan;
 use super::operand::{Epilogue, Pack, epilogue, pack};
 use super::section::{bindings, loop_function};
-use super::strip::Strip;
+use super::strip::{self, Strip};
 use super::target::Target;
+use crate::fuse::renumber;
 use cranelift_codegen::binemit::Reloc;
-use cranelift_codegen::ir::{ExternalName, Function as Clif};
 use cranelift_codegen::isa::TargetIsa;
-use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget};
+use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget, ir};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
-use igneous_ir::kernel::{Kernel, Param, Section};
+use igneous_ir::kernel::{Kernel, Param, Section, Stage};
 use igneous_ir::types::DType;
 use igneous_runtime::program::{DotOut, DotWork, KernelFn, LoopWork, Operand, Work};
 use std::any::Any;
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// Compiled kernels.
 pub struct CpuCode {
     /// For each kernel, the work of each of its sections.
     pub work: Vec<Vec<Work>>,
-    /// Name and Cranelift IR of each function, in order.
-    pub clif: Vec<(String, String)>,
+    /// The code of each function, in order.
+    pub listings: Vec<Listing>,
     /// Keeps the machine code alive: hold it as long as any function of `work` may be called.
     pub memory: Arc<dyn Any + Send + Sync>,
+}
+
+/// A function as Cranelift was given it and its strips as machine code; printed only when somebody asks.
+#[derive(Debug)]
+pub struct Listing {
+    /// The kernel's name, with the number of the section or the part of a dot.
+    pub name: String,
+    text: Text,
+}
+
+#[derive(Debug)]
+struct Text {
+    function: ir::Function,
+    /// What it calls, by the index of its name.
+    strips: Vec<strip::Listing>,
+}
+
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "; {}\n{}", self.name, self.text.function)?;
+        self.text.strips.iter().enumerate().try_for_each(|(i, strip)| writeln!(f, "strip u0:{i}\n{strip}"))
+    }
 }
 
 /// What a section becomes; functions are named by their number.
 #[derive(Clone)]
 enum Pending {
-    Loop { function: usize, extents: Vec<Dim>, bind: Vec<usize>, point_ns: f64, scratch: Dim },
+    Loop { function: usize, extents: Vec<Dim>, bind: Vec<usize>, point_ns: f64, scratch: Dim, params: Option<Vec<usize>> },
     Dot(Box<PendingDot>),
 }
 
@@ -108,25 +130,45 @@ pub fn compile_kernels(kernels: &[Kernel], symbols: &[Symbol], target: &Target) 
     for kernel in kernels {
         let mut sections = Vec::new();
         for (number, section) in kernel.sections.iter().enumerate() {
-            let name = if kernel.sections.len() == 1 { kernel.name.clone() } else { format!("{}.{number}", kernel.name) };
-            let done = units.section(&name, section, &kernel.params, symbols);
+            let done = if kernel.sections.len() == 1 {
+                units.section(&kernel.name, section, &kernel.params, symbols)
+            } else {
+                units.one_of_many(&format!("{}.{number}", kernel.name), section, &kernel.params, symbols)
+            };
             sections.push(done.map_err(|e| e.context(format!("kernel {}", kernel.name)))?);
         }
         pending.push(sections);
     }
     let isa = target.isa()?;
     let compiled = compile_all(&units.list, symbols, target, &*isa)?;
-    let (machine, clif): (Vec<MachineCode>, Vec<String>) = compiled.into_iter().unzip();
-    let (memory, functions) = CodeMemory::map(isa, &machine)?;
-    let clif = units.list.into_iter().map(|u| u.name).zip(clif).collect();
-    let work = pending.into_iter().map(|sections| sections.into_iter().map(|p| p.resolve(&functions)).collect()).collect();
-    Ok(CpuCode { work, clif, memory: Arc::new(memory) })
+    let (machine, functions): (Vec<MachineCode>, Vec<Text>) = compiled.into_iter().unzip();
+    let (memory, entries) = CodeMemory::map(isa, &machine)?;
+    let listing = |(unit, text): (Unit, Text)| Listing { name: unit.name, text };
+    let listings = units.list.into_iter().zip(functions).map(listing).collect();
+    let work = pending.into_iter().map(|sections| sections.into_iter().map(|p| p.resolve(&entries)).collect()).collect();
+    Ok(CpuCode { work, listings, memory: Arc::new(memory) })
 }
 
 impl Units {
     fn add(&mut self, name: String, function: Function) -> usize {
         self.list.push(Unit { name, function });
         self.list.len() - 1
+    }
+
+    /// A section of a kernel that has several: loops take only the parameters they use, so that equal ones share code.
+    fn one_of_many(&mut self, name: &str, section: &Section, params: &[Param], symbols: &[Symbol]) -> Result<Pending> {
+        if section.stages.iter().any(|s| matches!(s, Stage::Dot { .. })) {
+            return self.section(name, section, params, symbols);
+        }
+        let used = section.params();
+        let mut map = vec![0; params.len()];
+        used.iter().enumerate().for_each(|(new, &old)| map[old as usize] = new as u32);
+        let own: Vec<Param> = used.iter().map(|&p| params[p as usize].clone()).collect();
+        let mut pending = self.section(name, &renumber(section.clone(), &map), &own, symbols)?;
+        if let Pending::Loop { params, .. } = &mut pending {
+            *params = Some(used.iter().map(|&p| p as usize).collect());
+        }
+        Ok(pending)
     }
 
     fn section(&mut self, name: &str, section: &Section, params: &[Param], symbols: &[Symbol]) -> Result<Pending> {
@@ -145,6 +187,7 @@ impl Units {
                     bind: bindings(section),
                     point_ns: point_ns(&plan),
                     scratch: plan.scratch,
+                    params: None,
                     function: self.add(name.to_string(), Function::Section(plan)),
                 }
             }
@@ -188,8 +231,8 @@ impl Pending {
             Side::Packed(function) => Operand::Packed { function: functions[function] },
         };
         match self {
-            Pending::Loop { function, extents, bind, point_ns, scratch } => {
-                Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, scratch })
+            Pending::Loop { function, extents, bind, point_ns, scratch, params } => {
+                Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, scratch, params })
             }
             Pending::Dot(dot) => {
                 let PendingDot { dtype, batch, m, n, k, lhs, rhs, out, split_k, block } = *dot;
@@ -224,14 +267,14 @@ fn structure(section: &Section, params: &[Param]) -> String {
 }
 
 /// Machine code and Cranelift IR of each unit.
-fn compile_all(units: &[Unit], symbols: &[Symbol], target: &Target, isa: &dyn TargetIsa) -> Result<Vec<(MachineCode, String)>> {
+fn compile_all(units: &[Unit], symbols: &[Symbol], target: &Target, isa: &dyn TargetIsa) -> Result<Vec<(MachineCode, Text)>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8).min(units.len() / 2);
     if threads < 2 {
         let mut compiler = Compiler::new(symbols, target, isa);
         return units.iter().map(|u| compiler.compile(u)).collect();
     }
     // Interleaved: neighbouring kernels tend to be alike in size.
-    let shares: Vec<Result<Vec<(MachineCode, String)>>> = std::thread::scope(|scope| {
+    let shares: Vec<Result<Vec<(MachineCode, Text)>>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|first| {
                 scope.spawn(move || {
@@ -261,7 +304,7 @@ impl<'a> Compiler<'a> {
         Compiler { context: Context::new(), builder: FunctionBuilderContext::new(), symbols, target, isa }
     }
 
-    fn compile(&mut self, unit: &Unit) -> Result<(MachineCode, String)> {
+    fn compile(&mut self, unit: &Unit) -> Result<(MachineCode, Text)> {
         self.context.clear();
         self.context.func.signature = signature(self.isa.default_call_conv());
         let plan = unit.function.plan();
@@ -273,16 +316,14 @@ impl<'a> Compiler<'a> {
             Function::Epilogue(epilogue) => emitter.epilogue(epilogue),
         }
         let strips = emitter.finish(self.isa.frontend_config());
-        let mut text = self.context.func.display().to_string();
-        for (i, strip) in strips.iter().enumerate() {
-            let _ = write!(text, "strip u0:{i}\n{}", strip.listing);
-        }
+        let clif = self.context.func.clone();
         let failed = |e: &dyn std::fmt::Debug| Error::new(format!("Cranelift refuses the code of {}: {e:?}", unit.name));
         let code = self.context.compile(self.isa, &mut Default::default()).map_err(|e| failed(&e.inner))?;
         let (bytes, relocs) = (code.code_buffer().to_vec(), code.buffer.relocs().to_vec());
         let alignment = u64::from(code.buffer.alignment).max(if strips.is_empty() { 1 } else { STRIP_ALIGNMENT as u64 });
-        let bytes = link(bytes, &relocs, &strips, &self.context.func).ok_or_else(|| failed(&"it refers to something outside"))?;
-        Ok((MachineCode { bytes, alignment }, text))
+        let bytes = link(bytes, &relocs, &strips, &clif).ok_or_else(|| failed(&"it refers to something outside"))?;
+        let strips = strips.into_iter().map(|s| s.listing).collect();
+        Ok((MachineCode { bytes, alignment }, Text { function: clif, strips }))
     }
 }
 
@@ -290,7 +331,7 @@ impl<'a> Compiler<'a> {
 const STRIP_ALIGNMENT: usize = 64;
 
 /// The code of a function with its strips behind it; none if it refers to anything else.
-fn link(mut bytes: Vec<u8>, relocs: &[FinalizedMachReloc], strips: &[Strip], function: &Clif) -> Option<Vec<u8>> {
+fn link(mut bytes: Vec<u8>, relocs: &[FinalizedMachReloc], strips: &[Strip], function: &ir::Function) -> Option<Vec<u8>> {
     let starts: Vec<usize> = strips
         .iter()
         .map(|strip| {
@@ -300,7 +341,7 @@ fn link(mut bytes: Vec<u8>, relocs: &[FinalizedMachReloc], strips: &[Strip], fun
         })
         .collect();
     for reloc in relocs {
-        let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = reloc.target else { return None };
+        let FinalizedRelocTarget::ExternalName(ir::ExternalName::User(name)) = reloc.target else { return None };
         let start = *starts.get(function.params.user_named_funcs().get(name)?.index as usize)?;
         let at = reloc.offset as usize;
         let distance = start as i64 + reloc.addend - at as i64;

@@ -35,7 +35,7 @@ mod target;
 mod tests;
 mod vector;
 
-pub use build::{CpuCode, compile_kernels};
+pub use build::{CpuCode, Listing, compile_kernels};
 pub use choose::choose_vector_axis;
 pub use cost::dot_blocking;
 pub use target::{Target, Width};

@@ -20,3 +20,4 @@ mod tests;
 
 pub(super) use assemble::Strip;
 pub(super) use call::{End, To};
+pub(super) use encode::Listing;

@@ -7,7 +7,7 @@ use igneous_ir::math::trigonometric_limit;
 /// The listing of a kernel's only function.
 fn listing(text: &str, target: &Target) -> String {
     let kernel = Kernel::parse(text).unwrap();
-    compile_kernels(std::slice::from_ref(&kernel), &[], target).unwrap().clif[0].1.clone()
+    compile_kernels(std::slice::from_ref(&kernel), &[], target).unwrap().listings[0].to_string()
 }
 
 #[test]
