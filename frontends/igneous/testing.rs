@@ -22,6 +22,7 @@
 #[doc(inline)]
 pub use crate::{assert_kernel_count, assert_kernels_snapshot};
 
+use crate::location::here;
 use crate::backend::Stages;
 use crate::compile::{Arguments, Compiled, Function, Outputs, Tree};
 use crate::grad_mode::enable_grad;
@@ -133,7 +134,7 @@ pub fn compare_with_eager<F: Function<Args>, Args: Tree>(
     };
     let after_eager = state.save();
     before.restore()?;
-    let compiled = leaves(function.execute(&arguments, Loc::caller(), None)?);
+    let compiled = leaves(function.execute(&arguments, here(), None)?);
     let after_compiled = state.save();
     let mut worst: f64 = 0.0;
     if eager.len() != compiled.len() {

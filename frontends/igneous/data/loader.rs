@@ -1,5 +1,6 @@
 //! Batches of a data set.
 
+use crate::location::here;
 use super::{Collate, Dataset, Progress};
 use igneous_ir::ops::random::philox4x32;
 use igneous_ir::{Error, Loc, Result};
@@ -51,7 +52,7 @@ impl<D: Dataset> DataLoader<D> {
     /// Batches of `batch_size` samples in order; the last may be smaller. With a size of 0 the first batch is an error.
     #[track_caller]
     pub fn new(dataset: D, batch_size: usize) -> DataLoader<D> {
-        DataLoader { dataset, batch_size, loc: Loc::caller(), shuffle: None, drop_last: false, epochs: AtomicUsize::new(0) }
+        DataLoader { dataset, batch_size, loc: here(), shuffle: None, drop_last: false, epochs: AtomicUsize::new(0) }
     }
 
     /// Another random order in each epoch.

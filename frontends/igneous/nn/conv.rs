@@ -1,5 +1,6 @@
 //! Convolution layers.
 
+use crate::location::here;
 use super::visit::{Module, Visitor};
 use super::{Forward, init};
 use crate::tensor::{Conv, Pair, Tensor};
@@ -40,7 +41,7 @@ impl Conv2d {
     pub fn with(in_channels: usize, out_channels: usize, kernel: impl Into<Pair>, options: Conv) -> Conv2d {
         let kernel = kernel.into();
         if let Err(error) = check(in_channels, out_channels, kernel, options) {
-            let invalid = Tensor::from(error.at(Loc::caller()));
+            let invalid = Tensor::from(error.at(here()));
             return Conv2d { weight: invalid.clone(), bias: Some(invalid), options };
         }
         let shape = [out_channels, in_channels / options.groups, kernel.0, kernel.1];

@@ -29,6 +29,7 @@ pub use state::StateDict;
 pub use summary::Summary;
 pub use visit::{Module, ModuleExt, Visitor};
 
+use crate::location::here;
 use crate::location::called_from;
 use crate::tensor::Tensor;
 use crate::trace::scope;
@@ -54,5 +55,5 @@ pub trait Forward: Module + Send + Sync {
 /// [`Forward::call`] for a layer of unknown type.
 #[track_caller]
 pub(crate) fn call_layer(layer: &dyn Forward, name: &str, x: &Tensor) -> Tensor {
-    called_from(Loc::caller(), || scope(name, || layer.forward(x)))
+    called_from(here(), || scope(name, || layer.forward(x)))
 }

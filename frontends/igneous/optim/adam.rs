@@ -1,5 +1,6 @@
 //! Adam and AdamW.
 
+use crate::location::here;
 use super::{LearningRate, Optimizer, as_user, checked, commit, not_negative};
 use crate::nn::{Module, Visitor};
 use crate::tensor::Tensor;
@@ -140,7 +141,7 @@ impl Moments {
         for beta in [betas.0, betas.1] {
             if !(0.0..1.0).contains(&beta) {
                 let message = format!("Adam needs betas from 0 up to but without 1, not {beta}");
-                return Err(Error::new(message).at(Loc::caller()));
+                return Err(Error::new(message).at(here()));
             }
         }
         let parameters = checked(parameters)?;
@@ -154,7 +155,7 @@ impl Moments {
     #[track_caller]
     fn step(&self, decay: Decay) -> Result<()> {
         let (b1, b2) = self.betas;
-        as_user(Loc::caller(), || {
+        as_user(here(), || {
             let mut updates = Vec::new();
             for (i, parameter) in self.parameters.iter().enumerate() {
                 let Some(mut g) = parameter.take_grad() else { continue };

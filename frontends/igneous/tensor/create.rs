@@ -2,6 +2,7 @@
 //!
 //! Under a trace, tensors made from a number are nodes of the graph; tensors made from data are constants of it.
 
+use crate::location::here;
 use super::arguments::{IntoShape, Scalar, valid_shape};
 use super::{Eager, Element, Tensor, or_invalid};
 use crate::apply::apply;
@@ -109,7 +110,7 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn new(data: impl Data) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let mut elements = Vec::new();
         data.collect(&mut elements);
         let made = data.shape().and_then(|shape| default_dtype(&elements, &shape, loc));
@@ -125,7 +126,7 @@ impl Tensor {
     /// A tensor from elements in row-major order; one extent may be −1.
     #[track_caller]
     pub fn from_slice<T: Element>(data: &[T], shape: impl IntoShape) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let made = super::shape::infer_extent(&shape.into_shape(), Dim::from(data.len()))
             .and_then(|shape| shape.iter().map(|d| d.get()).collect::<Result<Vec<_>>>())
             .and_then(|shape| from_elements(data, &shape, loc));
@@ -165,7 +166,7 @@ impl Tensor {
     /// A tensor of the given type filled with one value.
     #[track_caller]
     pub(crate) fn filled(shape: Shape, value: Scalar, dtype: DType) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         if let Err(error) = valid_shape(&shape) {
             return Tensor::from(error.at(loc));
         }
@@ -220,7 +221,7 @@ impl Tensor {
     /// `start, start + step, …` up to but without `end`: `i64` if all are integers, else `f32`.
     #[track_caller]
     pub fn arange_step(start: impl Into<Scalar>, end: impl Into<Scalar>, step: impl Into<Scalar>) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let (start, end, step) = (start.into(), end.into(), step.into());
         let real = |s: Scalar| s.literal(DType::F64).map(|l| l.as_f64());
         let float = [start, end, step].iter().any(|s| matches!(s, Scalar::Float(_)));

@@ -1,5 +1,6 @@
 //! Type promotion and broadcasting: the frontend makes both explicit before an operator is applied.
 
+use crate::location::here;
 use super::Tensor;
 use super::arguments::{OperandRef, Scalar};
 use igneous_ir::ops;
@@ -45,11 +46,11 @@ fn promote_tensors(a: &Tensor, b: &Tensor) -> DType {
     }
 }
 
-/// Both operands with one element type and one shape.
+/// Both operands of the operation `what` with one element type and one shape.
 #[track_caller]
-pub(super) fn unify(a: OperandRef<'_>, b: OperandRef<'_>) -> Result<(Tensor, Tensor)> {
+pub(super) fn unify(what: &str, a: OperandRef<'_>, b: OperandRef<'_>) -> Result<(Tensor, Tensor)> {
     let (a, b) = same_dtype(a, b)?;
-    let shape = common_shape(&[&a, &b])?;
+    let shape = common_shape(what, &[&a, &b])?;
     Ok((a.broadcast_to(&shape), b.broadcast_to(&shape)))
 }
 
@@ -80,17 +81,17 @@ pub(super) fn same_dtype(a: OperandRef<'_>, b: OperandRef<'_>) -> Result<(Tensor
     })
 }
 
-/// The shape that these tensors broadcast to.
+/// The shape that these operands of the operation `what` broadcast to.
 #[track_caller]
-pub(super) fn common_shape(tensors: &[&Tensor]) -> Result<Shape> {
-    let loc = Loc::caller();
+pub(super) fn common_shape(what: &str, tensors: &[&Tensor]) -> Result<Shape> {
+    let loc = here();
     let mut shape = Shape::new();
     for tensor in tensors {
         tensor.check()?;
         shape = ops::broadcast_shapes(&shape, &tensor.shape()).map_err(|e| {
             let labels = ["left", "right"];
             let label = |k: usize| if tensors.len() == 2 { labels[k].to_owned() } else { format!("operand {k}") };
-            let told = Error::new(e.message());
+            let told = Error::new(format!("{what}: {}", e.message()));
             tensors.iter().enumerate().fold(told, |e, (k, t)| e.note(label(k), t.describe())).at(loc)
         })?;
     }
