@@ -1,8 +1,8 @@
 //! The narrow waist: every operation on tensors goes through [`try_apply`].
 
-use crate::location::here;
 use crate::eager;
 use crate::location;
+use crate::location::here;
 use crate::tensor::{Repr, Tensor};
 use crate::trace;
 use igneous_ir::op::Types;

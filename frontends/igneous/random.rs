@@ -1,12 +1,12 @@
 //! Random numbers: Philox keyed by a seed and a counter that is a variable, so that compiled programs read and advance it
 //! as eager code does, and both draw the same numbers.
 
-use crate::location::here;
 use crate::apply::apply;
+use crate::location::here;
 use crate::tensor::{Eager, IntoShape, Repr, Tensor, or_invalid, valid_shape};
 use crate::trace;
 use crate::variable::{Variable, VariableKind};
-use igneous_ir::{Array, DType, Error, Loc, Result, Shape, TensorType, ops};
+use igneous_ir::{Array, DType, Error, Result, Shape, TensorType, ops};
 use igneous_runtime::Buffer;
 use std::f64::consts::TAU;
 use std::sync::{Arc, LazyLock};

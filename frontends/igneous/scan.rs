@@ -1,8 +1,8 @@
 //! Loops that stay loops: a `scan` is traced, differentiated and compiled once, whatever its length.
 
-use crate::location::here;
 use crate::apply::try_apply;
 use crate::compile::{Outputs, Tree};
+use crate::location::here;
 use crate::tensor::Tensor;
 use crate::trace::{self, Capture, CaptureSource, Finished, Kind, Output, Parameter};
 use igneous_ir::graph::{Graph, Region, Value};

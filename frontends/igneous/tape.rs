@@ -1,7 +1,7 @@
 //! The tape of eager mode: recorded operations, owned by the tensors they made, and `backward` over them.
 
-use crate::location::here;
 use crate::apply::try_apply;
+use crate::location::here;
 use crate::slot::Slot;
 use crate::tensor::{Eager, Repr, Tensor};
 use crate::trace;

@@ -3,8 +3,8 @@
 //! A value is written in place only by a compiled program and only if nobody else holds its buffer; whoever took the
 //! value before (`detach`, a recorded operation) keeps the old elements.
 
-use crate::location::here;
 use crate::grad_mode::no_grad;
+use crate::location::here;
 use crate::slot::{Slot, next_id};
 use crate::tensor::{Eager, Repr, Tensor, or_invalid};
 use crate::trace;

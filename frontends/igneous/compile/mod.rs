@@ -15,9 +15,9 @@ pub use lowered::Lowered;
 pub use signature::{NamedExtent, NamedShape};
 pub use tree::{Arguments, Function, Outputs, Tree};
 
-use crate::location::here;
 use crate::backend::{Options, Precision};
 use crate::grad_mode::is_grad_enabled;
+use crate::location::here;
 use crate::tensor::Tensor;
 use crate::testing::StateOf;
 use crate::trace;

@@ -1,7 +1,7 @@
 //! Batches of a data set.
 
-use crate::location::here;
 use super::{Collate, Dataset, Progress};
+use crate::location::{called_from, here};
 use igneous_ir::ops::random::philox4x32;
 use igneous_ir::{Error, Loc, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -141,7 +141,8 @@ impl<D: Dataset> Iterator for Epoch<'_, D> {
         let from = self.next * self.loader.batch_size;
         let to = (from + self.loader.batch_size).min(self.order.len());
         self.next += 1;
-        Some(self.loader.dataset.batch(&self.order[from..to]))
+        let loc = self.loader.loc;
+        Some(called_from(loc, || self.loader.dataset.batch(&self.order[from..to])).map_err(|e| e.at(loc)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

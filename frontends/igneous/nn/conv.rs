@@ -1,10 +1,10 @@
 //! Convolution layers.
 
-use crate::location::here;
 use super::visit::{Module, Visitor};
 use super::{Forward, init};
+use crate::location::here;
 use crate::tensor::{Conv, Pair, Tensor};
-use igneous_ir::{Error, Loc, Result};
+use igneous_ir::{Error, Result};
 
 /// Two-dimensional convolution (`torch.nn.Conv2d`): input `[N, in, H, W]`, output `[N, out, H', W']` with
 /// `H' = ⌊(H + 2·padding − dilation·(kernel−1) − 1) / stride⌋ + 1`.

@@ -2,7 +2,7 @@
 
 use crate::location::here;
 use crate::tensor::{Tensor, where_};
-use igneous_ir::{DType, Error, Loc};
+use igneous_ir::{DType, Error};
 
 /// What becomes of the losses of the samples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

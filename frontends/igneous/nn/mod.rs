@@ -29,11 +29,10 @@ pub use state::StateDict;
 pub use summary::Summary;
 pub use visit::{Module, ModuleExt, Visitor};
 
-use crate::location::here;
 use crate::location::called_from;
+use crate::location::here;
 use crate::tensor::Tensor;
 use crate::trace::scope;
-use igneous_ir::Loc;
 
 /// A layer from one tensor to one tensor: what [`Sequential`] is made of.
 pub trait Forward: Module + Send + Sync {

@@ -1,10 +1,10 @@
 //! Adam and AdamW.
 
-use crate::location::here;
 use super::{LearningRate, Optimizer, as_user, checked, commit, not_negative};
+use crate::location::here;
 use crate::nn::{Module, Visitor};
 use crate::tensor::Tensor;
-use igneous_ir::{Error, Loc, Result};
+use igneous_ir::{Error, Result};
 
 /// Adam (`torch.optim.Adam`). Kingma and Ba 2014, arXiv:1412.6980.
 ///

@@ -28,9 +28,9 @@ mod sgd;
 pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
 pub use sgd::{Sgd, SgdOptions};
 
-use crate::location::here;
 use crate::grad_mode::no_grad;
 use crate::location::called_from;
+use crate::location::here;
 use crate::tensor::Tensor;
 use igneous_ir::{Error, Loc, Result};
 use lr::LearningRate;

@@ -1,10 +1,10 @@
 //! Stochastic gradient descent.
 
-use crate::location::here;
 use super::{LearningRate, Optimizer, as_user, checked, commit, not_negative};
+use crate::location::here;
 use crate::nn::{Module, Visitor};
 use crate::tensor::{Tensor, where_};
-use igneous_ir::{Error, Loc, Result};
+use igneous_ir::{Error, Result};
 
 /// Stochastic gradient descent (`torch.optim.SGD`): `g ← ∂loss/∂w + weight_decay·w`, `v ← momentum·v + (1−dampening)·g`,
 /// `w ← w − lr·v`. The first step's `v` is `g`. Sutskever et al. 2013.

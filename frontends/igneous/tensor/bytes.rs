@@ -1,8 +1,8 @@
 //! Tensors as bytes, for files.
 
-use crate::location::here;
 use super::{Eager, Tensor};
-use igneous_ir::{DType, Error, Loc, Result, TensorType};
+use crate::location::here;
+use igneous_ir::{DType, Error, Result, TensorType};
 use igneous_runtime::Buffer;
 
 impl Tensor {

@@ -1,11 +1,11 @@
 //! Convolution and pooling over images `[N, C, H, W]`.
 
-use crate::location::here;
 use super::Tensor;
 use super::matmul::expect_rank;
 use super::promote::promote;
+use crate::location::here;
 use igneous_ir::op::ReduceKind;
-use igneous_ir::{Dim, Error, Loc, Result, ops};
+use igneous_ir::{Dim, Error, Result, ops};
 use std::fmt;
 
 /// Two numbers, for height and width: `3`, `(3, 5)`.

@@ -2,10 +2,10 @@
 //!
 //! Under a trace, tensors made from a number are nodes of the graph; tensors made from data are constants of it.
 
-use crate::location::here;
 use super::arguments::{IntoShape, Scalar, valid_shape};
 use super::{Eager, Element, Tensor, or_invalid};
 use crate::apply::apply;
+use crate::location::here;
 use crate::trace;
 use igneous_ir::{Array, DType, Dim, Error, Literal, Loc, Result, Shape, TensorType, ops};
 use igneous_runtime::Buffer;
@@ -70,8 +70,9 @@ nested!([const N: usize] [T; N], [] &[T], [] Vec<T>);
 
 /// A tensor of host data.
 fn from_elements<T: Element>(data: &[T], shape: &[usize], loc: Loc) -> Result<Tensor> {
-    let expected: usize = shape.iter().product();
-    if data.len() != expected {
+    let expected = shape.iter().try_fold(1, |n: usize, &extent| n.checked_mul(extent));
+    if expected != Some(data.len()) {
+        let expected = expected.map_or_else(|| "more than there can be".to_owned(), |n| n.to_string());
         let message = format!("{} elements do not fill the shape {shape:?}, which has {expected}", data.len());
         return Err(Error::new(message));
     }
@@ -171,7 +172,7 @@ impl Tensor {
             return Tensor::from(error.at(loc));
         }
         match value.literal(dtype) {
-            Some(literal) if !trace::is_tracing() => or_invalid(eager_full(shape, literal, loc)),
+            Some(literal) if !trace::is_tracing() => or_invalid(eager_full(shape, literal, loc).map_err(|e| e.at(loc))),
             _ => {
                 let number = Tensor::number(value, dtype);
                 if shape.is_empty() { number } else { number.apply(ops::broadcast(shape, &[])) }
@@ -281,8 +282,8 @@ fn default_dtype<T: Element>(elements: &[T], shape: &[usize], loc: Loc) -> Resul
 
 fn eager_full(shape: Shape, literal: Literal, loc: Loc) -> Result<Tensor> {
     let ty = TensorType { dtype: literal.dtype(), shape };
-    let bytes = ty.bytes().get().map_err(|e| e.at(loc))?;
-    let mut buffer = Buffer::zeroed(bytes)?;
+    let too_large = |e: Error| e.context(format_args!("a tensor of type {ty}"));
+    let mut buffer = ty.bytes().get().and_then(Buffer::zeroed).map_err(too_large)?;
     if !literal.is(0.0) {
         let element = Array::scalar(literal).to_bytes();
         buffer.bytes_mut()?.chunks_exact_mut(element.len()).for_each(|chunk| chunk.copy_from_slice(&element));

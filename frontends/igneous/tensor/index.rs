@@ -3,10 +3,10 @@
 //! `..` means a whole axis (as in ndarray and candle, and as `:` in Python); [`Ellipsis`] means as many whole axes as
 //! are left.
 
-use crate::location::here;
 use super::Tensor;
 use super::or_invalid;
 use crate::apply::try_apply;
+use crate::location::here;
 use crate::trace;
 use igneous_ir::op::ReduceKind;
 use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, ops};

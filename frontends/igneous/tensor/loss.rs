@@ -1,11 +1,11 @@
 //! Softmax, losses, normalisation, embedding, dropout.
 
-use crate::location::here;
 use super::{Tensor, or_invalid};
 use crate::apply::{apply, try_apply};
+use crate::location::here;
 use crate::random;
 use igneous_ir::types::normalize_axis;
-use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, ops};
+use igneous_ir::{DType, Dim, Error, Result, Shape, ops};
 
 impl Tensor {
     /// `e^x / Σ e^x` along an axis.

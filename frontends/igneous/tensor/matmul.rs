@@ -1,9 +1,9 @@
 //! Matrix products.
 
-use crate::location::here;
 use super::Tensor;
 use super::promote::promote;
-use igneous_ir::{Dim, Error, Loc, Result, Shape, ops};
+use crate::location::here;
+use igneous_ir::{Dim, Error, Result, Shape, ops};
 
 impl Tensor {
     /// The matrix product, with all of PyTorch's cases: two vectors give a scalar; a vector on the left counts as a row,
@@ -123,9 +123,7 @@ fn batched(a: Tensor, b: Tensor, batch: Shape) -> Tensor {
 pub(super) fn expect_rank(tensor: &Tensor, rank: usize, what: &str) -> Result<Vec<Dim>> {
     let shape = tensor.ty()?.shape;
     if shape.len() != rank {
-        return Err(Error::new(format!("{what} needs a tensor with {rank} axes"))
-            .note("tensor", tensor.describe())
-            .at(here()));
+        return Err(Error::new(format!("{what} needs a tensor with {rank} axes")).note("tensor", tensor.describe()).at(here()));
     }
     Ok(shape.to_vec())
 }

@@ -23,9 +23,9 @@ pub use index::{Ellipsis, Index, IndexItem, NewAxis, Slice, Stepped};
 pub use pointwise::{broadcast_tensors, where_};
 pub use promote::promote;
 
-use crate::location::here;
 use crate::device::Device;
 use crate::eager::View;
+use crate::location::here;
 use crate::slot::{Slot, SlotKey};
 use crate::tape;
 use crate::trace::{self, Traced};

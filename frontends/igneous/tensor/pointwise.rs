@@ -1,11 +1,11 @@
 //! Elementwise mathematics, comparison and selection.
 
-use crate::location::here;
 use super::arguments::{Operand, OperandRef, Scalar};
 use super::promote::{common_shape, promote, same_dtype, unify};
 use super::{Tensor, or_invalid};
 use crate::apply::apply;
-use igneous_ir::{DType, Dim, Error, Loc, Result, ops};
+use crate::location::here;
+use igneous_ir::{DType, Dim, Error, Result, ops};
 use std::ops as std_ops;
 
 /// A binary operator after promotion and broadcasting.

@@ -1,10 +1,10 @@
 //! Type promotion and broadcasting: the frontend makes both explicit before an operator is applied.
 
-use crate::location::here;
 use super::Tensor;
 use super::arguments::{OperandRef, Scalar};
+use crate::location::here;
 use igneous_ir::ops;
-use igneous_ir::{DType, Dim, Error, Loc, Result, Shape};
+use igneous_ir::{DType, Dim, Error, Result, Shape};
 
 /// The element type that two tensors are converted to before they meet: bool < u8 < i32 < i64 < floats, and of floats
 /// the wider; f16 with bf16 makes f32.

@@ -1,12 +1,12 @@
 //! Reductions. Each comes over given axes, over given axes that stay with extent one (`_keepdim`), and over all axes
 //! (`_all`).
 
-use crate::location::here;
 use super::arguments::{Axes, Scalar, normalize_axes};
 use super::{Tensor, or_invalid};
 use crate::apply::apply;
+use crate::location::here;
 use igneous_ir::op::ReduceKind;
-use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, ops};
+use igneous_ir::{DType, Dim, Error, Result, Shape, ops};
 
 impl Tensor {
     /// The axes as indices and the shape with these axes of extent one.

@@ -1,11 +1,11 @@
 //! Views: the same elements under another shape, in another order, or several tensors as one.
 
-use crate::location::here;
 use super::arguments::{Axes, IntoShape, normalize_axes, valid_shape};
 use super::pointwise::{apply_many, with_common_dtype};
 use super::{Tensor, or_invalid};
+use crate::location::here;
 use igneous_ir::types::normalize_axis;
-use igneous_ir::{Dim, Error, Loc, Result, Shape, ops};
+use igneous_ir::{Dim, Error, Result, Shape, ops};
 
 /// The shape with its −1, if there is one, replaced by what makes it hold `elements` elements.
 ///
