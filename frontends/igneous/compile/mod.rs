@@ -132,8 +132,8 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         Ok((value, times))
     }
 
-    pub(crate) fn execute(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
-        self.find_and_run(arguments, loc, times.as_deref_mut()).map_err(|e| e.at(loc))
+    pub(crate) fn execute(&self, arguments: &Args, loc: Loc, times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
+        self.find_and_run(arguments, loc, times).map_err(|e| e.at(loc))
     }
 
     fn find_and_run(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
