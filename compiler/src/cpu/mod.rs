@@ -33,8 +33,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod vector;
+mod window;
 
 pub use build::{CpuCode, compile_kernels};
 pub use choose::choose_vector_axis;
-pub use cost::dot_blocking;
+pub use dot::contracted_parts;
 pub use target::Target;
