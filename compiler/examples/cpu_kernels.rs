@@ -226,7 +226,7 @@ fn main() {
         }
         let code = code.expect("compiled above");
         if listing {
-            code.clif.iter().for_each(|(name, text)| println!("{name}\n{text}"));
+            code.listings.iter().for_each(|listing| println!("{listing}"));
         }
         let mut memory = Memory::new(&kernel);
         let pointers = memory.pointers();

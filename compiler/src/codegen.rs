@@ -1,6 +1,6 @@
 //! From lowered steps to a program: machine code, memory plan, launches.
 
-use crate::cpu;
+use crate::cpu::{self, Listing};
 use crate::driver::Options;
 use crate::fuse::FusionLog;
 use crate::lower::{Flat, FlatStep, Lowered, StepKind, lower};
@@ -20,7 +20,7 @@ pub struct Built {
     /// Its kernels, those of nested programs included.
     pub kernels: Vec<Kernel>,
     /// The code of each function.
-    pub clif: Vec<(String, String)>,
+    pub listings: Vec<Listing>,
     /// What fusion did.
     pub log: FusionLog,
     /// The memory map as text.
@@ -43,7 +43,7 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
     let order: Vec<Symbol> = symbols.iter().map(|(s, _, _)| *s).collect();
     let code = cpu::compile_kernels(&kernels, &order, &options.target)?;
     let memory = memory_map(&flat, &plan);
-    let mut built = Built { program: empty(name), kernels: kernels.clone(), clif: code.clif, log, memory };
+    let mut built = Built { program: empty(name), kernels: kernels.clone(), listings: code.listings, log, memory };
     let program = &mut built.program;
     program.symbols = symbols;
     program.checks = checks;
@@ -73,7 +73,7 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
             StepKind::Scan(scan) => {
                 let inner = build(&scan.body.graph().name, lower(scan.body.graph(), &BTreeSet::new())?, &[], options)?;
                 built.kernels.extend(inner.kernels);
-                built.clif.extend(inner.clif);
+                built.listings.extend(inner.listings);
                 built.log.extend("scan", inner.log);
                 let sequences = scan.body.graph().inputs().len() - scan.constants - scan.carries;
                 let work = ScanWork {

@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What the compiler may do, and for which machine.
 #[derive(Clone, Debug)]
@@ -78,10 +79,11 @@ pub struct Compiled {
     /// What is made from unassigned variables beforehand.
     pub prepare: Option<Prepare>,
     stages: Vec<(&'static str, Graph)>,
+    times: Vec<(&'static str, Duration)>,
     derivations: Vec<(&'static str, Derivation)>,
     fusion: FusionLog,
     kernels: Vec<Kernel>,
-    clif: Vec<(String, String)>,
+    listings: Vec<cpu::Listing>,
     lifetimes: String,
     precision: Precision,
     blocks: usize,
@@ -92,7 +94,7 @@ pub struct Compiled {
 /// # Errors
 /// If the graph is ill formed or contains what the device does not support.
 pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Result<Compiled> {
-    let mut passes = Passes { stages: Vec::new() };
+    let mut passes = Passes { stages: Vec::new(), times: Vec::new(), last: Instant::now() };
     passes.add("traced", graph.clone())?;
     let (mut current, blocks) = if options.outline { outline(graph)? } else { (graph.clone(), 0) };
     if blocks > 0 {
@@ -124,25 +126,28 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         current = passes.add("main", split.main)?;
         let lowered = lower(&made, &BTreeSet::new())?;
         let built = codegen::build(&made.name, lowered, &[], options)?;
-        prepared = Some((Prepare { program: Arc::new(built.program), inputs: split.inputs }, built.kernels, built.clif));
+        prepared = Some((Prepare { program: Arc::new(built.program), inputs: split.inputs }, built.kernels, built.listings));
     }
     let updates = variables.assigned.iter().map(|&(_, output)| output).collect();
     let lowered: Lowered = lower(&current, &updates)?;
+    passes.took("fusion");
     let built = codegen::build(&current.name, lowered, &variables.assigned, options)?;
-    let (prepare, mut kernels, mut clif) = match prepared {
-        Some((prepare, kernels, clif)) => (Some(prepare), kernels, clif),
+    passes.took("code");
+    let (prepare, mut kernels, mut listings) = match prepared {
+        Some((prepare, kernels, listings)) => (Some(prepare), kernels, listings),
         None => (None, Vec::new(), Vec::new()),
     };
     kernels.extend(built.kernels);
-    clif.extend(built.clif);
+    listings.extend(built.listings);
     Ok(Compiled {
         program: Arc::new(built.program),
         prepare,
         stages: passes.stages,
+        times: passes.times,
         derivations,
         fusion: built.log,
         kernels,
-        clif,
+        listings,
         lifetimes: built.memory,
         precision: options.precision,
         blocks,
@@ -151,6 +156,8 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
 
 struct Passes {
     stages: Vec<(&'static str, Graph)>,
+    times: Vec<(&'static str, Duration)>,
+    last: Instant,
 }
 
 impl Passes {
@@ -160,7 +167,15 @@ impl Passes {
             verify(&graph).map_err(|e| e.context(format_args!("the graph is wrong after the pass `{name}`")))?;
         }
         self.stages.push((name, graph.clone()));
+        self.took(name);
         Ok(graph)
+    }
+
+    /// Notes that `name` took the time since the last one.
+    fn took(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.times.push((name, now - self.last));
+        self.last = now;
     }
 }
 
@@ -173,6 +188,11 @@ impl Compiled {
     /// The graph after each pass, with the pass's name.
     pub fn stages(&self) -> &[(&'static str, Graph)] {
         &self.stages
+    }
+
+    /// How long each pass took, in order; the only thing here that differs from one compilation to the next.
+    pub fn pass_times(&self) -> &[(&'static str, Duration)] {
+        &self.times
     }
 
     /// The rewrites behind the optimised graph, region by region.
@@ -215,7 +235,7 @@ impl Compiled {
 
     /// The Cranelift IR of every function.
     pub fn code(&self) -> impl fmt::Display + '_ {
-        report::from_fn(|f| self.clif.iter().try_for_each(|(name, clif)| writeln!(f, "; {name}\n{clif}")))
+        report::from_fn(|f| self.listings.iter().try_for_each(|listing| write!(f, "{listing}")))
     }
 
     /// The CUDA C++ text of every kernel that has one, and the reason for the others.

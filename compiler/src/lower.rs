@@ -141,10 +141,13 @@ impl Lowering {
 
     fn node(&mut self, flat: &mut FlatBuilder<'_>, n: u32) -> Result<()> {
         let node = flat.graph.node(n);
-        let operands: Vec<usize> = node.operands.iter().map(|&v| flat.operand(v)).collect::<Result<_>>()?;
+        let mut operands: Vec<usize> = node.operands.iter().map(|&v| flat.operand(v)).collect::<Result<_>>()?;
         match node.op.name() {
             "call" => {
                 let block = self.block(node.op.region("body"))?;
+                if block.steps.iter().any(|s| matches!(s.kind, StepKind::Scan(_))) {
+                    flat.with_own_shapes(&node.operands, &mut operands);
+                }
                 let outputs = flat.expand(&block, &operands);
                 for (v, slot) in flat.graph.results(n).into_iter().zip(outputs) {
                     flat.slots.insert(v, slot);
@@ -152,6 +155,7 @@ impl Lowering {
                 Ok(())
             }
             "scan" => {
+                flat.with_own_shapes(&node.operands, &mut operands);
                 let results: Vec<usize> = flat.graph.results(n).into_iter().map(|v| flat.slot(v)).collect();
                 let scan = ScanStep {
                     body: node.op.region("body").clone(),
@@ -217,6 +221,28 @@ impl FlatBuilder<'_> {
         Ok(self.slot(without_reshapes(self.graph, value)))
     }
 
+    /// Copies operands that are reshapes of what their slots hold: a loop reads extents off the shapes of its operands.
+    fn with_own_shapes(&mut self, values: &[Value], slots: &mut [usize]) {
+        for (v, slot) in values.iter().zip(slots) {
+            let ty = self.graph.ty(*v);
+            if self.flat.slots[*slot].ty != *ty {
+                let copy = self.new_slot(ty.clone(), None);
+                self.copy(*slot, copy);
+                *slot = copy;
+            }
+        }
+    }
+
+    fn copy(&mut self, from: usize, to: usize) {
+        self.flat.steps.push(FlatStep {
+            kind: StepKind::Copy,
+            params: vec![from, to],
+            writes: vec![false, true],
+            checks: false,
+            flops: Dim::ZERO,
+        });
+    }
+
     /// Repeats the steps of `block` on `inputs`; returns the slots of its outputs.
     fn expand(&mut self, block: &Flat, inputs: &[usize]) -> Vec<usize> {
         let mut map: Vec<Option<usize>> = vec![None; block.slots.len()];
@@ -241,13 +267,7 @@ impl FlatBuilder<'_> {
             if self.flat.slots[slot].constant.is_some() {
                 let ty = self.flat.slots[slot].ty.clone();
                 let copy = self.new_slot(ty, None);
-                self.flat.steps.push(FlatStep {
-                    kind: StepKind::Copy,
-                    params: vec![slot, copy],
-                    writes: vec![false, true],
-                    checks: false,
-                    flops: Dim::ZERO,
-                });
+                self.copy(slot, copy);
                 slot = copy;
             }
             let ty = self.graph.ty(*v).clone();

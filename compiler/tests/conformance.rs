@@ -13,6 +13,7 @@ use igneous_ir::interp::interpret_f64;
 use igneous_ir::op::{Fill, Sample, Vjp};
 use igneous_ir::sample;
 use igneous_ir::types::{DType, TensorType};
+use programs::rounding::compare;
 use programs::{Report, check_kernel, compiled, generalised, run, samples, without_egraph};
 
 /// Compiles `graph` and compares what it computes on `inputs` with the oracle.
@@ -27,35 +28,13 @@ fn check(graph: &Graph, inputs: &[Array], options: &Options, special: bool) -> R
         (Ok(_), Err(error)) => return Err(error),
         (Ok(expected), Ok(found)) => (expected, found),
     };
-    for (k, (oracle, found)) in expected.iter().zip(&found).enumerate() {
-        let context = |e: Error| in_kernels(e.context(format_args!("result {k}")));
-        let extra = if oracle.agrees(found).is_ok() { 0.0 } else { sensitivity(graph, inputs, k)? };
-        oracle.agrees_up_to(found, 2.0 * extra).map_err(context)?;
-        if special {
-            near(found, &oracle.native).map_err(context)?;
+    compare(graph, compiled.graph(), inputs, &expected, &found).map_err(in_kernels)?;
+    if special {
+        for (k, (oracle, found)) in expected.iter().zip(&found).enumerate() {
+            near(found, &oracle.native).map_err(|e| in_kernels(e.context(format_args!("result {k}"))))?;
         }
     }
     Ok(())
-}
-
-/// By how much result `k` moves when every input moves by one in its last digit: the error that rounding at any place
-/// may cause, also where the interpreter has luck.
-fn sensitivity(graph: &Graph, inputs: &[Array], k: usize) -> Result<f64> {
-    let exact = interpret_f64(graph, inputs)?.swap_remove(k);
-    let mut most: f64 = 0.0;
-    for version in 0..3 {
-        let moved = inputs.iter().enumerate().map(|(position, x)| {
-            if !x.dtype().is_float() {
-                return Ok(x.clone());
-            }
-            let noise = sample::array(&x.ty().with_dtype(DType::F64), Fill::Uniform(-1.0, 1.0), version, position)?;
-            let step = x.dtype().epsilon();
-            Ok(Array::from_fn_f64(x.dtype(), x.shape(), |i| x.f(i) * (1.0 + step * noise.f(i).signum())))
-        });
-        let moved = interpret_f64(graph, &moved.collect::<Result<Vec<_>>>()?)?.swap_remove(k);
-        most = most.max(exact.error_of(&moved.exact));
-    }
-    Ok(most)
 }
 
 /// Element by element, because numbers of all magnitudes stand side by side.

@@ -129,6 +129,8 @@ pub struct LoopWork {
     pub point_ns: f64,
     /// Scratch bytes each call needs.
     pub scratch: Dim,
+    /// The parameters of the launch that the code takes, in its order; none: all of them.
+    pub params: Option<Vec<usize>>,
 }
 
 /// `out[b, m, n] = Σ_k lhs[b, m, k] · rhs[b, k, n]`, then the epilogue.

@@ -8,33 +8,49 @@ use super::nest::Plan;
 use super::operand::{Epilogue, Pack, epilogue, pack};
 use super::section::{bindings, loop_function};
 use super::target::Target;
-use cranelift_codegen::Context;
+use crate::fuse::renumber;
 use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::{Context, ir};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
-use igneous_ir::kernel::{Kernel, Param, Section};
+use igneous_ir::kernel::{Kernel, Param, Section, Stage};
 use igneous_ir::types::DType;
 use igneous_runtime::program::{DotOut, DotWork, KernelFn, LoopWork, Operand, Work};
 use std::any::Any;
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// Compiled kernels.
 pub struct CpuCode {
     /// For each kernel, the work of each of its sections.
     pub work: Vec<Vec<Work>>,
-    /// Name and Cranelift IR of each function, in order.
-    pub clif: Vec<(String, String)>,
+    /// The code of each function, in order.
+    pub listings: Vec<Listing>,
     /// Keeps the machine code alive: hold it as long as any function of `work` may be called.
     pub memory: Arc<dyn Any + Send + Sync>,
+}
+
+/// A function as Cranelift was given it; printed only when somebody asks.
+#[derive(Debug)]
+pub struct Listing {
+    /// The kernel's name, with the number of the section or the part of a dot.
+    pub name: String,
+    /// Its Cranelift IR.
+    pub function: ir::Function,
+}
+
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "; {}\n{}", self.name, self.function)
+    }
 }
 
 /// What a section becomes; functions are named by their number.
 #[derive(Clone)]
 enum Pending {
-    Loop { function: usize, extents: Vec<Dim>, bind: Vec<usize>, point_ns: f64, scratch: Dim },
+    Loop { function: usize, extents: Vec<Dim>, bind: Vec<usize>, point_ns: f64, scratch: Dim, params: Option<Vec<usize>> },
     Dot(Box<PendingDot>),
 }
 
@@ -105,25 +121,45 @@ pub fn compile_kernels(kernels: &[Kernel], symbols: &[Symbol], target: &Target) 
     for kernel in kernels {
         let mut sections = Vec::new();
         for (number, section) in kernel.sections.iter().enumerate() {
-            let name = if kernel.sections.len() == 1 { kernel.name.clone() } else { format!("{}.{number}", kernel.name) };
-            let done = units.section(&name, section, &kernel.params, symbols);
+            let done = if kernel.sections.len() == 1 {
+                units.section(&kernel.name, section, &kernel.params, symbols)
+            } else {
+                units.one_of_many(&format!("{}.{number}", kernel.name), section, &kernel.params, symbols)
+            };
             sections.push(done.map_err(|e| e.context(format!("kernel {}", kernel.name)))?);
         }
         pending.push(sections);
     }
     let isa = target.isa()?;
     let compiled = compile_all(&units.list, symbols, target, &*isa)?;
-    let (machine, clif): (Vec<MachineCode>, Vec<String>) = compiled.into_iter().unzip();
-    let (memory, functions) = CodeMemory::map(isa, &machine)?;
-    let clif = units.list.into_iter().map(|u| u.name).zip(clif).collect();
-    let work = pending.into_iter().map(|sections| sections.into_iter().map(|p| p.resolve(&functions)).collect()).collect();
-    Ok(CpuCode { work, clif, memory: Arc::new(memory) })
+    let (machine, functions): (Vec<MachineCode>, Vec<ir::Function>) = compiled.into_iter().unzip();
+    let (memory, entries) = CodeMemory::map(isa, &machine)?;
+    let listing = |(unit, function): (Unit, ir::Function)| Listing { name: unit.name, function };
+    let listings = units.list.into_iter().zip(functions).map(listing).collect();
+    let work = pending.into_iter().map(|sections| sections.into_iter().map(|p| p.resolve(&entries)).collect()).collect();
+    Ok(CpuCode { work, listings, memory: Arc::new(memory) })
 }
 
 impl Units {
     fn add(&mut self, name: String, function: Function) -> usize {
         self.list.push(Unit { name, function });
         self.list.len() - 1
+    }
+
+    /// A section of a kernel that has several: loops take only the parameters they use, so that equal ones share code.
+    fn one_of_many(&mut self, name: &str, section: &Section, params: &[Param], symbols: &[Symbol]) -> Result<Pending> {
+        if section.stages.iter().any(|s| matches!(s, Stage::Dot { .. })) {
+            return self.section(name, section, params, symbols);
+        }
+        let used = section.params();
+        let mut map = vec![0; params.len()];
+        used.iter().enumerate().for_each(|(new, &old)| map[old as usize] = new as u32);
+        let own: Vec<Param> = used.iter().map(|&p| params[p as usize].clone()).collect();
+        let mut pending = self.section(name, &renumber(section.clone(), &map), &own, symbols)?;
+        if let Pending::Loop { params, .. } = &mut pending {
+            *params = Some(used.iter().map(|&p| p as usize).collect());
+        }
+        Ok(pending)
     }
 
     fn section(&mut self, name: &str, section: &Section, params: &[Param], symbols: &[Symbol]) -> Result<Pending> {
@@ -142,6 +178,7 @@ impl Units {
                     bind: bindings(section),
                     point_ns: point_ns(&plan),
                     scratch: plan.scratch,
+                    params: None,
                     function: self.add(name.to_string(), Function::Section(plan)),
                 }
             }
@@ -185,8 +222,8 @@ impl Pending {
             Side::Packed(function) => Operand::Packed { function: functions[function] },
         };
         match self {
-            Pending::Loop { function, extents, bind, point_ns, scratch } => {
-                Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, scratch })
+            Pending::Loop { function, extents, bind, point_ns, scratch, params } => {
+                Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, scratch, params })
             }
             Pending::Dot(dot) => {
                 let PendingDot { dtype, batch, m, n, k, lhs, rhs, out, split_k, block } = *dot;
@@ -221,14 +258,19 @@ fn structure(section: &Section, params: &[Param]) -> String {
 }
 
 /// Machine code and Cranelift IR of each unit.
-fn compile_all(units: &[Unit], symbols: &[Symbol], target: &Target, isa: &dyn TargetIsa) -> Result<Vec<(MachineCode, String)>> {
+fn compile_all(
+    units: &[Unit],
+    symbols: &[Symbol],
+    target: &Target,
+    isa: &dyn TargetIsa,
+) -> Result<Vec<(MachineCode, ir::Function)>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8).min(units.len() / 2);
     if threads < 2 {
         let mut compiler = Compiler::new(symbols, target, isa);
         return units.iter().map(|u| compiler.compile(u)).collect();
     }
     // Interleaved: neighbouring kernels tend to be alike in size.
-    let shares: Vec<Result<Vec<(MachineCode, String)>>> = std::thread::scope(|scope| {
+    let shares: Vec<Result<Vec<(MachineCode, ir::Function)>>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|first| {
                 scope.spawn(move || {
@@ -258,7 +300,7 @@ impl<'a> Compiler<'a> {
         Compiler { context: Context::new(), builder: FunctionBuilderContext::new(), symbols, target, isa }
     }
 
-    fn compile(&mut self, unit: &Unit) -> Result<(MachineCode, String)> {
+    fn compile(&mut self, unit: &Unit) -> Result<(MachineCode, ir::Function)> {
         self.context.clear();
         self.context.func.signature = signature(self.isa.default_call_conv());
         let plan = unit.function.plan();
@@ -270,7 +312,7 @@ impl<'a> Compiler<'a> {
             Function::Epilogue(epilogue) => emitter.epilogue(epilogue),
         }
         emitter.finish(self.isa.frontend_config());
-        let clif = self.context.func.display().to_string();
+        let clif = self.context.func.clone();
         let failed = |e: &dyn std::fmt::Debug| Error::new(format!("Cranelift refuses the code of {}: {e:?}", unit.name));
         let code = self.context.compile(self.isa, &mut Default::default()).map_err(|e| failed(&e.inner))?;
         if !code.buffer.relocs().is_empty() {

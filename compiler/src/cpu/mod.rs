@@ -35,7 +35,7 @@ mod tests;
 mod vector;
 mod window;
 
-pub use build::{CpuCode, compile_kernels};
+pub use build::{CpuCode, Listing, compile_kernels};
 pub use choose::choose_vector_axis;
 pub use dot::contracted_parts;
 pub use target::Target;

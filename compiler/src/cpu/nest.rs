@@ -128,7 +128,7 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
         holdings[local as usize] = Holding::Given;
     }
 
-    let cut: Vec<Vec<Piece>> = (0..low.passes.len()).map(|i| cut(&mut low, i, column)).collect();
+    let cut: Vec<Vec<Piece>> = (0..low.passes.len()).map(|i| cut(&mut low, params, i, column)).collect();
     let pass_depth = levels.len() as u8 + u8::from(block.is_some()) + 1;
     let may_be_empty = low.axes.iter().any(|a| a.kind == AxisKind::Serial && a.extent.at_least(1) != Some(true));
     let mut accesses = Accesses::new(&low, params, holdings, column.map(|a| axis_exprs[a as usize]));
@@ -183,7 +183,7 @@ fn unrolls(pass: &Pass, low: &Lowered) -> bool {
 }
 
 /// The ranges that the innermost loop of a pass is cut into.
-fn cut(low: &mut Lowered, pass: usize, column: Option<u32>) -> Vec<Piece> {
+fn cut(low: &mut Lowered, params: &[Param], pass: usize, column: Option<u32>) -> Vec<Piece> {
     let roots = low.passes[pass].roots();
     let axis = match (&low.passes[pass], column) {
         (Pass::Map { .. } | Pass::Fold { .. } | Pass::Element { .. }, Some(axis)) => Some(axis),
@@ -192,7 +192,7 @@ fn cut(low: &mut Lowered, pass: usize, column: Option<u32>) -> Vec<Piece> {
         _ => None,
     };
     match axis {
-        Some(axis) => pieces(low, &roots, axis),
+        Some(axis) => pieces(low, params, &roots, axis),
         None => vec![Piece { lo: None, hi: None, roots }],
     }
 }

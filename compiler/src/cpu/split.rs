@@ -7,6 +7,7 @@
 use super::affine::Affine;
 use super::lower::Lowered;
 use igneous_ir::dim::Dim;
+use igneous_ir::kernel::{Access, AxisKind, Param};
 use igneous_ir::scalar::{Compare, ExprId, Exprs, ScalarOp};
 use igneous_ir::types::{DType, Literal};
 use smallvec::SmallVec;
@@ -36,20 +37,31 @@ struct Fact {
 
 struct Splitter<'a> {
     exprs: &'a mut Exprs,
-    axis: ExprId,
+    along: Along<'a>,
     pieces: Vec<(Vec<Fact>, Vec<ExprId>)>,
+}
+
+/// The axis of a loop, and what else may change from one of its indices to the next.
+#[derive(Clone, Copy)]
+struct Along<'a> {
+    axis: ExprId,
+    /// Whether its indices are points, each of which has locals of its own.
+    points: bool,
+    params: &'a [Param],
 }
 
 /// Cuts the loop over `axis` that computes `roots`: into one piece if all loads walk through memory already, or if there
 /// would be too many.
-pub(super) fn pieces(low: &mut Lowered, roots: &[ExprId], axis: u32) -> Vec<Piece> {
+pub(super) fn pieces(low: &mut Lowered, params: &[Param], roots: &[ExprId], axis: u32) -> Vec<Piece> {
+    let points = low.axes[axis as usize].kind == AxisKind::Parallel;
     let exprs = &mut low.exprs;
     let axis = exprs.raw(ScalarOp::Axis(axis), &[], DType::I64);
+    let along = Along { axis, points, params };
     let whole = vec![Piece { lo: None, hi: None, roots: roots.to_vec() }];
-    if !gathers(exprs, roots, axis) {
+    if !along.gathers(exprs, roots) {
         return whole;
     }
-    let mut splitter = Splitter { exprs, axis, pieces: Vec::new() };
+    let mut splitter = Splitter { exprs, along, pieces: Vec::new() };
     splitter.split(roots.to_vec(), Vec::new());
     let cut = splitter.pieces;
     if !(2..=MAX_PIECES).contains(&cut.len()) {
@@ -63,21 +75,28 @@ pub(super) fn pieces(low: &mut Lowered, roots: &[ExprId], axis: u32) -> Vec<Piec
         .collect()
 }
 
-/// Which expressions change along the axis.
-fn varying(exprs: &Exprs, reachable: &[ExprId], axis: ExprId) -> Vec<bool> {
-    let mut varies = vec![false; exprs.len()];
-    for &id in reachable {
-        varies[id.0 as usize] = id == axis || exprs.get(id).args.iter().any(|a| varies[a.0 as usize]);
+impl Along<'_> {
+    /// Which expressions change along the axis.
+    fn varying(&self, exprs: &Exprs, reachable: &[ExprId]) -> Vec<bool> {
+        let mut varies = vec![false; exprs.len()];
+        for &id in reachable {
+            let node = exprs.get(id);
+            varies[id.0 as usize] = match node.op {
+                ScalarOp::Local(_) if self.points => true,
+                ScalarOp::Load(p) if self.params[p as usize].access == Access::Write => true,
+                _ => id == self.axis || node.args.iter().any(|a| varies[a.0 as usize]),
+            };
+        }
+        varies
     }
-    varies
-}
 
-/// Whether a load has an index in which the axis is part of more than a sum.
-fn gathers(exprs: &Exprs, roots: &[ExprId], axis: ExprId) -> bool {
-    let reachable = exprs.reachable(roots);
-    let varies = varying(exprs, &reachable, axis);
-    let hidden = |index: ExprId| Affine::of(exprs, index).terms.iter().any(|(a, _)| *a != axis && varies[a.0 as usize]);
-    reachable.iter().any(|&id| matches!(exprs.get(id).op, ScalarOp::Load(_)) && exprs.get(id).args.iter().any(|&a| hidden(a)))
+    /// Whether a load has an index in which the axis is part of more than a sum.
+    fn gathers(&self, exprs: &Exprs, roots: &[ExprId]) -> bool {
+        let reachable = exprs.reachable(roots);
+        let varies = self.varying(exprs, &reachable);
+        let hidden = |index: ExprId| Affine::of(exprs, index).terms.iter().any(|(a, _)| *a != self.axis && varies[a.0 as usize]);
+        reachable.iter().any(|&id| matches!(exprs.get(id).op, ScalarOp::Load(_)) && exprs.get(id).args.iter().any(|&a| hidden(a)))
+    }
 }
 
 impl Splitter<'_> {
@@ -100,7 +119,7 @@ impl Splitter<'_> {
     /// The first condition that the axis decides.
     fn undecided(&self, roots: &[ExprId]) -> Option<Fact> {
         let reachable = self.exprs.reachable(roots);
-        let varies = varying(self.exprs, &reachable, self.axis);
+        let varies = self.along.varying(self.exprs, &reachable);
         reachable.iter().filter(|id| varies[id.0 as usize]).find_map(|&id| {
             let node = self.exprs.get(id);
             if node.args.len() != 2 || self.exprs.dtype(node.args[0]) != DType::I64 {
@@ -113,8 +132,8 @@ impl Splitter<'_> {
                 ScalarOp::Compare(Compare::Le | Compare::Gt) | ScalarOp::Min => difference(b, a),
                 _ => return None,
             };
-            let factor = sum.terms.iter().find(|(atom, _)| *atom == self.axis)?.1.as_const()?;
-            let apart = sum.terms.iter().all(|(atom, _)| *atom == self.axis || !varies[atom.0 as usize]);
+            let factor = sum.terms.iter().find(|(atom, _)| *atom == self.along.axis)?.1.as_const()?;
+            let apart = sum.terms.iter().all(|(atom, _)| *atom == self.along.axis || !varies[atom.0 as usize]);
             apart.then_some(Fact { sum, factor })
         })
     }

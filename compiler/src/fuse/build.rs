@@ -489,6 +489,9 @@ impl<'g, 'x> Builder<'g, 'x> {
                 let mut index = vec![self.zero(); own.len()];
                 let mut covered = 0;
                 for (k, &p) in places.iter().enumerate().filter(|(_, p)| **p != usize::MAX) {
+                    if own[p] != ty.shape[k] {
+                        return refuse("a map reads a part of the dot");
+                    }
                     index[p] = place[k];
                     covered += 1;
                 }

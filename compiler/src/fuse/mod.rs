@@ -23,6 +23,7 @@ use std::fmt;
 
 pub use build::Built;
 pub use name::Names;
+pub use params::renumber;
 pub use units::{Role, Units, without_reshapes};
 
 /// What fusion did and refused, in order.
@@ -201,13 +202,19 @@ impl<'g> Fusion<'g> {
         results.filter(|v| self.graph_outputs.contains(v) || outside(v)).collect()
     }
 
-    /// Queues every pair of group `id` with a group it is connected to or shares a read with.
+    /// Queues every pair of group `id` with a group it is connected to or shares a read with: the nearest of them where a
+    /// value has many readers, and not those that share only scalars, so that the work is linear in the number of groups.
     fn offer(&mut self, id: u32) {
+        const NEAREST: usize = 8;
         let group = &self.groups[&id];
         let mut others: BTreeSet<u32> = BTreeSet::new();
         for v in &group.reads {
             others.extend(self.group_of.get(&v.node));
-            others.extend(&self.readers[v]);
+            if self.graph.ty(*v).elements() != Dim::ONE {
+                let readers = &self.readers[v];
+                others.extend(readers.range(..id).rev().take(NEAREST));
+                others.extend(readers.range(id..).take(NEAREST + 1));
+            }
         }
         for v in &group.outputs {
             others.extend(self.readers.get(v).into_iter().flatten());
@@ -288,12 +295,14 @@ impl<'g> Fusion<'g> {
     fn path_outside(&self, from: u32, to: u32) -> bool {
         let mut open: Vec<u32> = self.successors(from).into_iter().filter(|&g| g != to).collect();
         let mut seen: BTreeSet<u32> = open.iter().copied().collect();
+        let last = self.groups[&to].members.last();
         while let Some(g) = open.pop() {
             for next in self.successors(g) {
                 if next == to {
                     return true;
                 }
-                if seen.insert(next) {
+                // Nodes are in topological order: what begins behind the end of `to` does not lead there.
+                if self.groups[&next].members.first() < last && seen.insert(next) {
                     open.push(next);
                 }
             }

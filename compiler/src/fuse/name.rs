@@ -49,12 +49,13 @@ pub fn label(kernel: &mut Kernel) {
         *count += 1;
     }
     for section in &mut kernel.sections {
-        const LETTERS: &[u8] = b"ijklmnpqrstuvw";
+        // Without `m` and `s`, which the results of a softmax are called.
+        const LETTERS: &[u8] = b"ijklnpqrtuvw";
         for (i, axis) in section.axes.iter_mut().enumerate() {
             let letter = char::from(LETTERS[i % LETTERS.len()]);
             axis.name = if i < LETTERS.len() { letter.to_string() } else { format!("{letter}{}", i / LETTERS.len()) };
         }
-        let mut named: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut taken: BTreeSet<String> = section.axes.iter().map(|a| a.name.clone()).collect();
         for stage in &section.stages {
             let (bases, to): (&[&str], &[u32]) = match stage {
                 Stage::Reduce { kind, to, .. } => (local_names(*kind), to),
@@ -62,9 +63,11 @@ pub fn label(kernel: &mut Kernel) {
                 _ => continue,
             };
             for (base, &local) in bases.iter().zip(to) {
-                let count = named.entry(base).or_default();
-                section.locals[local as usize].name = if *count == 0 { (*base).to_string() } else { format!("{base}{count}") };
-                *count += 1;
+                let numbered = (1..).map(|n| format!("{base}{n}"));
+                let name = std::iter::once((*base).to_string()).chain(numbered).find(|name| !taken.contains(name));
+                let name = name.expect("numbers do not end");
+                taken.insert(name.clone());
+                section.locals[local as usize].name = name;
             }
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn rules() -> Vec<Rule> {
 
 /// Whether `n` is filled with one over the number of elements along `k`.
 fn is_one_over_count(n: Operand, x: Operand, k: Axes) -> bool {
-    let count = extent_of(x.shape(), &k).as_const().unwrap_or(0);
+    let Some(count) = extent_of(x.shape(), &k).as_const().filter(|&n| n > 0) else { return false };
     let wanted = Literal::float(n.dtype(), 1.0 / count as f64).as_f64();
     n.dtype().is_float() && n.uniform().is_some_and(|n| (n.as_f64() - wanted).abs() <= 2.0 * x.dtype().epsilon() * wanted)
 }

@@ -69,7 +69,8 @@ fn is_identity(p: Axes) -> bool {
 }
 
 fn slices_nothing(x: Operand, a: &[Dim], b: &[Dim], t: Axes) -> bool {
-    a.iter().all(|&d| d == Dim::ZERO) && b == x.shape() && t.iter().all(|&t| t == 1)
+    let dense = |(&t, &d): (&usize, &Dim)| t == 1 || Dim::ONE.at_least(d) == Some(true);
+    a.iter().all(|&d| d == Dim::ZERO) && b == x.shape() && t.iter().zip(b).all(dense)
 }
 
 fn pads_nothing(l: &[Dim], h: &[Dim], i: Axes) -> bool {
@@ -139,9 +140,14 @@ fn composed_slices(inner: &Op, outer: &Op) -> Option<Op> {
         let (first, last) = (outer.dims("start")[i], outer.dims("limit")[i]);
         let count = extent(first, last, u);
         let begin = inner.dims("start")[i] + first * Dim::constant(t);
+        // Without a second element the stride does not matter.
+        let step = if Dim::ONE.at_least(count) == Some(true) { 1 } else { t.checked_mul(u)? };
+        if step != 1 && count.at_least(1) != Some(true) {
+            return None;
+        }
         start.push(begin);
-        limit.push(if t * u == 1 { begin + count } else { begin + (count - 1) * Dim::constant(t * u) + 1 });
-        stride.push(t * u);
+        limit.push(begin + (count - 1) * Dim::constant(step) + 1);
+        stride.push(step);
     }
     Some(ops::slice(&start, &limit, &stride))
 }

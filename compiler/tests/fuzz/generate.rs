@@ -3,6 +3,7 @@
 
 use super::instance;
 use super::programs::guarded;
+use super::programs::rounding::is_exact;
 use igneous_ir::array::Array;
 use igneous_ir::graph::{Graph, Value};
 use igneous_ir::interp::interpret;
@@ -21,6 +22,10 @@ pub struct Case {
 pub struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -65,15 +70,30 @@ pub struct Generator {
     pub depth: usize,
     /// Whether derivatives must exist wherever rounding may lead.
     pub smooth: bool,
+    /// The most elements of a value.
+    pub most: usize,
 }
 
-/// The case of this seed.
+/// The most operations of a node.
+const WORK: i64 = 2_000_000;
+
+/// The case of this seed: one in ten has large tensors, one in ten many nodes, one in twenty an empty axis.
 pub fn case(seed: u64) -> Case {
     let mut random = Random(seed);
     let smooth = random.once_in(3);
-    let count = 5 + random.below(36);
-    let extents = [0; 3].map(|_| *random.pick(&[1, 2, 3, 4, 5, 7, 8, 16, 33]));
-    let mut g = Generator::new(format!("fuzz{seed}"), Random(random.next()), extents, 0, smooth);
+    let mut count = 5 + random.below(36);
+    let mut extents = [0; 3].map(|_| *random.pick(&[1, 2, 3, 4, 5, 7, 8, 16, 33]));
+    let mut most = 2000;
+    match random.below(20) {
+        0 | 1 => {
+            extents = [0; 3].map(|_| *random.pick(&[1, 2, 3, 7, 64, 130, 257, 600, 5000]));
+            (count, most) = (4 + random.below(12), 100_000);
+        }
+        2 | 3 => count = 100 + random.below(100),
+        4 => extents[random.below(3)] = 0,
+        _ => {}
+    }
+    let mut g = Generator { most, ..Generator::new(format!("fuzz{seed}"), Random(random.next()), extents, 0, smooth) };
     for _ in 0..1 + g.random.below(3) {
         let ty = g.any_type();
         g.fresh(ty);
@@ -92,12 +112,13 @@ pub fn case(seed: u64) -> Case {
 impl Generator {
     pub fn new(name: String, random: Random, extents: [usize; 3], depth: usize, smooth: bool) -> Generator {
         let graph = Graph::new(name);
-        Generator { graph, inputs: Vec::new(), known: Vec::new(), random, extents, depth, smooth }
+        Generator { graph, inputs: Vec::new(), known: Vec::new(), random, extents, depth, smooth, most: 2000 }
     }
 
     /// A generator for a region inside of this graph.
     pub fn inner(&mut self, name: &str) -> Generator {
-        Generator::new(name.to_string(), Random(self.random.next()), self.extents, self.depth + 1, self.smooth)
+        let random = Random(self.random.next());
+        Generator { most: self.most, ..Generator::new(name.to_string(), random, self.extents, self.depth + 1, self.smooth) }
     }
 
     /// Adds nodes until the graph has `count` more.
@@ -109,6 +130,25 @@ impl Generator {
             }
             instance::attempt(self);
         }
+    }
+
+    /// Adds the nodes of `body`, as a layer, applied to these operands.
+    pub fn layer(&mut self, body: &Graph, operands: &[usize]) -> Option<Vec<usize>> {
+        let given: Vec<Array> = operands.iter().map(|&k| self.known[k].array.clone()).collect();
+        let arrays = guarded(|| interpret(body, &given)).ok()?;
+        if !arrays.iter().all(in_range) {
+            return None;
+        }
+        let values: Vec<Value> = operands.iter().map(|&k| self.known[k].value).collect();
+        let outer = self.graph.push_scope("layer");
+        let results = self.graph.inline(body, &values);
+        self.graph.scope = outer;
+        operands.iter().for_each(|&k| self.known[k].used = true);
+        let noted = results.ok()?.into_iter().zip(arrays).map(|(v, array)| {
+            let exact = !array.dtype().is_float();
+            self.note(v, array, exact)
+        });
+        Some(noted.collect())
     }
 
     pub fn extent(&mut self) -> usize {
@@ -125,7 +165,7 @@ impl Generator {
     }
 
     /// A new value of this type: an input, or a constant inside of a region.
-    pub fn fresh(&mut self, ty: TensorType) -> usize {
+    pub fn fresh(&mut self, ty: TensorType) -> Option<usize> {
         let fill = match ty.dtype {
             DType::Bool => Fill::Range(0, 2),
             dtype if dtype.is_float() && self.random.once_in(4) => Fill::Uniform(0.5, 2.0),
@@ -135,8 +175,11 @@ impl Generator {
         self.filled(ty, fill)
     }
 
-    /// A new value of this type and contents.
-    pub fn filled(&mut self, ty: TensorType, fill: Fill) -> usize {
+    /// A new value of this type and contents, if it is not too large.
+    pub fn filled(&mut self, ty: TensorType, fill: Fill) -> Option<usize> {
+        if ty.elements().as_const().is_none_or(|n| n > self.most as i64) {
+            return None;
+        }
         let array = sample::array(&ty, fill, self.random.next(), 0).expect("extents are numbers");
         let value = if self.depth == 0 {
             self.inputs.push(array.clone());
@@ -144,7 +187,7 @@ impl Generator {
         } else {
             self.graph.add(ops::constant(array.clone()), &[]).expect("a constant has no operands")[0]
         };
-        self.note(value, array, true)
+        Some(self.note(value, array, true))
     }
 
     /// An input of a region, which stands for a value of this array.
@@ -184,7 +227,11 @@ impl Generator {
     pub fn add(&mut self, op: Op, operands: &[usize]) -> Option<Vec<usize>> {
         let types: Vec<TensorType> = operands.iter().map(|&k| self.ty(k)).collect();
         let results = op.infer(&types).ok()?;
-        let small = |ty: &TensorType| ty.elements().as_const().is_some_and(|n| (1..=2000).contains(&n));
+        let least = i64::from(!self.extents.contains(&0));
+        let small = |ty: &TensorType| ty.elements().as_const().is_some_and(|n| (least..=self.most as i64).contains(&n));
+        if (op.record().flops)(&op, &types, &results).as_const().is_none_or(|n| n > WORK) {
+            return None;
+        }
         let held = |ty: &TensorType| !matches!(ty.dtype, DType::F16 | DType::BF16);
         if !results.iter().all(|ty| small(ty) && held(ty)) || !self.admits(&op, operands) {
             return None;
@@ -285,18 +332,6 @@ fn is_discrete(op: &Op, of_floats: bool) -> bool {
         | "arg_reduce" | "isnan" | "isfinite" | "reduce_window_grad" | "not" => of_floats,
         "cast" => of_floats && !op.dtype("dtype").is_float(),
         "reduce_window" => op.choice("kind").starts_with("arg"),
-        _ => false,
-    }
-}
-
-/// Whether the result is exact where the operands are: nothing is rounded, or in one way only.
-fn is_exact(op: &Op) -> bool {
-    match op.name() {
-        "neg" | "abs" | "relu" | "maximum" | "minimum" | "select" | "cast" | "bitcast" | "constant" | "iota"
-        | "stop_gradient" | "floor" | "ceil" | "round" | "trunc" | "sign" => true,
-        "reshape" | "transpose" | "slice" | "pad" | "concat" | "flip" | "broadcast" | "gather" => true,
-        "scatter" => matches!(op.choice("combine"), "none" | "max" | "min"),
-        "reduce" | "reduce_window" => matches!(op.choice("kind"), "max" | "min"),
         _ => false,
     }
 }

@@ -81,7 +81,7 @@ fn from_sample(g: &mut Generator, record: &'static Record) -> Option<Vec<usize>>
         operands.push(match same {
             Some(k) if g.shape(k) == sizes => k,
             Some(k) => g.add(ops::reshape(ty.shape.clone()), &[k])?[0],
-            None => g.filled(ty, fill),
+            None => g.filled(ty, fill)?,
         });
     }
     g.add(sample.op, &operands)
@@ -96,28 +96,28 @@ fn pointwise(g: &mut Generator, record: &'static Record) -> Option<Vec<usize>> {
     }
     if record.name == "select" {
         let condition = ty.with_dtype(DType::Bool);
-        let c = g.pick(|k| k.array.ty() == condition).unwrap_or_else(|| g.fresh(condition.clone()));
+        let c = g.pick(|k| k.array.ty() == condition).or_else(|| g.fresh(condition.clone()))?;
         let other = g.pick(|k| k.array.ty() == ty)?;
         return g.add(op, &[c, first, other]);
     }
-    let second = matching(g, &ty);
+    let second = matching(g, &ty)?;
     let operands = if g.random.once_in(2) { [first, second] } else { [second, first] };
     g.add(op, &operands)
 }
 
 /// Another value of this type: one that is there, a broadcast of a smaller one, or a new one.
-fn matching(g: &mut Generator, ty: &TensorType) -> usize {
+fn matching(g: &mut Generator, ty: &TensorType) -> Option<usize> {
     if !g.random.once_in(4)
         && let Some(k) = g.pick(|k| k.array.ty() == *ty)
     {
-        return k;
+        return Some(k);
     }
     let sizes = ty.sizes().expect("extents are numbers");
     let suffix = |shape: &[usize]| shape.len() < sizes.len() && sizes.ends_with(shape);
     if let Some(k) = g.pick(|k| k.array.dtype() == ty.dtype && suffix(k.array.shape())) {
         let axes: Vec<usize> = (sizes.len() - g.shape(k).len()..sizes.len()).collect();
         if let Some(wide) = g.add(ops::broadcast(ty.shape.clone(), &axes), &[k]) {
-            return wide[0];
+            return Some(wide[0]);
         }
     }
     g.fresh(ty.clone())
@@ -239,7 +239,7 @@ fn slice(g: &mut Generator) -> Option<Vec<usize>> {
 fn pad(g: &mut Generator) -> Option<Vec<usize>> {
     let x = with_rank(g, 1)?;
     let scalar = TensorType::scalar(g.dtype(x));
-    let value = g.pick(|k| k.array.ty() == scalar).unwrap_or_else(|| g.fresh(scalar.clone()));
+    let value = g.pick(|k| k.array.ty() == scalar).or_else(|| g.fresh(scalar.clone()))?;
     let rank = g.shape(x).len();
     let mut some = |most: usize| -> Vec<usize> { (0..rank).map(|_| g.random.below(most)).collect() };
     let (low, high, interior) = (some(3), some(3), some(2));
@@ -264,9 +264,9 @@ fn flip(g: &mut Generator) -> Option<Vec<usize>> {
 }
 
 /// Indices of this shape: integers that are there, or new ones, some of them out of range.
-fn indices(g: &mut Generator, shape: &[usize], extent: usize) -> usize {
+fn indices(g: &mut Generator, shape: &[usize], extent: usize) -> Option<usize> {
     let fits = g.pick(|k| matches!(k.array.dtype(), DType::I64 | DType::I32) && k.array.shape() == shape);
-    fits.unwrap_or_else(|| g.filled(TensorType::new(DType::I64, shape.iter().copied()), Fill::Range(-1, extent as i64 + 1)))
+    fits.or_else(|| g.filled(TensorType::new(DType::I64, shape.iter().copied()), Fill::Range(-1, extent as i64 + 1)))
 }
 
 fn gather(g: &mut Generator) -> Option<Vec<usize>> {
@@ -274,7 +274,7 @@ fn gather(g: &mut Generator) -> Option<Vec<usize>> {
     let axis = g.random.below(g.shape(x).len());
     let extent = g.shape(x)[axis];
     let shape: Vec<usize> = (0..g.random.below(3)).map(|_| g.extent()).collect();
-    let index = indices(g, &shape, extent);
+    let index = indices(g, &shape, extent)?;
     g.add(ops::gather(&[axis]), &[x, index])
 }
 
@@ -283,10 +283,10 @@ fn scatter(g: &mut Generator) -> Option<Vec<usize>> {
     let (ty, shape) = (g.ty(x), g.shape(x).to_vec());
     let axis = g.random.below(shape.len());
     let count = g.extent();
-    let index = indices(g, &[count], shape[axis]);
+    let index = indices(g, &[count], shape[axis])?;
     let mut updates = vec![count];
     updates.extend((0..shape.len()).filter(|&a| a != axis).map(|a| shape[a]));
-    let updates = matching(g, &TensorType::new(ty.dtype, updates));
+    let updates = matching(g, &TensorType::new(ty.dtype, updates))?;
     let kinds = [
         None,
         Some(ReduceKind::Sum),
@@ -299,19 +299,19 @@ fn scatter(g: &mut Generator) -> Option<Vec<usize>> {
     g.add(ops::scatter(&[axis], combine), &[x, index, updates])
 }
 
-fn state(g: &mut Generator) -> usize {
+fn state(g: &mut Generator) -> Option<usize> {
     g.filled(TensorType::new(DType::I64, [2usize]), Fill::Range(0, 1 << 30))
 }
 
 fn random_bits(g: &mut Generator) -> Option<Vec<usize>> {
     let shape: Vec<usize> = (0..g.random.below(3)).map(|_| g.extent()).collect();
-    let state = state(g);
+    let state = state(g)?;
     g.add(Op::new(ops::record("random_bits")?, [igneous_ir::op::Attr::Dims(shape_of(&shape))]), &[state])
 }
 
 fn dropout(g: &mut Generator) -> Option<Vec<usize>> {
     let x = float_with_rank(g, 0)?;
-    let state = state(g);
+    let state = state(g)?;
     g.add(ops::dropout(0.25), &[x, state])
 }
 
@@ -358,7 +358,7 @@ fn dot(g: &mut Generator) -> Option<Vec<usize>> {
         _ => {
             let other = g.extent();
             let sizes = if g.random.once_in(2) { [shape[k], other] } else { [other, shape[k]] };
-            g.fresh(TensorType::new(ty.dtype, sizes))
+            g.fresh(TensorType::new(ty.dtype, sizes))?
         }
     };
     let other = g.shape(b).to_vec();
@@ -388,14 +388,14 @@ fn layer_norm(g: &mut Generator) -> Option<Vec<usize>> {
     let count = 1 + g.random.below(g.shape(x).len().min(2));
     let tail = g.shape(x)[g.shape(x).len() - count..].to_vec();
     let ty = TensorType::new(g.dtype(x), tail);
-    let (weight, bias) = (matching(g, &ty), matching(g, &ty));
+    let (weight, bias) = (matching(g, &ty)?, matching(g, &ty)?);
     g.add(ops::layer_norm(count, 1e-3), &[x, weight, bias])
 }
 
 fn cross_entropy(g: &mut Generator) -> Option<Vec<usize>> {
     let x = g.pick(|k| k.array.dtype().is_float() && k.array.shape().len() == 2)?;
     let (rows, classes) = (g.shape(x)[0], g.shape(x)[1]);
-    let labels = g.filled(TensorType::new(DType::I64, [rows]), Fill::Range(0, classes as i64));
+    let labels = g.filled(TensorType::new(DType::I64, [rows]), Fill::Range(0, classes as i64))?;
     g.add(ops::cross_entropy(), &[x, labels])
 }
 
@@ -416,13 +416,17 @@ fn call(g: &mut Generator) -> Option<Vec<usize>> {
     for (k, v) in body.known.iter().rev().take(outputs).map(|k| k.value).enumerate() {
         body.graph.output(format!("r{k}"), v);
     }
-    let op = ops::call(Region::new(body.graph));
-    let results = g.add(op.clone(), &operands);
+    let (body, outlined) = (body.graph, g.random.once_in(3));
+    let apply = |g: &mut Generator, operands: &[usize]| match outlined {
+        true => g.layer(&body, operands),
+        false => g.add(ops::call(Region::new(body.clone())), operands),
+    };
+    let results = apply(g, &operands);
     if g.random.once_in(2) {
         // The same block again, on other values of the same types where there are any.
         let types: Vec<TensorType> = operands.iter().map(|&k| g.ty(k)).collect();
         let others: Option<Vec<usize>> = types.iter().map(|ty| g.pick(|k| k.array.ty() == *ty && k.exact)).collect();
-        let _ = g.add(op, &others?);
+        let _ = apply(g, &others?);
     }
     results
 }
@@ -431,7 +435,7 @@ fn scan(g: &mut Generator) -> Option<Vec<usize>> {
     if g.depth > 1 {
         return None;
     }
-    let sequence = g.pick(|k| (1..4).contains(&k.array.shape().len()) && k.array.shape()[0] <= 8)?;
+    let sequence = g.pick(|k| (1..4).contains(&k.array.shape().len()) && k.array.shape()[0] <= 8 && !k.array.is_empty())?;
     let (length, element) = (g.shape(sequence)[0], g.shape(sequence)[1..].to_vec());
     let carry = g.pick(|k| k.array.dtype().is_float() && k.array.shape().len() < 3)?;
     let constants: Vec<usize> = if g.random.once_in(2) { vec![g.pick(|_| true)?] } else { Vec::new() };

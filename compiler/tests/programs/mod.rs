@@ -2,6 +2,9 @@
 
 #![allow(dead_code)]
 
+pub mod rounding;
+pub mod stepwise;
+
 use igneous_compiler::{Compiled, Options, Variables, compile, cpu};
 use igneous_ir::array::Array;
 use igneous_ir::dim::{Dim, Symbol};

@@ -14,6 +14,9 @@ pub struct Arguments {
     /// Compilations of each; their median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// Print the milliseconds of each pass.
+    #[arg(long)]
+    passes: bool,
 }
 
 /// `x + linear(gelu(linear(norm(x))))`: the feed-forward half of a transformer layer.
@@ -52,6 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let sgd = std::sync::Arc::new(Sgd::new(net.parameters(), 0.01)?);
         let mut times = Vec::new();
         let mut row = (0, 0, 0);
+        let mut passes: Vec<(&str, Vec<f64>)> = Vec::new();
         for _ in 0..arguments.runs {
             let (net, sgd) = (net.clone(), sgd.clone());
             let step = compile(move |x: Tensor, y: Tensor| {
@@ -64,11 +68,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let start = Instant::now();
             let program = step.lower((spec(DType::F32, (32, WIDTH)), spec(DType::F32, (32, WIDTH))))?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
+            for (k, (pass, time)) in program.pass_times().iter().enumerate() {
+                if passes.len() <= k {
+                    passes.push((pass, Vec::new()));
+                }
+                passes[k].1.push(time.as_secs_f64() * 1e3);
+            }
             row = (program.traced().len(), program.launches(), program.distinct_blocks());
         }
-        times.sort_by(f64::total_cmp);
-        let ms = times[times.len() / 2];
+        let ms = median(&mut times);
         println!("{layers:>6} {:>7} {:>9} {:>8} {ms:>12.2} {:>12.3}", row.0, row.1, row.2, ms / layers as f64);
+        if arguments.passes {
+            passes.iter_mut().for_each(|(pass, times)| println!("       {pass:16} {:>10.2}", median(times)));
+        }
     }
     Ok(())
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }

@@ -8,7 +8,7 @@ impl Kernel {
     ///
     /// It may if both have one type, only one section touches them, and an element is loaded only by the point that
     /// stores it, before it does: every load is in the first stage that stores to `write` or in an earlier one, at
-    /// exactly the index of the one store there.
+    /// exactly the index of the one store there. What a dot multiplies is loaded by many points, in the library's order.
     pub fn can_alias(&self, read: usize, write: usize) -> bool {
         let (Some(r), Some(w)) = (self.params.get(read), self.params.get(write)) else { return false };
         if r.access != Access::Read || w.access != Access::Write || r.ty != w.ty {
@@ -46,7 +46,10 @@ impl Section {
         self.stages.iter().enumerate().all(|(i, stage)| {
             let loads = self.loads_of(stage, &[read]);
             loads.is_empty()
-                || i <= first && (i < first || distinct) && loads.iter().all(|&l| self.exprs.get(l).args[..] == index[..])
+                || !matches!(stage, Stage::Dot { .. })
+                    && i <= first
+                    && (i < first || distinct)
+                    && loads.iter().all(|&l| self.exprs.get(l).args[..] == index[..])
         })
     }
 }

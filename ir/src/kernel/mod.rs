@@ -28,7 +28,7 @@ mod verify;
 use crate::dim::Dim;
 use crate::error::Loc;
 use crate::op::ReduceKind;
-use crate::scalar::{ExprId, Exprs};
+use crate::scalar::{ExprId, Exprs, ScalarOp};
 use crate::types::{DType, TensorType};
 
 /// Elements per chunk of a reduction's tree.
@@ -234,6 +234,29 @@ impl Section {
     /// The indices of the parallel axes.
     pub fn parallel(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.axes.len() as u32).filter(|&a| self.axes[a as usize].kind == AxisKind::Parallel)
+    }
+
+    /// The parameters it loads from or stores to, each once.
+    pub fn params(&self) -> Vec<u32> {
+        let loads = (0..self.exprs.len() as u32).filter_map(|e| match self.exprs.get(ExprId(e)).op {
+            ScalarOp::Load(param) => Some(param),
+            _ => None,
+        });
+        let stores = self.stages.iter().flat_map(|stage| match stage {
+            Stage::Map { stores, .. } => &stores[..],
+            _ => &[],
+        });
+        let stores = stores.filter_map(|s| match &s.to {
+            Target::Param { param, .. } => Some(*param),
+            Target::Local(_) => None,
+        });
+        let mut seen = Vec::new();
+        loads.chain(stores).for_each(|p| {
+            if !seen.contains(&p) {
+                seen.push(p);
+            }
+        });
+        seen
     }
 }
 

@@ -146,7 +146,18 @@ impl Planner<'_> {
             match section {
                 Work::Loop(section) => {
                     let wanted = (tasks as f64 * section_cost(section, self.scope)? / cost.max(1e-9)).round() as usize;
-                    work.push(plan_loop(section, wanted, self.scope)?);
+                    let own = match &section.params {
+                        None => 0,
+                        Some(chosen) => {
+                            let behind = self.table.len() - params;
+                            for &p in chosen {
+                                let buffer = launch.params.get(p);
+                                self.table.push(*buffer.ok_or_else(|| Error::new("a loop names a parameter that is not there"))?);
+                            }
+                            behind
+                        }
+                    };
+                    work.push(plan_loop(section, own, wanted, self.scope)?);
                 }
                 Work::Dot(section) => {
                     let mut dot = PlannedDot::new(section, launch.params.len(), self.scope)?;
@@ -211,7 +222,7 @@ fn section_cost(section: &LoopWork, scope: Scope) -> Result<f64> {
     Ok(points * section.point_ns)
 }
 
-fn plan_loop(section: &LoopWork, wanted: usize, scope: Scope) -> Result<((usize, f64), PieceWork)> {
+fn plan_loop(section: &LoopWork, params: usize, wanted: usize, scope: Scope) -> Result<((usize, f64), PieceWork)> {
     let extents = section.extents.iter().map(|&e| Ok(scope.size(e)? as i64)).collect::<Result<Vec<i64>>>()?;
     if section.bind.iter().any(|&axis| axis >= extents.len()) {
         return Err(Error::new("a loop is cut along an axis that is not there"));
@@ -220,7 +231,7 @@ fn plan_loop(section: &LoopWork, wanted: usize, scope: Scope) -> Result<((usize,
     let ns = section_cost(section, scope)? / grid.boxes().max(1) as f64;
     let scratch = scope.size(section.scratch)?;
     let whole = if grid.boxes() == 1 { grid.bounds(0) } else { Bounds::new() };
-    Ok(((grid.boxes(), ns), PieceWork::Loop { function: section.function, scratch, whole, grid }))
+    Ok(((grid.boxes(), ns), PieceWork::Loop { function: section.function, params, scratch, whole, grid }))
 }
 
 fn boxes(work: Vec<((usize, f64), PieceWork)>, threads: usize) -> Option<Boxes> {

@@ -45,7 +45,14 @@ pub(super) struct Piece {
 }
 
 pub(super) enum PieceWork {
-    Loop { function: KernelFn, scratch: usize, grid: Grid, whole: Bounds },
+    /// The parameters of the code lie `params` entries behind those of the launch.
+    Loop {
+        function: KernelFn,
+        params: usize,
+        scratch: usize,
+        grid: Grid,
+        whole: Bounds,
+    },
     Prepare(Arc<PlannedDot>),
     Product(Arc<PlannedDot>),
     Sum(Arc<PlannedDot>),
@@ -161,10 +168,10 @@ impl Piece {
     /// The context is that of the launch the piece belongs to, and no other thread runs these boxes.
     unsafe fn run(&self, from: usize, to: usize, context: &Context) -> Result<()> {
         match &self.work {
-            PieceWork::Loop { function, scratch, grid, whole } => with_scratch(*scratch, |scratch| {
+            PieceWork::Loop { function, params, scratch, grid, whole } => with_scratch(*scratch, |scratch| {
                 let call = |bounds: &Bounds| {
                     // SAFETY: by the caller; the code was compiled for these parameters and bounds of this many axes.
-                    unsafe { function(context.params, context.dims, bounds.as_ptr(), scratch, context.error) }
+                    unsafe { function(context.params.add(*params), context.dims, bounds.as_ptr(), scratch, context.error) }
                 };
                 if self.boxes == 1 {
                     return call(whole);

@@ -244,10 +244,10 @@ fn equal_sections_share_code_and_listings_are_deterministic() {
     let a = Kernel::parse(text).unwrap();
     let b = Kernel::parse(&text.replace("kernel a", "kernel b")).unwrap();
     let code = compile_kernels(&[a.clone(), b], &[], &Target::host()).unwrap();
-    assert_eq!(code.clif.len(), 1);
-    assert_eq!(code.clif[0].0, "a");
+    assert_eq!(code.listings.len(), 1);
+    assert_eq!(code.listings[0].name, "a");
     let again = compile_kernels(&[a], &[], &Target::host()).unwrap();
-    assert_eq!(code.clif[0].1, again.clif[0].1);
+    assert_eq!(code.listings[0].to_string(), again.listings[0].to_string());
 }
 
 #[test]
