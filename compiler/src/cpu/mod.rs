@@ -29,6 +29,7 @@ mod scalar;
 mod section;
 mod share;
 mod split;
+mod strip;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -38,4 +39,4 @@ mod window;
 pub use build::{CpuCode, Listing, compile_kernels};
 pub use choose::choose_vector_axis;
 pub use dot::contracted_parts;
-pub use target::Target;
+pub use target::{Target, Width};
