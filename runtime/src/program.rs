@@ -205,6 +205,8 @@ pub struct Window {
 pub struct WindowIndex {
     /// The extent of the parameter along the axis.
     pub extent: Dim,
+    /// The parameter's elements are at multiples of this index, and zeros between them.
+    pub step: Dim,
     /// The constant.
     pub offset: Dim,
     /// One coefficient for each batch axis.

@@ -23,11 +23,13 @@ const PARTS: f64 = 16.0;
 const ROWS: i64 = 480;
 const SUMS: f64 = 73728.0;
 
-/// An element of a parameter at sums of multiples of axes, zero outside of the parameter.
+/// An element of a parameter at sums of multiples of axes, zero outside of the parameter and between its elements.
 struct WindowLoad {
     param: u32,
     /// The index along each axis of the parameter.
     index: Vec<Affine>,
+    /// The distance between the indices of elements along each axis.
+    steps: Vec<Dim>,
     /// Whether an index may lie outside.
     padded: bool,
 }
@@ -50,10 +52,15 @@ impl WindowLoad {
         if *access != Access::Read || ty.dtype != DType::F32 {
             return None;
         }
+        let (even, limits): (Vec<_>, Vec<_>) =
+            conditions.into_iter().map(|c| (multiple(exprs, c), c)).partition(|(m, _)| m.is_some());
+        let mut even: Vec<(Affine, Dim)> = even.into_iter().filter_map(|(m, _)| m).collect();
         // What each condition says is not negative.
-        let mut tests = conditions.into_iter().map(|c| not_negative(exprs, c)).collect::<Option<Vec<Affine>>>()?;
-        let mut index = Vec::new();
+        let mut tests = limits.into_iter().map(|(_, c)| not_negative(exprs, c)).collect::<Option<Vec<Affine>>>()?;
+        let (mut index, mut steps) = (Vec::new(), Vec::new());
         for (&id, &extent) in load.args.iter().zip(&ty.shape) {
+            let (id, step) = quotient(exprs, id).unwrap_or((id, Dim::ONE));
+            let extent = (extent - 1) * step + 1;
             let (inside, clamped) = through_bounds(exprs, id, extent);
             let position = Affine::of(exprs, inside);
             position.axes(exprs)?;
@@ -69,17 +76,30 @@ impl WindowLoad {
             if tested != [true; 2] {
                 return None;
             }
+            if step != Dim::ONE {
+                let of_step = even.iter().position(|(of, divisor)| *divisor == step && same(of, &position))?;
+                even.remove(of_step);
+            }
             index.push(position);
+            steps.push(step);
         }
         let padded = node.op == ScalarOp::Select;
-        tests.is_empty().then_some(WindowLoad { param, index, padded })
+        (tests.is_empty() && even.is_empty()).then_some(WindowLoad { param, index, steps, padded })
     }
 
     fn window(&self, exprs: &Exprs, params: &[Param], axes: &DotAxes, outer: &[u32], extent: impl Fn(u32) -> Dim) -> Operand {
         let extents = |axes: &[u32]| axes.iter().map(|&a| extent(a)).collect();
-        let index = self.index.iter().zip(&params[self.param as usize].ty.shape).map(|(position, &extent)| {
+        let shape = &params[self.param as usize].ty.shape;
+        let index = self.index.iter().zip(&self.steps).zip(shape).map(|((position, &step), &extent)| {
             let along = |axes: &[u32]| axes.iter().map(|&a| position.coefficient(exprs, a)).collect();
-            WindowIndex { extent, offset: position.constant, batch: along(&axes.batch), outer: along(outer), k: along(&axes.k) }
+            WindowIndex {
+                extent,
+                step,
+                offset: position.constant,
+                batch: along(&axes.batch),
+                outer: along(outer),
+                k: along(&axes.k),
+            }
         });
         let index = index.collect();
         Operand::Window(Box::new(Window { param: self.param as usize, outer: extents(outer), k: extents(&axes.k), index }))
@@ -93,6 +113,29 @@ fn conjuncts(exprs: &Exprs, id: ExprId) -> Vec<ExprId> {
         return vec![id];
     }
     node.args.iter().flat_map(|&a| conjuncts(exprs, a)).collect()
+}
+
+/// A sum and a number above 1 that it is divided by.
+fn quotient(exprs: &Exprs, id: ExprId) -> Option<(ExprId, Dim)> {
+    let node = exprs.get(id);
+    let divisor = (node.op == ScalarOp::Div).then(|| Affine::of(exprs, node.args[1]))?;
+    let divisor = divisor.terms.is_empty().then_some(divisor.constant)?;
+    divisor.as_const().filter(|&n| n > 1).map(|_| (node.args[0], divisor))
+}
+
+/// A sum and a number that divides it just if the comparison holds.
+fn multiple(exprs: &Exprs, id: ExprId) -> Option<(Affine, Dim)> {
+    let node = exprs.get(id);
+    if node.op != ScalarOp::Compare(Compare::Eq) {
+        return None;
+    }
+    let zero = same(&Affine::of(exprs, node.args[1]), &Affine::constant(Dim::ZERO));
+    let remainder = exprs.get(node.args[0]);
+    if !zero || remainder.op != ScalarOp::Rem || remainder.dtype != DType::I64 {
+        return None;
+    }
+    let divisor = Affine::of(exprs, remainder.args[1]);
+    divisor.terms.is_empty().then(|| (Affine::of(exprs, remainder.args[0]), divisor.constant))
 }
 
 /// A sum that is at least 0 just if the comparison holds.

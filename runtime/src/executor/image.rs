@@ -23,6 +23,8 @@ pub(super) struct Image {
 /// The index along an axis of the parameter.
 pub(super) struct Index {
     extent: isize,
+    /// The distance between the indices of elements.
+    step: isize,
     /// The distance between elements along the axis.
     stride: isize,
     offset: isize,
@@ -53,6 +55,7 @@ impl Image {
             let numbers = |dims: &[igneous_ir::Dim]| dims.iter().map(|&d| Ok(scope.eval(d)? as isize)).collect::<Result<_>>();
             axes.push(Index {
                 extent: scope.size(index.extent)? as isize,
+                step: scope.size(index.step)?.max(1) as isize,
                 stride: 0,
                 offset: scope.eval(index.offset)? as isize,
                 batch: index.batch.iter().map(|&d| Ok(scope.eval(d)? as isize)).collect::<Result<_>>()?,
@@ -76,7 +79,7 @@ impl Image {
             let outer = self.outer_extents.iter().copied().zip(&index.outer);
             let k = self.k_extents.iter().copied().zip(&index.k);
             batch.chain(outer).chain(k).for_each(|(extent, &c)| widen(&mut limits, c, 0, extent - 1));
-            limits.0 >= 0 && limits.1 < index.extent
+            limits.0 >= 0 && limits.1 < index.extent && index.step == 1
         })
     }
 
@@ -128,7 +131,7 @@ impl Image {
         });
         // SAFETY: by the caller.
         let parameter = unsafe { (*context.params.add(self.param)).cast::<f32>().cast_const() };
-        let inside = limits.iter().zip(&self.axes).all(|(&(lo, hi), index)| lo >= 0 && hi < index.extent);
+        let inside = limits.iter().zip(&self.axes).all(|(&(lo, hi), index)| lo >= 0 && hi < index.extent && index.step == 1);
         let located = |start: *const f32, origin: &dyn Fn(usize) -> isize, pitch: &dyn Fn(usize) -> isize| {
             let sum = |of: &dyn Fn(usize, &Index) -> isize| {
                 self.axes.iter().enumerate().map(|(d, index)| of(d, index) * pitch(d)).sum::<isize>()
@@ -164,8 +167,11 @@ impl Image {
     /// # Safety
     /// `from` is the parameter, and `to` has room for all elements between the limits.
     unsafe fn copy(&self, from: *const f32, limits: &Limits, pitches: &[isize], to: *mut f32) {
-        let inside: Limits =
-            limits.iter().zip(&self.axes).map(|(&(lo, hi), index)| (lo.max(0), (hi + 1).min(index.extent))).collect();
+        let elements = |(&(lo, hi), index): (&(isize, isize), &Index)| {
+            let first = (lo.max(0) + index.step - 1) / index.step;
+            (first, (hi.div_euclid(index.step) + 1).min(index.extent))
+        };
+        let inside: Limits = limits.iter().zip(&self.axes).map(elements).collect();
         if inside.iter().any(|(lo, hi)| lo >= hi) {
             return;
         }
@@ -173,13 +179,17 @@ impl Image {
         let last = inside.len() - 1;
         let mut at: SmallVec<[isize; 5]> = outer.iter().map(|&(lo, _)| lo).collect();
         loop {
-            let place = |pitch: &dyn Fn(usize) -> isize, origin: &dyn Fn(usize) -> isize| {
-                at.iter().chain([&lo]).enumerate().map(|(d, &i)| (i - origin(d)) * pitch(d)).sum::<isize>()
+            let place = |along: &dyn Fn(usize, isize) -> isize| {
+                at.iter().chain([&lo]).enumerate().map(|(d, &i)| along(d, i)).sum::<isize>()
             };
             // SAFETY: both rows lie between the limits, and the one of `from` in the parameter.
             unsafe {
-                let source = from.offset(place(&|d| self.axes[d].stride, &|_| 0));
-                copy_row(source, to.offset(place(&|d| pitches[d], &|d| limits[d].0)), (hi - lo) as usize);
+                let source = from.offset(place(&|d, i| i * self.axes[d].stride));
+                let row = to.offset(place(&|d, i| (i * self.axes[d].step - limits[d].0) * pitches[d]));
+                match self.axes[last].step {
+                    1 => copy_row(source, row, (hi - lo) as usize),
+                    step => (0..hi - lo).for_each(|i| *row.offset(i * step) = *source.offset(i)),
+                }
             }
             let mut axis = last;
             loop {

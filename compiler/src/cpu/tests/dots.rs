@@ -56,8 +56,9 @@ impl Call<'_> {
                         let inner = digits(&window.k, j);
                         let place = window.index.iter().try_fold(0, |place, index| {
                             let own = sum(&index.batch, &batch) + sum(&index.outer, &outer) + sum(&index.k, &inner);
-                            let (at, extent) = (self.eval(index.offset) + own, self.eval(index.extent));
-                            (0..extent).contains(&at).then_some(place * extent + at)
+                            let [at, extent, step] = [index.offset, index.extent, index.step].map(|d| self.eval(d));
+                            let (at, between) = ((at + own).div_euclid(step), (at + own).rem_euclid(step));
+                            ((0..extent).contains(&at) && between == 0).then_some(place * extent + at)
                         });
                         if let Some(place) = place {
                             // SAFETY: every index is inside of the parameter.
@@ -370,6 +371,20 @@ kernel k(x: f32[2, 6, 9, 8], w: f32[4, 3, 2, 3]) -> (y: f32[2, 4, 9, 4])
 ";
     let got = check_dot(text, &[]);
     assert!(got.starts_with("batch [2] 2x72x18 window window"), "{got}");
+}
+
+/// The gradient of the image of a convolution with stride 2.
+#[test]
+fn windows_of_a_dilated_image() {
+    let text = "\
+kernel k(w: f32[5, 3, 3, 2], dy: f32[2, 5, 4, 6]) -> (dx: f32[2, 3, 9, 11])
+  axes c: par 3, b: par 2, p: par 9, q: par 11, o: ser 5, r: ser 3, s: ser 2
+  acc = dot o r s m(c) n(b, p, q) { w[o, c, 2 - r, 1 - s] } { select((p + r - 2 >= 0) & (p + r - 2 < 7) & ((p + r - 2) % 2 == 0) & (q + s - 1 >= 0) & (q + s - 1 < 11) & ((q + s - 1) % 2 == 0), dy[b, o, max(min(p + r - 2, 6), 0) / 2, max(min(q + s - 1, 10), 0) / 2], 0.0) }
+  dx[b, c, p, q] = acc
+";
+    let got = check_dot(text, &[]);
+    assert!(got.contains("window window"), "{got}");
+    assert!(!check_dot(&text.replace("& ((p + r - 2) % 2 == 0) ", ""), &[]).contains("window"));
 }
 
 /// Windows are read in place only where the tests of indices say no more than what a zero outside of the image does.

@@ -46,7 +46,7 @@ fn dims<const N: usize>(numbers: [usize; N]) -> Vec<Dim> {
 fn index(extent: usize, offset: i64, batch: &[usize], outer: &[usize], k: &[usize]) -> WindowIndex {
     let dims = |v: &[usize]| v.iter().map(|&c| Dim::from(c)).collect();
     let offset = Dim::constant(offset);
-    WindowIndex { extent: Dim::from(extent), offset, batch: dims(batch), outer: dims(outer), k: dims(k) }
+    WindowIndex { extent: Dim::from(extent), step: Dim::ONE, offset, batch: dims(batch), outer: dims(outer), k: dims(k) }
 }
 
 impl Case {
@@ -261,6 +261,41 @@ fn channels_innermost_in_the_result() {
     for (outputs, groups) in [(6, 1), (16, 1), (33, 2)] {
         Case { outputs, groups, pad: 1, channels_last: true, ..PLAIN }.check();
     }
+}
+
+/// Steps of a window over an image with a zero behind each element, as a dilated weight over the image itself.
+#[test]
+fn zeros_between_elements() {
+    for kernels in tile::available() {
+        tile::CHOSEN.set(Some(kernels));
+        for pad in [0, 1] {
+            // Places p with window elements r: element (p + r - pad) / 2 of 6, where that is whole.
+            let (size, window, places) = (6, 3, 9 + 2 * pad);
+            let (image, weight) = (numbers(2 * size, 1), numbers(4 * 2 * window, 2));
+            let mut work = Case { ..PLAIN }.forward();
+            let k = dims([2, window]);
+            let along = |step: usize| WindowIndex { step: Dim::from(step), ..index(size, -(pad as i64), &[], &[1], &[0, 1]) };
+            let rhs = vec![index(2, 0, &[], &[0], &[1, 0]), along(2)];
+            let lhs =
+                vec![index(4, 0, &[], &[1], &[0, 0]), index(2, 0, &[], &[0], &[1, 0]), index(window, 0, &[], &[0], &[0, 1])];
+            work.rhs = Operand::Window(Box::new(Window { param: 0, outer: dims([places]), k: k.clone(), index: rhs }));
+            work.lhs = Operand::Window(Box::new(Window { param: 1, outer: dims([4]), k, index: lhs }));
+            (work.batch, work.m, work.n, work.k) = (vec![], Dim::from(4), Dim::from(places), Dim::from(2 * window));
+            work.out = DotOut::Param { param: 2, batch: vec![], m: Dim::from(places), n: Dim::ONE };
+            work.block = (Dim::from(4), Dim::from(places));
+            let mut expected = vec![0.0; 4 * places];
+            for (i, sum) in expected.iter_mut().enumerate() {
+                for (c, r) in (0..2).flat_map(|c| (0..window).map(move |r| (c, r))) {
+                    let at = (i % places + r) as i64 - pad as i64;
+                    if at >= 0 && at % 2 == 0 && at / 2 < size as i64 {
+                        *sum += image[c * size + at as usize / 2] * weight[(i / places * 2 + c) * window + r];
+                    }
+                }
+            }
+            PLAIN.compare(work, &image, &weight, &expected, kernels.lanes);
+        }
+    }
+    tile::CHOSEN.set(None);
 }
 
 #[test]
