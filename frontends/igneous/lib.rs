@@ -54,6 +54,11 @@ pub use trace::scope;
 pub use tracked::{State, Tracked};
 pub use variable::VariableKind;
 
+/// The code in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 /// The default value of an options structure: `Conv { padding: 1.into(), ..default() }`.
 pub fn default<T: Default>() -> T {
     T::default()

@@ -5,6 +5,7 @@ mod compiled;
 mod errors;
 mod loops;
 mod random;
+mod readme;
 mod tensors;
 mod training;
 mod variables;

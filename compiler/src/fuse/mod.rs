@@ -279,13 +279,13 @@ impl<'g> Fusion<'g> {
         Ok(Group { members, reads, outputs, built: Some(built) })
     }
 
-    /// A reduction that keeps few elements must not make a large map beside it serial.
+    /// A reduction that keeps few elements must not make a large map beside it serial: more than some microseconds a row.
     fn keeps_parallelism(&self, members: &BTreeSet<u32>) -> std::result::Result<(), Refusal> {
         let kept = members.iter().filter(|&&n| self.units.role(n) == Role::Reduction);
         let Some(kept) = kept.map(|&n| elements(&self.graph.node(n).results[0])).reduce(f64::min) else { return Ok(()) };
         let maps = members.iter().filter(|&&n| self.units.role(n) == Role::Map);
         let largest = maps.map(|&n| elements(&self.graph.node(n).results[0])).fold(0.0, f64::max);
-        if kept < 16.0 && largest > 512.0 {
+        if kept < 16.0 && largest / kept > 4096.0 {
             return Err(Refusal("the reduction would leave the map with too few parallel points".into()));
         }
         Ok(())
