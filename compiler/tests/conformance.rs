@@ -4,6 +4,7 @@
 mod programs;
 
 use igneous_compiler::Options;
+use igneous_compiler::cpu::Target;
 use igneous_ir::array::Array;
 use igneous_ir::conformance::{gradient_graph_of, graph_of, is_smooth};
 use igneous_ir::dim::Symbol;
@@ -75,7 +76,10 @@ fn check_all(name: &str, options: &Options, choose: impl Fn(&Sample) -> Option<S
 
 #[test]
 fn operators_compiled_alone() {
-    check_all("conformance", &Options::default(), |s| Some(s.clone()), 500);
+    for target in Target::widths() {
+        let name = format!("conformance with {} vectors", target.width.name());
+        check_all(&name, &Options { target, ..Options::default() }, |s| Some(s.clone()), 500);
+    }
 }
 
 #[test]

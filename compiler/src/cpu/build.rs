@@ -7,10 +7,12 @@ use super::memory::{CodeMemory, MachineCode};
 use super::nest::Plan;
 use super::operand::{Epilogue, Pack, epilogue, pack};
 use super::section::{bindings, loop_function};
+use super::strip::{self, Strip};
 use super::target::Target;
 use crate::fuse::renumber;
+use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::isa::TargetIsa;
-use cranelift_codegen::{Context, ir};
+use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget, ir};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
@@ -32,18 +34,25 @@ pub struct CpuCode {
     pub memory: Arc<dyn Any + Send + Sync>,
 }
 
-/// A function as Cranelift was given it; printed only when somebody asks.
+/// A function as Cranelift was given it and its strips as machine code; printed only when somebody asks.
 #[derive(Debug)]
 pub struct Listing {
     /// The kernel's name, with the number of the section or the part of a dot.
     pub name: String,
-    /// Its Cranelift IR.
-    pub function: ir::Function,
+    text: Text,
+}
+
+#[derive(Debug)]
+struct Text {
+    function: ir::Function,
+    /// What it calls, by the index of its name.
+    strips: Vec<strip::Listing>,
 }
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "; {}\n{}", self.name, self.function)
+        writeln!(f, "; {}\n{}", self.name, self.text.function)?;
+        self.text.strips.iter().enumerate().try_for_each(|(i, strip)| writeln!(f, "strip u0:{i}\n{strip}"))
     }
 }
 
@@ -132,9 +141,9 @@ pub fn compile_kernels(kernels: &[Kernel], symbols: &[Symbol], target: &Target) 
     }
     let isa = target.isa()?;
     let compiled = compile_all(&units.list, symbols, target, &*isa)?;
-    let (machine, functions): (Vec<MachineCode>, Vec<ir::Function>) = compiled.into_iter().unzip();
+    let (machine, functions): (Vec<MachineCode>, Vec<Text>) = compiled.into_iter().unzip();
     let (memory, entries) = CodeMemory::map(isa, &machine)?;
-    let listing = |(unit, function): (Unit, ir::Function)| Listing { name: unit.name, function };
+    let listing = |(unit, text): (Unit, Text)| Listing { name: unit.name, text };
     let listings = units.list.into_iter().zip(functions).map(listing).collect();
     let work = pending.into_iter().map(|sections| sections.into_iter().map(|p| p.resolve(&entries)).collect()).collect();
     Ok(CpuCode { work, listings, memory: Arc::new(memory) })
@@ -258,19 +267,14 @@ fn structure(section: &Section, params: &[Param]) -> String {
 }
 
 /// Machine code and Cranelift IR of each unit.
-fn compile_all(
-    units: &[Unit],
-    symbols: &[Symbol],
-    target: &Target,
-    isa: &dyn TargetIsa,
-) -> Result<Vec<(MachineCode, ir::Function)>> {
+fn compile_all(units: &[Unit], symbols: &[Symbol], target: &Target, isa: &dyn TargetIsa) -> Result<Vec<(MachineCode, Text)>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8).min(units.len() / 2);
     if threads < 2 {
         let mut compiler = Compiler::new(symbols, target, isa);
         return units.iter().map(|u| compiler.compile(u)).collect();
     }
     // Interleaved: neighbouring kernels tend to be alike in size.
-    let shares: Vec<Result<Vec<(MachineCode, ir::Function)>>> = std::thread::scope(|scope| {
+    let shares: Vec<Result<Vec<(MachineCode, Text)>>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|first| {
                 scope.spawn(move || {
@@ -300,7 +304,7 @@ impl<'a> Compiler<'a> {
         Compiler { context: Context::new(), builder: FunctionBuilderContext::new(), symbols, target, isa }
     }
 
-    fn compile(&mut self, unit: &Unit) -> Result<(MachineCode, ir::Function)> {
+    fn compile(&mut self, unit: &Unit) -> Result<(MachineCode, Text)> {
         self.context.clear();
         self.context.func.signature = signature(self.isa.default_call_conv());
         let plan = unit.function.plan();
@@ -311,14 +315,40 @@ impl<'a> Compiler<'a> {
             Function::Pack(pack) => emitter.pack(pack),
             Function::Epilogue(epilogue) => emitter.epilogue(epilogue),
         }
-        emitter.finish(self.isa.frontend_config());
+        let strips = emitter.finish(self.isa.frontend_config());
         let clif = self.context.func.clone();
         let failed = |e: &dyn std::fmt::Debug| Error::new(format!("Cranelift refuses the code of {}: {e:?}", unit.name));
         let code = self.context.compile(self.isa, &mut Default::default()).map_err(|e| failed(&e.inner))?;
-        if !code.buffer.relocs().is_empty() {
-            return Err(failed(&"it refers to something outside"));
-        }
-        let machine = MachineCode { bytes: code.code_buffer().to_vec(), alignment: code.buffer.alignment.into() };
-        Ok((machine, clif))
+        let (bytes, relocs) = (code.code_buffer().to_vec(), code.buffer.relocs().to_vec());
+        let alignment = u64::from(code.buffer.alignment).max(if strips.is_empty() { 1 } else { STRIP_ALIGNMENT as u64 });
+        let bytes = link(bytes, &relocs, &strips, &clif).ok_or_else(|| failed(&"it refers to something outside"))?;
+        let strips = strips.into_iter().map(|s| s.listing).collect();
+        Ok((MachineCode { bytes, alignment }, Text { function: clif, strips }))
     }
+}
+
+/// Strips and their constants begin at multiples of this.
+const STRIP_ALIGNMENT: usize = 64;
+
+/// The code of a function with its strips behind it; none if it refers to anything else.
+fn link(mut bytes: Vec<u8>, relocs: &[FinalizedMachReloc], strips: &[Strip], function: &ir::Function) -> Option<Vec<u8>> {
+    let starts: Vec<usize> = strips
+        .iter()
+        .map(|strip| {
+            bytes.resize(bytes.len().next_multiple_of(STRIP_ALIGNMENT), 0);
+            bytes.extend(&strip.bytes);
+            bytes.len() - strip.bytes.len()
+        })
+        .collect();
+    for reloc in relocs {
+        let FinalizedRelocTarget::ExternalName(ir::ExternalName::User(name)) = reloc.target else { return None };
+        let start = *starts.get(function.params.user_named_funcs().get(name)?.index as usize)?;
+        let at = reloc.offset as usize;
+        let distance = start as i64 + reloc.addend - at as i64;
+        if !matches!(reloc.kind, Reloc::X86CallPCRel4 | Reloc::X86PCRel4) {
+            return None;
+        }
+        bytes.get_mut(at..at + 4)?.copy_from_slice(&i32::try_from(distance).ok()?.to_le_bytes());
+    }
+    Some(bytes)
 }

@@ -4,6 +4,7 @@
 use super::passes::Range;
 use super::place::{Access, Base, Placement};
 use super::scalar;
+use super::strip::Strip;
 use super::target::Target;
 use super::vector::Group;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -93,6 +94,8 @@ pub(super) struct Emitter<'p, 'f> {
     pub pointers: Vec<Option<(Value, u16)>>,
     /// The address of each contiguous access at an index of the innermost loop.
     addresses: HashMap<(u32, Value), Value>,
+    /// The strips that the function calls, by the index of their names.
+    pub strips: Vec<Strip>,
     symbols: &'p [Symbol],
     dims: HashMap<Dim, Num>,
     undo: Vec<Undo>,
@@ -139,6 +142,7 @@ impl<'p, 'f> Emitter<'p, 'f> {
             groups: vec![None; exprs.len()],
             pointers: vec![None; accesses.len()],
             addresses: HashMap::new(),
+            strips: Vec::new(),
             symbols,
             dims: HashMap::new(),
             undo: Vec::new(),
@@ -146,11 +150,12 @@ impl<'p, 'f> Emitter<'p, 'f> {
         }
     }
 
-    /// Ends the function.
-    pub fn finish(mut self, config: cranelift_codegen::isa::TargetFrontendConfig) {
+    /// Ends the function; gives the strips that it calls.
+    pub fn finish(mut self, config: cranelift_codegen::isa::TargetFrontendConfig) -> Vec<Strip> {
         self.b.ins().return_(&[]);
         self.b.seal_all_blocks();
         self.b.finalize(config);
+        self.strips
     }
 
     /// The value in a register.

@@ -11,7 +11,7 @@ use igneous_ir::types::DType;
 use smallvec::SmallVec;
 
 /// How the elements of a group lie in memory.
-enum Walk {
+pub(super) enum Walk {
     /// One after the other.
     Contiguous,
     /// At a constant distance, in elements.
@@ -95,7 +95,7 @@ impl Emitter<'_, '_> {
         scalar::apply(&mut self.b, &self.target, op, from, dtype, args)
     }
 
-    fn access_of(&self, id: ExprId) -> Option<u32> {
+    pub fn access_of(&self, id: ExprId) -> Option<u32> {
         self.access_of_load.get(&id).copied()
     }
 
@@ -192,7 +192,7 @@ impl Emitter<'_, '_> {
         found.cloned().expect("groups are made before they are used")
     }
 
-    fn walk(&self, place: &Placement, access: u32, axis: u32) -> Walk {
+    pub fn walk(&self, place: &Placement, access: u32, axis: u32) -> Walk {
         let mut stride = Dim::ZERO;
         for &(atom, coefficient) in &self.accesses[access as usize].position.terms {
             match self.exprs.get(atom).op {

@@ -210,7 +210,7 @@ impl<'p> Emitter<'p, '_> {
             let new = e.combine(fold, old, x);
             vector::spill_lane(&mut e.b, fold.dtype, new, address);
         };
-        self.sweep(task, range, &mut group, &mut element);
+        self.sweep(task, range, &|_| Vec::new(), &mut group, &mut element);
     }
 
     /// The result of the accumulators in scratch.

@@ -6,6 +6,7 @@ use super::fold::Fold;
 use super::lower::{identity, neutral};
 use super::passes::{Range, Task};
 use super::scalar;
+use super::strip::{End, To};
 use super::vector::{self, Group};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -161,7 +162,13 @@ impl<'p> Emitter<'p, '_> {
             let new = e.combine(fold, old, x);
             vector::spill_lane(&mut e.b, fold.dtype, new, address);
         };
-        self.sweep(task, range, &mut group, &mut element);
+        // Accumulators of narrower types do not lie one after the other as elements do.
+        let alike = rows.size == fold.dtype.size() as i64;
+        let ends = |task: Task<'p>| {
+            let end = End { root: task.roots()[0], to: To::Address(rows.base), dtype: fold.dtype, combine: Some(fold.op) };
+            if alike { vec![end] } else { Vec::new() }
+        };
+        self.sweep(task, range, &ends, &mut group, &mut element);
     }
 
     /// The tree over the rows for four points: what lane `row` holds when the lanes are combined down to `width`.

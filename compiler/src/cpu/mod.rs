@@ -29,6 +29,7 @@ mod scalar;
 mod section;
 mod share;
 mod split;
+mod strip;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -37,4 +38,4 @@ mod vector;
 pub use build::{CpuCode, Listing, compile_kernels};
 pub use choose::choose_vector_axis;
 pub use cost::dot_blocking;
-pub use target::Target;
+pub use target::{Target, Width};

@@ -9,6 +9,7 @@ use super::lower::Lowering;
 use super::nest::{Plan, Shape, plan};
 use super::passes::{Range, Task};
 use super::scalar;
+use super::strip::{End, To};
 use super::vector;
 use igneous_ir::dim::Dim;
 use igneous_ir::error::Result;
@@ -185,7 +186,11 @@ impl<'p> Emitter<'p, '_> {
                 let address = e.reg(address);
                 scalar::store(&mut e.b, dtype, value, address, 0);
             };
-            e.sweep(task, range, &mut group, &mut element);
+            let ends = |task: Task<'p>| {
+                let end = End { root: task.roots()[0], to: To::Address(line.base), dtype, combine: None };
+                if line.pitch == Num::Const(dtype.size() as i64) { vec![end] } else { Vec::new() }
+            };
+            e.sweep(task, range, &ends, &mut group, &mut element);
         });
     }
 

@@ -6,6 +6,7 @@ use super::lower::{Pass, combiner};
 use super::nest::{PassPlan, PiecePlan, Plan};
 use super::place::Placement;
 use super::scalar;
+use super::strip::{End, To};
 use super::vector::LANES;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -158,11 +159,13 @@ impl<'p> Emitter<'p, '_> {
     }
 
     /// The innermost loop over `range`, piece by piece: `group` handles four elements, `element` one whose index is set; both
-    /// are given the pass with its piece.
+    /// are given the pass with its piece. `ends` says what they do with the roots, for a strip that does the same; none: a
+    /// strip cannot.
     pub fn sweep(
         &mut self,
         task: Task<'p>,
         range: Range,
+        ends: &dyn Fn(Task<'p>) -> Vec<End>,
         group: &mut dyn FnMut(&mut Self, Task<'p>, Four),
         element: &mut dyn FnMut(&mut Self, Task<'p>, Num),
     ) {
@@ -181,7 +184,8 @@ impl<'p> Emitter<'p, '_> {
                 if piece.piece.lo.is_some() {
                     part.hi = e.max(part.lo, part.hi);
                 }
-                e.sweep_piece(Task { piece, ..task }, part, group, element);
+                let task = Task { piece, ..task };
+                e.sweep_piece(task, part, &ends(task), group, element);
             });
         }
     }
@@ -190,13 +194,17 @@ impl<'p> Emitter<'p, '_> {
         &mut self,
         task: Task<'p>,
         range: Range,
+        ends: &[End],
         group: &mut dyn FnMut(&mut Self, Task<'p>, Four),
         element: &mut dyn FnMut(&mut Self, Task<'p>, Num),
     ) {
         let place = task.place();
         let axis = task.of.inner.expect("the innermost loop has an axis");
         let mut start = range.lo;
-        if task.vector {
+        let strip = if task.vector { self.scope(|e| e.strip(task, range, ends)) } else { None };
+        if let Some(end) = strip {
+            start = end;
+        } else if task.vector {
             self.scope(|e| {
                 e.prepare_groups(place, task.roots());
                 let n = e.sub(range.hi, range.lo);
@@ -218,6 +226,9 @@ impl<'p> Emitter<'p, '_> {
                 }
             });
         }
+        if start == range.hi {
+            return;
+        }
         self.repeat(start, range.hi, 1, &[], |e, i, _| {
             e.set_axis(axis, i);
             element(e, task, i);
@@ -234,7 +245,18 @@ impl<'p> Emitter<'p, '_> {
                 e.store_group(task.place(), access, at, &group, combining(store));
             }
         };
-        self.sweep(task, range, &mut group, &mut |e, task, _| e.map_element(task, stores));
+        let exprs = &task.plan.low.exprs;
+        let ends = |task: Task<'p>| {
+            let each = stores.iter().zip(&task.of.stores).zip(task.roots());
+            let end = |((store, access), &root): ((&Store, &Option<u32>), &ExprId)| End {
+                root,
+                to: To::Access(access.expect("locals are in memory where there is an innermost loop")),
+                dtype: exprs.dtype(root),
+                combine: combining(store),
+            };
+            each.map(end).collect()
+        };
+        self.sweep(task, range, &ends, &mut group, &mut |e, task, _| e.map_element(task, stores));
     }
 
     /// Computes and stores one element; the index of the innermost axis is set.

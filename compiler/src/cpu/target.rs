@@ -3,6 +3,7 @@
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use igneous_ir::error::{Error, Result};
+use std::sync::OnceLock;
 
 /// What the machine can do beyond the baseline of its architecture.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -15,10 +16,71 @@ pub struct Target {
     pub avx: bool,
     /// AVX2 on x86-64.
     pub avx2: bool,
+    /// The vectors of contiguous innermost loops.
+    pub width: Width,
+}
+
+/// The vectors that contiguous innermost loops are done with. Results do not depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Width {
+    /// 128 bits, what Cranelift has on every machine.
+    Portable,
+    /// 256 bits on x86-64: AVX2, FMA and BMI2.
+    Avx2,
+    /// 512 bits on x86-64: AVX-512 F, DQ, BW and VL.
+    Avx512,
+}
+
+impl Width {
+    /// All widths, narrow ones first.
+    pub const ALL: [Width; 3] = [Width::Portable, Width::Avx2, Width::Avx512];
+
+    /// The name in `IGNEOUS_CPU`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Width::Portable => "portable",
+            Width::Avx2 => "avx2",
+            Width::Avx512 => "avx512",
+        }
+    }
+
+    /// The widest that this machine has.
+    fn detected() -> Width {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let has_avx2 = std::is_x86_feature_detected!("avx2")
+                && std::is_x86_feature_detected!("fma")
+                && std::is_x86_feature_detected!("bmi2");
+            let has_avx512 = std::is_x86_feature_detected!("avx512f")
+                && std::is_x86_feature_detected!("avx512dq")
+                && std::is_x86_feature_detected!("avx512bw")
+                && std::is_x86_feature_detected!("avx512vl");
+            match (has_avx2, has_avx512) {
+                (true, true) => Width::Avx512,
+                (true, false) => Width::Avx2,
+                _ => Width::Portable,
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            Width::Portable
+        }
+    }
+
+    /// What `IGNEOUS_CPU` names, but no more than the machine has; the widest without it.
+    fn chosen() -> Width {
+        static CHOSEN: OnceLock<Width> = OnceLock::new();
+        *CHOSEN.get_or_init(|| {
+            let name = std::env::var("IGNEOUS_CPU").unwrap_or_default();
+            let named = Width::ALL.into_iter().find(|w| w.name() == name);
+            named.map_or_else(Width::detected, |w| w.min(Width::detected()))
+        })
+    }
 }
 
 impl Target {
-    /// The machine this process runs on.
+    /// The machine this process runs on. The environment variable `IGNEOUS_CPU` (`portable`, `avx2`, `avx512`) can ask for
+    /// narrower vectors than it has.
     pub fn host() -> Target {
         #[cfg(target_arch = "x86_64")]
         {
@@ -28,6 +90,7 @@ impl Target {
                 sse41: std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("sse4.1"),
                 avx: std::is_x86_feature_detected!("avx"),
                 avx2: std::is_x86_feature_detected!("avx2"),
+                width: Width::chosen(),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -36,10 +99,16 @@ impl Target {
         }
     }
 
+    /// This machine with each of the widths it has, narrow ones first.
+    pub fn widths() -> Vec<Target> {
+        let widths = Width::ALL.into_iter().filter(|&w| w <= Width::detected());
+        widths.map(|width| Target { width, ..Target::host() }).collect()
+    }
+
     /// What every machine of the architecture has.
     pub fn baseline() -> Target {
         let rich = cfg!(not(target_arch = "x86_64"));
-        Target { fma: rich, sse41: rich, avx: false, avx2: false }
+        Target { fma: rich, sse41: rich, avx: false, avx2: false, width: Width::Portable }
     }
 
     /// Cranelift's back end for this target.

@@ -106,8 +106,8 @@ pub fn same_bits(a: &Array, b: &Array) -> bool {
 }
 
 /// A program that launches `kernel` alone: its inputs are what the kernel reads, then one more for each symbol.
-fn program_of(kernel: &Kernel, symbols: &[Symbol]) -> Result<Program> {
-    let code = cpu::compile_kernels(std::slice::from_ref(kernel), symbols, &cpu::Target::host())?;
+fn program_of(kernel: &Kernel, symbols: &[Symbol], target: &cpu::Target) -> Result<Program> {
+    let code = cpu::compile_kernels(std::slice::from_ref(kernel), symbols, target)?;
     let mut inputs: Vec<TensorType> = kernel.reads().map(|(_, p)| p.ty.clone()).collect();
     let first = inputs.len();
     inputs.extend(symbols.iter().map(|s| TensorType::new(DType::U8, [Dim::symbol(s.name, s.lo, s.hi)])));
@@ -138,7 +138,7 @@ fn program_of(kernel: &Kernel, symbols: &[Symbol]) -> Result<Program> {
     })
 }
 
-/// The machine code of `kernel` against its interpreter, bit for bit, on random and on special numbers. Dots have the
+/// The machine code of `kernel` for each width of this machine against its interpreter, bit for bit, on random and on special numbers. Dots have the
 /// library's order of summation, and are left out. Gives whether there was something to compare.
 pub fn check_kernel(kernel: &Kernel, value: &dyn Fn(Symbol) -> Option<i64>) -> Result<bool> {
     if kernel.dot().is_some() {
@@ -150,7 +150,9 @@ pub fn check_kernel(kernel: &Kernel, value: &dyn Fn(Symbol) -> Option<i64>) -> R
         s.exprs.reachable(&roots).into_iter().any(|id| matches!(s.exprs.get(id).op, ScalarOp::Shl | ScalarOp::Shr))
     });
     let symbols = kernel.symbols();
-    let program = guarded(|| program_of(kernel, &symbols))?;
+    let targets = cpu::Target::widths().into_iter();
+    let programs = targets.map(|target| Ok((target.width, guarded(|| program_of(kernel, &symbols, &target))?)));
+    let programs = programs.collect::<Result<Vec<_>>>()?;
     for special in [false, true] {
         let mut inputs = Vec::new();
         for (k, (_, param)) in kernel.reads().enumerate() {
@@ -169,20 +171,24 @@ pub fn check_kernel(kernel: &Kernel, value: &dyn Fn(Symbol) -> Option<i64>) -> R
             let n = value(*s).ok_or_else(|| Error::new(format!("{} has no value", s.name)))?;
             inputs.push(Array::ints(DType::U8, [n as usize], vec![0; n as usize]));
         }
-        match (run(&program, &inputs), expected.failed) {
-            (Err(_), Some(_)) => {}
-            (Err(error), None) => return Err(error),
-            (Ok(_), Some((code, _))) => return Err(Error::new(format!("check {code} fails in the interpreter alone"))),
-            (Ok(found), None) => {
-                for (k, (f, e)) in found.iter().zip(&expected.outputs).enumerate() {
-                    if !same_bits(f, e) {
-                        let at = (0..f.len()).find(|&i| f.literal(i) != e.literal(i) && !(f.f(i).is_nan() && e.f(i).is_nan()));
-                        let at = at.unwrap_or(0);
-                        return Err(Error::new(format!("kernel {}: output {k} differs at {at}", kernel.name))
-                            .note("machine code", f.literal(at))
-                            .note("interpreter", e.literal(at))
-                            .note("numbers", if special { "special" } else { "random" })
-                            .note("text", format_args!("\n{kernel}")));
+        for (width, program) in &programs {
+            match (run(program, &inputs), expected.failed) {
+                (Err(_), Some(_)) => {}
+                (Err(error), None) => return Err(error),
+                (Ok(_), Some((code, _))) => return Err(Error::new(format!("check {code} fails in the interpreter alone"))),
+                (Ok(found), None) => {
+                    for (k, (f, e)) in found.iter().zip(&expected.outputs).enumerate() {
+                        if !same_bits(f, e) {
+                            let at =
+                                (0..f.len()).find(|&i| f.literal(i) != e.literal(i) && !(f.f(i).is_nan() && e.f(i).is_nan()));
+                            let at = at.unwrap_or(0);
+                            return Err(Error::new(format!("kernel {}: output {k} differs at {at}", kernel.name))
+                                .note("vectors", width.name())
+                                .note("machine code", f.literal(at))
+                                .note("interpreter", e.literal(at))
+                                .note("numbers", if special { "special" } else { "random" })
+                                .note("text", format_args!("\n{kernel}")));
+                        }
                     }
                 }
             }

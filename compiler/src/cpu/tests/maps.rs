@@ -61,7 +61,7 @@ fn mathematical_functions() {
     for call in calls {
         for dtype in ["f32", "f64"] {
             if Target::host().fma {
-                check_with(&pointwise(dtype, dtype, &call, 77), &[], Fill::Special, &[Target::host()]);
+                check_with(&pointwise(dtype, dtype, &call, 77), &[], Fill::Special, &Target::widths());
             }
         }
     }
@@ -72,7 +72,7 @@ fn fused_multiply_add_rounds_once() {
     for dtype in ["f32", "f64"] {
         let text = pointwise(dtype, dtype, "fma(a[i], b[i], c[i])", 77);
         if Target::host().fma {
-            check_with(&text, &[], Fill::Special, &[Target::host()]);
+            check_with(&text, &[], Fill::Special, &Target::widths());
         }
     }
 }
@@ -288,5 +288,73 @@ kernel k(x: f32[31, N]) -> (y: f32[31, N + 5], s: f32[31])
         for schedule in ["", "  schedule vec(i, 4)\n", "  schedule vec(j, 4)\n"] {
             check(&format!("{serial}{schedule}"), &[("N", n)]);
         }
+    }
+}
+
+/// A map of random expressions over `kinds` of values, all alive until the end.
+fn random_map(noise: &mut Noise, steps: u64, n: i64) -> String {
+    let mut floats: Vec<String> = ["a[i]", "b[i]", "1.5f32", "s[0]"].map(String::from).to_vec();
+    let mut ints: Vec<String> = ["k[i]", "7i32"].map(String::from).to_vec();
+    let mut bools: Vec<String> = vec!["q[i]".to_string()];
+    let mut lets = String::new();
+    let pick = |noise: &mut Noise, list: &[String]| list[noise.below(list.len() as u64) as usize].clone();
+    for step in 0..steps {
+        let (x, y, z) = (pick(noise, &floats), pick(noise, &floats), pick(noise, &floats));
+        let (j, k) = (pick(noise, &ints), pick(noise, &ints));
+        let (p, q) = (pick(noise, &bools), pick(noise, &bools));
+        let choice = noise.below(16);
+        let (value, list) = match choice {
+            0 | 1 => (format!("{x} + {y}"), &mut floats),
+            2 => (format!("{x} * {y}"), &mut floats),
+            3 => (format!("{x} - {y}"), &mut floats),
+            4 => (format!("max({x}, {y})"), &mut floats),
+            5 => (format!("select({p}, {x}, {y})"), &mut floats),
+            6 => (format!("f32({j})"), &mut floats),
+            7 => (format!("abs({x})"), &mut floats),
+            8 => (format!("{j} * {k}"), &mut ints),
+            9 => (format!("{j} ^ {k}"), &mut ints),
+            10 => (format!("max({j}, {k})"), &mut ints),
+            11 => (format!("i32({x})"), &mut ints),
+            12 => (format!("{x} < {y}"), &mut bools),
+            13 => (format!("{j} >= {k}"), &mut bools),
+            14 => (format!("{p} & !{q}"), &mut bools),
+            _ => (format!("select({p}, {q}, {z} != {x})"), &mut bools),
+        };
+        lets.push_str(&format!("    let t{step} = {value}\n"));
+        list.push(format!("t{step}"));
+    }
+    // All values are used at the end, so they are alive together.
+    let sum = floats.iter().fold("0.0f32".to_string(), |sum, x| format!("({sum} + {x})"));
+    let all = ints.iter().fold("0i32".to_string(), |sum, x| format!("({sum} ^ {x})"));
+    let odd = bools.iter().fold("false".to_string(), |sum, x| format!("({sum} ^ {x})"));
+    format!(
+        "kernel k(a: f32[{n}], b: f32[{n}], k: i32[{n}], q: bool[{n}], s: f32[1]) -> (y: f32[{n}], w: i32[{n}], v: bool[{n}])
+  axes i: par {n}
+  map {{
+{lets}    y[i] = {sum}
+    w[i] = {all}
+    v[i] = {odd}
+  }}
+"
+    )
+}
+
+#[test]
+fn many_values_alive_at_once() {
+    for seed in 0..24 {
+        let mut noise = Noise(seed);
+        let steps = 5 + noise.below(if seed % 4 == 0 { 120 } else { 40 });
+        let n = [15, 16, 33, 64, 77, 128, 200][noise.below(7) as usize];
+        check_special(&random_map(&mut noise, steps, n), &[]);
+    }
+}
+
+#[test]
+fn doubles_with_many_values_alive_at_once() {
+    for seed in 0..12 {
+        let mut noise = Noise(seed);
+        let steps = 5 + noise.below(50);
+        let text = random_map(&mut noise, steps, 77).replace("f32", "f64").replace("i32", "i64");
+        check_special(&text, &[]);
     }
 }

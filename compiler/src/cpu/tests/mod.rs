@@ -3,6 +3,7 @@
 mod dots;
 mod folds;
 mod maps;
+mod strips;
 
 use super::{Target, compile_kernels};
 use igneous_ir::array::Array;
@@ -211,14 +212,19 @@ pub fn check_with(text: &str, values: Values, fill: Fill, targets: &[Target]) {
     }
 }
 
-/// [`check_with`] on this machine and on the poorest of its kind.
+/// This machine with each of its widths, and the poorest of its kind.
+fn targets() -> Vec<Target> {
+    Target::widths().into_iter().chain([Target::baseline()]).collect()
+}
+
+/// [`check_with`] on all targets.
 pub fn check(text: &str, values: Values) {
-    check_with(text, values, Fill::Ordinary, &[Target::host(), Target::baseline()]);
+    check_with(text, values, Fill::Ordinary, &targets());
 }
 
 /// [`check`] with special numbers among the inputs.
 pub fn check_special(text: &str, values: Values) {
-    check_with(text, values, Fill::Special, &[Target::host(), Target::baseline()]);
+    check_with(text, values, Fill::Special, &targets());
 }
 
 /// Lengths around the sizes of groups, lanes and chunks.

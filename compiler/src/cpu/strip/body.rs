@@ -1,0 +1,158 @@
+//! The straight-line body of a strip, before registers are chosen: what is done for one vector of elements.
+
+use super::encode::Op;
+use igneous_ir::types::DType;
+use smallvec::SmallVec;
+
+/// A value of the body, made once.
+pub(super) type V = u32;
+
+/// What a register holds for each element.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Class {
+    /// 32 bits.
+    Word,
+    /// 64 bits.
+    Long,
+    /// A bit, in a mask register.
+    Mask,
+}
+
+/// An operand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Arg {
+    Value(V),
+    /// A constant.
+    Pool(u32),
+    /// A number from the strip's table, the same for all elements.
+    Slot(u32),
+    /// The constants 0, 1, 2, … of the vector that is being computed.
+    Lanes,
+    /// An accumulator of a reduction.
+    #[expect(dead_code, reason = "reductions have no strips yet")]
+    Accumulator(u8),
+}
+
+/// How the operands of an instruction are laid out.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Kind {
+    /// `to = op(a)` or `to = op(a, b)`.
+    Plain,
+    /// `to = a · b + c`; `op` is the form 213, and [`forms`](super::select::forms) gives the others.
+    Fma,
+    /// `to = a` where the mask is not set, `op(b)` or `op(b, c)` where it is.
+    Merge,
+    /// `to = op(a)` by an immediate; the number is part of the opcode.
+    Shift(u8),
+    /// `to = op(a)`, with the operand fields exchanged.
+    Reversed,
+    /// Picks from `b` where the sign of `c` is set, from `a` else.
+    Pick,
+    /// The index of the first element, in all lanes.
+    Index,
+    /// From a stream.
+    Load(u32),
+    /// `a` to a stream.
+    Store(u32),
+    /// On masks: the opcode; `op` is not used.
+    Masks(u8, &'static str),
+}
+
+/// An instruction on values.
+#[derive(Clone, Debug)]
+pub(super) struct Inst {
+    pub op: &'static Op,
+    pub kind: Kind,
+    /// Bytes of the vectors it works on.
+    pub bytes: u8,
+    pub to: Option<Arg>,
+    pub args: SmallVec<[Arg; 3]>,
+    pub mask: Option<V>,
+    pub imm: Option<u8>,
+}
+
+/// A constant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Constant {
+    /// The bits of each lane; one if all are equal.
+    pub lanes: SmallVec<[u64; 1]>,
+    /// Bytes of a lane.
+    pub element: u8,
+}
+
+/// A row of elements in memory, one for each index.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Stream {
+    /// The slot of the table that has the address of element 0.
+    pub slot: u32,
+    pub dtype: DType,
+}
+
+/// What is done for one vector of elements.
+#[derive(Clone, Debug)]
+pub(super) struct Body {
+    /// AVX-512; AVX2 else.
+    pub wide: bool,
+    /// Elements of a vector. The widest elements fill a register.
+    pub lanes: u8,
+    pub classes: Vec<Class>,
+    pub insts: Vec<Inst>,
+    pub pool: Vec<Constant>,
+    pub streams: Vec<Stream>,
+}
+
+impl Body {
+    pub fn new(wide: bool, lanes: u8) -> Body {
+        Body { wide, lanes, classes: Vec::new(), insts: Vec::new(), pool: Vec::new(), streams: Vec::new() }
+    }
+
+    /// Bytes of a register of a class. Without mask registers, a mask has lanes of the widest elements.
+    pub fn bytes(&self, class: Class) -> u8 {
+        match class {
+            Class::Word => 4 * self.lanes,
+            Class::Long => 8 * self.lanes,
+            Class::Mask => 32,
+        }
+    }
+
+    /// Whether values of 64 bits fill a register.
+    pub fn long(&self) -> bool {
+        8 * u32::from(self.lanes) == if self.wide { 64 } else { 32 }
+    }
+
+    pub fn value(&mut self, class: Class) -> V {
+        self.classes.push(class);
+        self.classes.len() as V - 1
+    }
+
+    pub fn class(&self, v: V) -> Class {
+        self.classes[v as usize]
+    }
+
+    /// A constant that is the same in each lane.
+    pub fn constant(&mut self, bits: u64, element: u8) -> Arg {
+        let bits = if element == 4 { bits & 0xffff_ffff } else { bits };
+        self.pooled(Constant { lanes: SmallVec::from_slice(&[bits]), element })
+    }
+
+    fn pooled(&mut self, constant: Constant) -> Arg {
+        let found = self.pool.iter().position(|c| *c == constant);
+        Arg::Pool(found.unwrap_or_else(|| {
+            self.pool.push(constant);
+            self.pool.len() - 1
+        }) as u32)
+    }
+
+    pub fn push(&mut self, inst: Inst) {
+        self.insts.push(inst);
+    }
+}
+
+/// The register class of a type.
+pub(super) fn class_of(dtype: DType) -> Class {
+    match dtype {
+        DType::F64 | DType::I64 => Class::Long,
+        DType::Bool => Class::Mask,
+        _ => Class::Word,
+    }
+}

@@ -1,0 +1,292 @@
+//! From a pass to its strip and the call of it.
+
+use super::allocate::partial_vectors;
+use super::assemble::assemble;
+use super::body::{Arg, Body, Class, Stream, class_of};
+use crate::cpu::emitter::{Emitter, Num};
+use crate::cpu::evaluate::Walk;
+use crate::cpu::passes::{Range, Task};
+use crate::cpu::place::Placement;
+use crate::cpu::target::Width;
+use cranelift_codegen::ir::{
+    AbiParam, ExtFuncData, ExternalName, InstBuilder, Signature, StackSlotData, StackSlotKind, UserExternalName, Value, types,
+};
+use cranelift_codegen::isa::CallConv;
+use igneous_ir::scalar::{ExprId, ScalarOp};
+use igneous_ir::types::DType;
+use smallvec::SmallVec;
+
+/// Fewer elements than this are not worth a call.
+const FEW: i64 = 8;
+
+/// Where the elements of a row go.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) enum To {
+    Access(u32),
+    /// The address of the element at index 0.
+    Address(Num),
+}
+
+/// What is done with a value in the innermost loop.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct End {
+    pub root: ExprId,
+    pub to: To,
+    pub dtype: DType,
+    /// What combines it with what is there.
+    pub combine: Option<ScalarOp>,
+}
+
+/// What a slot of the table holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Slot {
+    /// The address of element 0 of an access.
+    Access(u32),
+    Address(Num),
+    /// A number that is the same for all elements.
+    Number(ExprId),
+}
+
+/// Builds the body of a strip.
+struct Builder<'e, 'p, 'f> {
+    emitter: &'e Emitter<'p, 'f>,
+    task: Task<'p>,
+    axis: u32,
+    body: Body,
+    slots: Vec<Slot>,
+    /// What each expression became, of those that vary.
+    values: Vec<Option<Arg>>,
+    partial: bool,
+}
+
+impl<'p> Emitter<'p, '_> {
+    /// Does a range of the innermost loop by a strip, if the machine has wide vectors and the pass is fit for it: gives the
+    /// index behind the last element that is done.
+    pub fn strip(&mut self, task: Task<'p>, range: Range, ends: &[End]) -> Option<Num> {
+        let wide = match self.target.width {
+            Width::Portable => return None,
+            Width::Avx2 => false,
+            Width::Avx512 => true,
+        };
+        let length = self.sub(range.hi, range.lo);
+        if ends.is_empty() || task.of.unrolled || length.known().is_some_and(|n| n < FEW) {
+            return None;
+        }
+        let (body, slots, partial) = Builder::new(self, task, wide, ends)?.finish(ends)?;
+        let strip = assemble(&body, partial);
+        let end = match strip.unit {
+            1 => range.hi,
+            unit => {
+                let covered = self.round_down(length, unit);
+                self.add(range.lo, covered)
+            }
+        };
+        let table = self.table(task.place(), &slots);
+        self.call_strip(strip, table, Range { lo: range.lo, hi: end });
+        Some(end)
+    }
+
+    /// Fills the table of a strip; gives its address.
+    fn table(&mut self, place: &Placement, slots: &[Slot]) -> Value {
+        let size = 8 * slots.len().max(1) as u32;
+        let table = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
+        for (i, &slot) in slots.iter().enumerate() {
+            let value = match slot {
+                Slot::Access(access) => self.start(place, access),
+                Slot::Address(address) => self.reg(address),
+                Slot::Number(id) => {
+                    let x = self.scalar(place, id);
+                    match self.exprs.dtype(id) {
+                        DType::Bool => {
+                            let wide = self.b.ins().uextend(types::I64, x);
+                            self.b.ins().ineg(wide)
+                        }
+                        _ => x,
+                    }
+                }
+            };
+            self.b.ins().stack_store(types::I64, value, table, 8 * i as i32);
+        }
+        self.b.ins().stack_addr(types::I64, table, 0)
+    }
+
+    /// The address of the element at index 0 of the innermost loop.
+    fn start(&mut self, place: &Placement, access: u32) -> Value {
+        self.advance_pointer(place, access);
+        self.pointers[access as usize].expect("it was just made").0
+    }
+
+    fn call_strip(&mut self, strip: super::Strip, table: Value, range: Range) {
+        // A callee that is not one of the platform's own: Cranelift saves what it may change.
+        let mut signature = Signature::new(CallConv::SystemV);
+        signature.params = vec![AbiParam::new(types::I64); 3];
+        let signature = self.b.import_signature(signature);
+        let index = self.strips.len() as u32;
+        let name = self.b.func.declare_imported_user_function(UserExternalName { namespace: 0, index });
+        let data = ExtFuncData { name: ExternalName::user(name), signature, colocated: true, patchable: false };
+        let function = self.b.import_function(data);
+        let (lo, hi) = (self.reg(range.lo), self.reg(range.hi));
+        self.b.ins().call(function, &[table, lo, hi]);
+        self.strips.push(strip);
+    }
+}
+
+impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
+    fn new(emitter: &'e Emitter<'p, 'f>, task: Task<'p>, wide: bool, ends: &[End]) -> Option<Builder<'e, 'p, 'f>> {
+        let place = task.place();
+        let exprs = emitter.exprs;
+        let varying = place.needed.iter().filter(|&&id| place.varies(id)).map(|&id| exprs.dtype(id));
+        let long = varying.chain(ends.iter().map(|e| e.dtype)).any(|d| class_of(d) == Class::Long);
+        let lanes = match (wide, long) {
+            (true, false) => 16,
+            (true, true) | (false, false) => 8,
+            (false, true) => 4,
+        };
+        let values = vec![None; exprs.len()];
+        let axis = task.of.inner?;
+        Some(Builder { emitter, task, axis, body: Body::new(wide, lanes), slots: Vec::new(), values, partial: true })
+    }
+
+    /// All values, then all stores: what a store writes may be what another value was loaded from.
+    fn finish(mut self, ends: &[End]) -> Option<(Body, Vec<Slot>, bool)> {
+        let order = self.order(ends);
+        for id in order {
+            let arg = self.value(id)?;
+            self.values[id.0 as usize] = Some(arg);
+        }
+        for end in ends {
+            let x = self.arg(end.root);
+            let slot = match end.to {
+                To::Access(access) => {
+                    self.contiguous(access)?;
+                    Slot::Access(access)
+                }
+                To::Address(address) => Slot::Address(address),
+            };
+            let stream = self.stream(slot, end.dtype);
+            let x = match end.combine {
+                None => x,
+                Some(op) => {
+                    let old = self.body.load(stream);
+                    self.body.apply(op, end.dtype, end.dtype, &[old, x], None)?
+                }
+            };
+            self.body.store(stream, x);
+        }
+        Some((self.body, self.slots, self.partial))
+    }
+
+    /// The expressions that vary, each after its arguments, those that need more registers first.
+    fn order(&self, ends: &[End]) -> Vec<ExprId> {
+        let (exprs, place) = (self.emitter.exprs, self.task.place());
+        let mut need = vec![0u32; exprs.len()];
+        let inside = |id: ExprId| place.varies(id) && self.emitter.access_of(id).is_none();
+        for &id in place.needed.iter().filter(|&&id| place.varies(id)) {
+            let mut of_args: SmallVec<[u32; 3]> = match inside(id) {
+                true => exprs.get(id).args.iter().map(|a| need[a.0 as usize]).collect(),
+                false => SmallVec::new(),
+            };
+            of_args.sort_unstable_by(|a, b| b.cmp(a));
+            need[id.0 as usize] = of_args.iter().enumerate().map(|(i, n)| n + i as u32).max().unwrap_or(0).max(1);
+        }
+        let mut order = Vec::new();
+        let mut state = vec![0u8; exprs.len()];
+        let mut open: Vec<ExprId> = ends.iter().rev().map(|e| e.root).filter(|&r| place.varies(r)).collect();
+        while let Some(&id) = open.last() {
+            match std::mem::replace(&mut state[id.0 as usize], 2) {
+                0 => {
+                    state[id.0 as usize] = 1;
+                    if inside(id) {
+                        let mut args: SmallVec<[ExprId; 3]> = exprs.get(id).args.iter().copied().collect();
+                        args.retain(|a| place.varies(*a) && state[a.0 as usize] == 0);
+                        args.sort_by_key(|a| need[a.0 as usize]);
+                        open.extend(args);
+                    }
+                }
+                1 => {
+                    order.push(id);
+                    open.pop();
+                }
+                _ => {
+                    open.pop();
+                }
+            }
+        }
+        order
+    }
+
+    /// A value that varies, or that is the same for all elements.
+    fn arg(&mut self, id: ExprId) -> Arg {
+        if let Some(arg) = self.values[id.0 as usize] {
+            return arg;
+        }
+        let exprs = self.emitter.exprs;
+        if let Some(literal) = exprs.literal(id) {
+            return self.body.literal(literal);
+        }
+        let slot = Arg::Slot(self.slot(Slot::Number(id)));
+        if exprs.dtype(id) == DType::Bool { self.body.mask_of(slot) } else { slot }
+    }
+
+    fn slot(&mut self, slot: Slot) -> u32 {
+        let found = self.slots.iter().position(|s| *s == slot);
+        found.unwrap_or_else(|| {
+            self.slots.push(slot);
+            self.slots.len() - 1
+        }) as u32
+    }
+
+    fn stream(&mut self, slot: Slot, dtype: DType) -> u32 {
+        let slot = self.slot(slot);
+        self.partial &= partial_vectors(self.body.wide, dtype);
+        let stream = Stream { slot, dtype };
+        let streams = &mut self.body.streams;
+        let found = streams.iter().position(|s| *s == stream);
+        found.unwrap_or_else(|| {
+            streams.push(stream);
+            streams.len() - 1
+        }) as u32
+    }
+
+    /// None: the elements of an access do not lie one after the other.
+    fn contiguous(&self, access: u32) -> Option<()> {
+        let (place, exprs) = (self.task.place(), self.emitter.exprs);
+        let terms = &self.emitter.accesses[access as usize].position.terms;
+        let others = terms.iter().any(|&(atom, _)| exprs.get(atom).op != ScalarOp::Axis(self.axis) && place.varies(atom));
+        let walks = matches!(self.emitter.walk(place, access, self.axis), Walk::Contiguous);
+        (walks && !others).then_some(())
+    }
+
+    fn value(&mut self, id: ExprId) -> Option<Arg> {
+        let exprs = self.emitter.exprs;
+        let node = exprs.get(id);
+        if let Some(access) = self.emitter.access_of(id) {
+            self.contiguous(access)?;
+            let dtype = self.emitter.accesses[access as usize].dtype;
+            let stream = self.stream(Slot::Access(access), dtype);
+            return Some(self.body.load(stream));
+        }
+        match node.op {
+            ScalarOp::Axis(a) if a == self.axis => return Some(self.body.index()),
+            ScalarOp::Axis(_) | ScalarOp::Load(_) | ScalarOp::Local(_) | ScalarOp::Literal(_) => return None,
+            _ => {}
+        }
+        if matches!(node.op, ScalarOp::Min | ScalarOp::Max)
+            && node.dtype.is_float()
+            && let Some((i, literal)) = (0..2).find_map(|i| exprs.literal(node.args[i]).map(|l| (i, l)))
+        {
+            let x = self.arg(node.args[1 - i]);
+            if let Some(result) = self.body.extremum_with(node.op, literal, x) {
+                return Some(result);
+            }
+        }
+        let count = match node.op {
+            ScalarOp::Shl | ScalarOp::Shr => exprs.literal(node.args[1]).and_then(|l| u8::try_from(l.as_i64()).ok()),
+            _ => None,
+        };
+        let used = if count.is_some() { 1 } else { node.args.len() };
+        let args: SmallVec<[Arg; 3]> = node.args[..used].iter().map(|&a| self.arg(a)).collect();
+        let first = if node.op == ScalarOp::Select { node.args[1] } else { node.args[0] };
+        self.body.apply(node.op, exprs.dtype(first), node.dtype, &args, count)
+    }
+}

@@ -1,0 +1,111 @@
+//! Strips: that they are used, their accuracy, operands that are the same for all elements.
+
+use super::*;
+use crate::cpu::Width;
+use igneous_ir::math::trigonometric_limit;
+
+/// The listing of a kernel's only function.
+fn listing(text: &str, target: &Target) -> String {
+    let kernel = Kernel::parse(text).unwrap();
+    compile_kernels(std::slice::from_ref(&kernel), &[], target).unwrap().listings[0].to_string()
+}
+
+#[test]
+fn contiguous_loops_become_strips_of_the_targets_width() {
+    let texts = [
+        "kernel k(x: f32[64]) -> (y: f32[64])\n  axes i: par 64\n  y[i] = exp(x[i]) + 1.0\n",
+        "kernel k(x: f32[64, 64], b: f32[64]) -> (y: f32[64, 64])\n  axes i: par 64, j: par 64\n  y[i, j] = max(x[i, j] + b[j], 0.0)\n",
+    ];
+    for text in texts {
+        for target in Target::widths() {
+            let listing = listing(text, &target);
+            assert_eq!(listing.contains("strip"), target.width != Width::Portable, "{listing}");
+            assert_eq!(listing.contains("zmm"), target.width == Width::Avx512, "{listing}");
+        }
+    }
+}
+
+#[test]
+fn operands_that_are_the_same_for_all_elements() {
+    let floats =
+        ["a[i] + s[0]", "s[0] - a[i]", "s[0] / a[i]", "max(a[i], s[0])", "fma(s[0], a[i], s[1])", "fma(a[i], s[0], 2.0)"];
+    let selects =
+        ["select(a[i] < s[0], s[1], a[i])", "select(s[0] < s[1], a[i], s[0])", "select(a[i] < 0.0, s[0], s[1])", "s[1]"];
+    for dtype in ["f32", "f64"] {
+        for expr in floats.iter().chain(&selects) {
+            if Target::host().fma {
+                let text =
+                    format!("kernel k(a: {dtype}[77], s: {dtype}[2]) -> (y: {dtype}[77])\n  axes i: par 77\n  y[i] = {expr}\n");
+                check_with(&text, &[], Fill::Special, &Target::widths());
+            }
+        }
+    }
+    let ints = ["a[i] + s[0]", "s[0] - a[i]", "a[i] * s[0]", "s[0] * a[i]", "min(s[0], a[i])", "a[i] & s[0]", "-s[0] ^ a[i]"];
+    let shifts = ["a[i] << (s[0] & 7)", "a[i] >> (s[0] & 7)", "s[0] << (a[i] & 7)", "s[0] >> (a[i] & 7)", "a[i] >> 3"];
+    for dtype in ["i64", "i32", "u32", "u8"] {
+        for expr in ints.iter().chain(&shifts).filter(|e| dtype.starts_with('i') || !e.starts_with('-')) {
+            let text =
+                format!("kernel k(a: {dtype}[77], s: {dtype}[2]) -> (y: {dtype}[77])\n  axes i: par 77\n  y[i] = {expr}\n");
+            check_special(&text, &[]);
+        }
+    }
+    for expr in ["mulhi(a[i], s[0])", "mulhi(s[0], a[i])", "mulhi(a[i], 3528531795)"] {
+        let text = format!("kernel k(a: u32[77], s: u32[2]) -> (y: u32[77])\n  axes i: par 77\n  y[i] = {expr}\n");
+        check_special(&text, &[]);
+    }
+}
+
+#[test]
+fn the_index_is_an_operand() {
+    for expr in ["f32(i) * 0.5", "select(i < 13, x[i], 1.0)", "f32(u32(i) * 7)"] {
+        let text = format!("kernel k(x: f32[200]) -> (y: f32[200])\n  axes i: par 200\n  y[i] = {expr}\n");
+        check(&text, &[]);
+    }
+}
+
+/// The distance from `got` to the real number `want`, in units of the last place of an `f32` there.
+fn ulps(got: f32, want: f64) -> f64 {
+    let nearest = want as f32;
+    if got.is_nan() || want.is_nan() || nearest.is_infinite() || nearest == got {
+        let same = got.is_nan() && want.is_nan() || got == nearest;
+        return if same { 0.0 } else { f64::INFINITY };
+    }
+    let exponent = (want.abs().log2().floor() as i32).max(-126);
+    (f64::from(got) - want).abs() / 2f64.powi(exponent - 23)
+}
+
+#[test]
+fn mathematics_within_two_units_over_all_singles() {
+    if !Target::host().fma {
+        return;
+    }
+    let limit = trigonometric_limit(DType::F32);
+    type Function = (&'static str, fn(f64) -> f64);
+    let functions: [Function; 9] = [
+        ("exp", f64::exp),
+        ("log", f64::ln),
+        ("log1p", f64::ln_1p),
+        ("expm1", f64::exp_m1),
+        ("sin", f64::sin),
+        ("cos", f64::cos),
+        ("tanh", f64::tanh),
+        ("erf", libm::erf),
+        ("sigmoid", |x| if x < -80.0 { x.exp() } else { 1.0 / (1.0 + (-x).exp()) }),
+    ];
+    // Every number whose bits are a multiple of an odd step, both signs.
+    let step = 65_521u64;
+    let n = (1u64 << 32).div_ceil(step) as usize;
+    let xs: Vec<f64> = (0..n as u64).map(|i| f32::from_bits((i * step) as u32).into()).collect();
+    let input = Array::from_fn_f64(DType::F32, [n], |i| xs[i]);
+    for (name, real) in functions {
+        let text = format!("kernel k(x: f32[{n}]) -> (y: f32[{n}])\n  axes i: par {n}\n  y[i] = {name}(x[i])\n");
+        let kernel = Kernel::parse(&text).unwrap();
+        for target in Target::widths() {
+            let got = run_compiled(&kernel, std::slice::from_ref(&input), &[], &target, Boxes::Whole);
+            for (i, &x) in xs.iter().enumerate().filter(|(_, x)| !matches!(name, "sin" | "cos") || x.abs() <= limit) {
+                let y = got.outputs[0].f(i) as f32;
+                assert!(ulps(y, real(x)) <= 2.0, "{name}({x:e}) = {y:e}, not {:e}; {target:?}", real(x));
+            }
+        }
+    }
+}
