@@ -32,7 +32,8 @@ pub struct ErrorWord {
 pub struct Program {
     /// The graph's name.
     pub name: String,
-    /// The symbols whose values `dims` holds, each with the input and axis it is read from.
+    /// The symbols whose values `dims` holds, each with the input and axis it is read from: the extent there is the symbol, or a
+    /// multiple of it and a constant.
     pub symbols: Vec<(Symbol, usize, usize)>,
     /// The inputs' types.
     pub inputs: Vec<TensorType>,

@@ -17,6 +17,7 @@ pub use tree::{Arguments, Function, Outputs, Tree};
 
 use crate::backend::{Options, Precision};
 use crate::grad_mode::is_grad_enabled;
+use crate::location::here;
 use crate::tensor::Tensor;
 use crate::testing::StateOf;
 use crate::trace;
@@ -108,7 +109,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// check fails while it runs. Then no variable and no gradient has changed.
     #[track_caller]
     pub fn run(&self, arguments: impl Arguments<Args>) -> Result<Value<F, Args>> {
-        let loc = Loc::caller();
+        let loc = here();
         let arguments = arguments.arguments();
         if trace::is_tracing() {
             return self.inline(&arguments, loc);
@@ -122,7 +123,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// As `run`, and under a trace.
     #[track_caller]
     pub fn profile(&self, arguments: impl Arguments<Args>) -> Result<(Value<F, Args>, Vec<LaunchTime>)> {
-        let loc = Loc::caller();
+        let loc = here();
         if trace::is_tracing() {
             return Err(Error::new("a program cannot be profiled under a trace").at(loc));
         }
@@ -151,7 +152,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// As [`run`](Compiled::run).
     #[track_caller]
     pub fn lower(&self, arguments: impl Arguments<Args>) -> Result<Lowered> {
-        let loc = Loc::caller();
+        let loc = here();
         let arguments = arguments.arguments();
         if trace::is_tracing() {
             return Err(Error::new("a program cannot be lowered under a trace").at(loc));

@@ -30,9 +30,9 @@ pub use summary::Summary;
 pub use visit::{Module, ModuleExt, Visitor};
 
 use crate::location::called_from;
+use crate::location::here;
 use crate::tensor::Tensor;
 use crate::trace::scope;
-use igneous_ir::Loc;
 
 /// A layer from one tensor to one tensor: what [`Sequential`] is made of.
 pub trait Forward: Module + Send + Sync {
@@ -54,5 +54,5 @@ pub trait Forward: Module + Send + Sync {
 /// [`Forward::call`] for a layer of unknown type.
 #[track_caller]
 pub(crate) fn call_layer(layer: &dyn Forward, name: &str, x: &Tensor) -> Tensor {
-    called_from(Loc::caller(), || scope(name, || layer.forward(x)))
+    called_from(here(), || scope(name, || layer.forward(x)))
 }

@@ -2,9 +2,10 @@
 
 use super::{Tensor, or_invalid};
 use crate::apply::{apply, try_apply};
+use crate::location::here;
 use crate::random;
 use igneous_ir::types::normalize_axis;
-use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, ops};
+use igneous_ir::{DType, Dim, Error, Result, Shape, ops};
 
 impl Tensor {
     /// `e^x / Σ e^x` along an axis.
@@ -34,7 +35,7 @@ impl Tensor {
     /// The cross-entropy of each example: [`cross_entropy`](Tensor::cross_entropy) without the mean.
     #[track_caller]
     pub fn cross_entropy_each(&self, labels: &Tensor) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let each = cross_entropy_operands(self, labels).and_then(|(logits, flat)| {
             super::index::check_range(&flat, Dim::ZERO, logits.size(1), "a label is out of range", loc)?;
             let results = try_apply(ops::cross_entropy(), &[&logits, &flat], loc)?;
@@ -58,7 +59,7 @@ impl Tensor {
         }
         if self.shape() != target.shape() {
             let error = Error::new("mse_loss needs a prediction and a target of one shape");
-            return error.note("prediction", self.describe()).note("target", target.describe()).at(Loc::caller()).into();
+            return error.note("prediction", self.describe()).note("target", target.describe()).at(here()).into();
         }
         (self - target).square()
     }
@@ -67,7 +68,7 @@ impl Tensor {
     /// Ba, Kiros & Hinton 2016, arXiv:1607.06450.
     #[track_caller]
     pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let check = self.check().and_then(|()| weight.check()).and_then(|()| bias.check());
         if let Err(error) = check {
             return error.into();
@@ -87,7 +88,7 @@ impl Tensor {
     /// 1 where the last axis of the result equals the label, elsewhere 0; `i64` like PyTorch's `one_hot`.
     #[track_caller]
     pub fn one_hot(&self, classes: impl Into<Dim>) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let classes = classes.into();
         let checked = self.check().and_then(|()| {
             let labels = self.to_dtype(DType::I64);
@@ -114,7 +115,7 @@ impl Tensor {
             return error.into();
         }
         if let Err(error) = probability(p) {
-            return error.note("tensor", self.describe()).at(Loc::caller()).into();
+            return error.note("tensor", self.describe()).at(here()).into();
         }
         if p == 0.0 {
             return self.clone();
@@ -124,7 +125,7 @@ impl Tensor {
         }
         match random::advance() {
             Ok(state) => self.as_float().apply_with(ops::dropout(p), &state),
-            Err(error) => Tensor::from(error.at(Loc::caller())),
+            Err(error) => Tensor::from(error.at(here())),
         }
     }
 }
