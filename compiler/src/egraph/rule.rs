@@ -73,7 +73,7 @@ impl Constant {
 /// Declares a rule: `rule!("theme/what" [Licence]: left => right; clauses; on examples)`.
 ///
 /// A clause is `let name = function(names);` or `when function(names);`, where the functions are ordinary Rust on
-/// attributes and [`Operand`](crate::egraph::rule::Operand)s. An example lists what the names of the left side stand for.
+/// attributes and `Operand`s. An example lists what the names of the left side stand for.
 #[macro_export]
 macro_rules! rule {
     (@clauses $rule:ident let $v:ident = $f:ident($($a:ident),*); $($rest:tt)*) => {
