@@ -13,6 +13,7 @@ mod assemble;
 mod body;
 mod call;
 mod encode;
+mod fold;
 mod select;
 mod table;
 #[cfg(test)]
