@@ -108,6 +108,7 @@ struct Lowering {
 
 impl Lowering {
     fn region(&mut self, graph: &Graph, variable_outputs: &BTreeSet<usize>) -> Result<Flat> {
+        let graph = &fuse::compute_twice(graph);
         let others: BTreeSet<Value> =
             graph.outputs().iter().enumerate().filter(|(i, _)| !variable_outputs.contains(i)).map(|(_, o)| o.0).collect();
         let updates = variable_outputs.iter().map(|&i| graph.outputs()[i].0).filter(|v| !others.contains(v)).collect();

@@ -68,3 +68,33 @@ fn mlp_block_is_two_kernels() {
     );
     assert_eq!(k.len(), 2);
 }
+
+/// A counter that is advanced and used does not wait for a launch of its own.
+#[test]
+fn a_counter_that_is_advanced_and_used_is_one_kernel() {
+    let k = kernels(
+        "graph f(%0: f32[] \"t\", %1: f32[512] \"w\") -> (f32[] \"t'\", f32[512] \"w'\") {
+           %2 = constant {value=f32[] [1]}() : f32[]
+           %3 = add(%0, %2) : f32[]
+           %4 = broadcast {axes=[], shape=[512]}(%3) : f32[512]
+           %5 = div(%1, %4) : f32[512]
+           return %3, %5
+         }",
+    );
+    assert_eq!(k.len(), 1);
+    assert!(k[0].contains("out0[i] = in0[i] / (in1 + 1.0)") && k[0].contains("out1 = in1 + 1.0"), "{}", k[0]);
+}
+
+/// Two reductions of different shapes whose results leave the graph are one launch.
+#[test]
+fn results_are_made_side_by_side() {
+    let k = kernels(
+        "graph f(%0: f32[64, 512] \"x\", %1: f32[32, 8] \"y\") -> (f32[512] \"a\", f32[8] \"b\") {
+           %2 = reduce {axes=[0], kind=sum}(%0) : f32[512]
+           %3 = reduce {axes=[0], kind=max}(%1) : f32[8]
+           return %2, %3
+         }",
+    );
+    assert_eq!(k.len(), 1);
+    assert_eq!(k[0].matches("section").count(), 2, "{}", k[0]);
+}

@@ -1,5 +1,28 @@
 //! Checking models and compiled programs: for users as much as for igneous itself. No GPU is needed.
+//!
+//! A model's test compares its two modes, its gradients with differences, and fixes how many kernels it becomes:
+//!
+//! ```
+//! use igneous::testing::{assert_close, assert_kernel_count, compare_with_eager, gradcheck};
+//! use igneous::{Tensor, compile};
+//!
+//! let w = Tensor::parameter(Tensor::new([[0.5, -1.0], [0.25, 2.0]]));
+//! let model = |x: &Tensor| x.matmul(&w.t()).softmax(-1);
+//!
+//! // One kernel for the product, one for the softmax.
+//! let step = compile(|x: Tensor| model(&x));
+//! let x = Tensor::new([[1.0, 2.0], [3.0, 4.0]]);
+//! assert_kernel_count!(step.lower(x.clone())?, 2);
+//! compare_with_eager(&step, x.clone(), 1e-6)?;
+//! assert_close(&model(&x).sum(-1), &Tensor::ones(2), 1e-6);
+//! gradcheck(|t| t[0].softmax(-1), &[Tensor::from_vec(vec![0.1f64, -0.7, 2.0], 3)])?;
+//! # Ok::<(), igneous::Error>(())
+//! ```
 
+#[doc(inline)]
+pub use crate::{assert_kernel_count, assert_kernels_snapshot};
+
+use crate::backend::Stages;
 use crate::compile::{Arguments, Compiled, Function, Outputs, Tree};
 use crate::grad_mode::enable_grad;
 use crate::slot::SlotKey;
@@ -10,6 +33,14 @@ use igneous_ir::{DType, Error, Loc, Result};
 
 /// Panics unless two tensors have one shape and their elements differ by at most `tolerance`, relative to the expected
 /// element or to 1, whichever is larger. NaN equals NaN.
+///
+/// ```
+/// use igneous::{Tensor, testing::assert_close};
+/// assert_close(&Tensor::new([0.1, 1e6]).exp().log(), &Tensor::new([0.1, f64::INFINITY]), 1e-6);
+/// ```
+///
+/// # Panics
+/// If they are not close, one of them is invalid, or has no value because it belongs to a trace.
 #[track_caller]
 pub fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64) {
     let difference = check_close(actual, expected, tolerance);
@@ -19,6 +50,14 @@ pub fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64) {
 }
 
 /// Panics unless the elements of a tensor, row-major, are close to these numbers; see [`assert_close`].
+///
+/// ```
+/// use igneous::{Tensor, testing::assert_values};
+/// assert_values(&Tensor::new([[1, 2], [3, 4]]).t(), &[1.0, 3.0, 2.0, 4.0], 0.0);
+/// ```
+///
+/// # Panics
+/// As [`assert_close`].
 #[track_caller]
 pub fn assert_values(actual: &Tensor, expected: &[f64], tolerance: f64) {
     let expected = Tensor::from_slice(expected, actual.shape());
@@ -52,8 +91,30 @@ fn check_close(actual: &Tensor, expected: &Tensor, tolerance: f64) -> Result<f64
 /// Runs a function twice from the same state, eagerly and compiled, and compares what it returns and what variables and
 /// gradients become. The state afterwards is that of the compiled run. Returns the largest relative difference.
 ///
+/// Random numbers start at the same place, so that dropout drops the same elements.
+///
+/// ```
+/// use igneous::nn::{Dropout, Forward, Linear, ModuleExt, Sequential};
+/// use igneous::optim::{Adam, Optimizer};
+/// use igneous::{Tensor, compile, testing::compare_with_eager};
+///
+/// let net = Sequential::new().push(Linear::new(4, 8)).push(Dropout::new(0.5)).push(Linear::new(8, 2));
+/// let adam = Adam::new(net.parameters(), 0.01)?;
+/// let step = compile(|x: Tensor, y: Tensor| {
+///     let loss = net.forward(&x).cross_entropy(&y);
+///     loss.backward()?;
+///     adam.step()?;
+///     Ok(loss)
+/// });
+/// // The losses, the weights and both moments agree.
+/// let difference = compare_with_eager(&step, (Tensor::randn((3, 4)), Tensor::new([0, 1, 1])), 1e-5)?;
+/// assert!(difference <= 1e-5);
+/// # Ok::<(), igneous::Error>(())
+/// ```
+///
 /// # Errors
-/// If a run fails, or they differ by more than `tolerance` (as in [`assert_close`]).
+/// If a run fails, or they differ by more than `tolerance` (as in [`assert_close`]); the message names the result, variable
+/// or gradient and its element.
 #[track_caller]
 pub fn compare_with_eager<F: Function<Args>, Args: Tree>(
     function: &Compiled<F, Args>,
@@ -63,7 +124,13 @@ pub fn compare_with_eager<F: Function<Args>, Args: Tree>(
     let arguments = arguments.arguments();
     let state = function.state_of(&arguments)?;
     let before = state.save();
-    let eager = leaves(function.call_eagerly(&arguments)?);
+    let eager = match function.call_eagerly(&arguments) {
+        Ok(value) => leaves(value),
+        Err(error) => {
+            before.restore()?;
+            return Err(error.context("in eager mode"));
+        }
+    };
     let after_eager = state.save();
     before.restore()?;
     let compiled = leaves(function.execute(&arguments, Loc::caller(), None)?);
@@ -136,6 +203,16 @@ impl Saved {
 
 /// Compares the gradients of a function of `f64` tensors, reduced to a scalar by fixed weights, with central differences.
 ///
+/// ```
+/// use igneous::{Tensor, testing::gradcheck};
+/// let (x, w) = (Tensor::from_vec(vec![0.3f64, -1.2], (1, 2)), Tensor::from_vec(vec![2.0f64, 0.5], (2, 1)));
+/// gradcheck(|t| t[0].matmul(&t[1]).tanh(), &[x.clone(), w])?;
+/// // A detached factor has no gradient, and that is found.
+/// let error = gradcheck(|t| &t[0] * t[0].detach(), &[x]).unwrap_err();
+/// assert!(error.to_string().contains("the gradient of element 0 of argument 0 is"));
+/// # Ok::<(), igneous::Error>(())
+/// ```
+///
 /// # Errors
 /// If an argument is not `f64`, the function fails, or a gradient differs by more than `1e-5`, relative to 1 or to its size.
 #[track_caller]
@@ -188,23 +265,53 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     }
 }
 
-/// Asserts how many launches a compiled program has: `assert_kernel_count!(step.lower((x, y))?, 12)`. On failure the kernels
-/// are printed.
-#[macro_export]
-macro_rules! assert_kernel_count {
-    ($program:expr, $count:expr) => {
-        let program = &$program;
-        let (found, expected) = (program.launches(), $count);
-        assert!(found == expected, "{found} launches instead of {expected}:\n{}", program.kernels_text());
+/// The kernels of a program as [`assert_kernels_snapshot!`] compares them: without the lines of source code, which move.
+#[doc(hidden)]
+pub fn kernels_snapshot(program: &Stages) -> String {
+    let text = |kernel: &igneous_ir::kernel::Kernel| {
+        let mut kernel = kernel.clone();
+        kernel.locs.clear();
+        format!("{kernel}\n")
     };
+    program.kernels().iter().map(text).collect()
 }
 
-/// Compares the kernels of a compiled program with a snapshot: `assert_kernels_snapshot!(program)`, or with the expected
-/// text inline, `assert_kernels_snapshot!(program, @"…")`. The crate `insta` must be among the dev-dependencies;
-/// `cargo insta review` accepts changes.
+/// Asserts how many launches a compiled program has. On failure the kernels are printed.
+///
+/// ```
+/// use igneous::{DType, Tensor, compile, spec, testing::assert_kernel_count};
+/// let program = compile(|x: Tensor| x.softmax(-1) * 2.0).lower(spec(DType::F32, (8, 64)))?;
+/// assert_kernel_count!(program, 1);
+/// # Ok::<(), igneous::Error>(())
+/// ```
+#[macro_export]
+macro_rules! assert_kernel_count {
+    ($program:expr, $count:expr $(,)?) => {{
+        let (program, expected) = (&$program, $count);
+        let found = program.launches();
+        assert!(found == expected, "{found} launches instead of {expected}:\n{}", program.kernels_text());
+    }};
+}
+
+/// Compares the kernels of a compiled program with a snapshot: in a file beside the test, `assert_kernels_snapshot!(program)`,
+/// or inline, `assert_kernels_snapshot!(program, @"…")`. The lines of source code that kernels come from are left out.
+///
+/// The crate [`insta`](https://insta.rs) must be among the dev-dependencies; `cargo insta review` shows and accepts changes.
+///
+/// ```
+/// use igneous::{DType, Tensor, compile, spec, testing::assert_kernels_snapshot};
+/// let program = compile(|x: Tensor| (x * 2.0).exp()).lower(spec(DType::F32, 1024))?;
+/// assert_kernels_snapshot!(program, @r"
+/// kernel exp(in0: f32[1024]) -> (out0: f32[1024])
+///   axes i: par 1024
+///   out0[i] = exp(in0[i] * 2.0)
+///   schedule bind(i, core) vec(i, 16)
+/// ");
+/// # Ok::<(), igneous::Error>(())
+/// ```
 #[macro_export]
 macro_rules! assert_kernels_snapshot {
-    ($program:expr $(, @$expected:literal)?) => {
-        ::insta::assert_snapshot!($program.kernels_text() $(, @$expected)?)
+    ($program:expr $(, @$expected:literal)? $(,)?) => {
+        ::insta::assert_snapshot!($crate::testing::kernels_snapshot(&$program) $(, @$expected)?)
     };
 }

@@ -109,6 +109,12 @@ impl Graph {
         self.outputs.push((value, name.into()));
     }
 
+    /// Makes another value of the same type the output number `index`.
+    pub fn set_output(&mut self, index: usize, value: Value) {
+        debug_assert_eq!(self.ty(value), self.ty(self.outputs[index].0));
+        self.outputs[index].0 = value;
+    }
+
     /// Appends a node; its result types are inferred.
     ///
     /// # Errors

@@ -1,7 +1,42 @@
-//! Errors: what is told, and that nothing panics.
+//! Errors: what is told, and that nothing panics. The messages are snapshots; in them, the lines of this file are counted
+//! from the line of the case.
 
-use crate::message;
-use igneous::{DType, Ellipsis, Error, Tensor, compile, default};
+use crate::{message, seeded};
+use igneous::data::{DataLoader, Dataset, Mnist, read_images, read_labels};
+use igneous::nn::{
+    Conv, Conv2d, CrossEntropyLoss, Dropout, Forward, LayerNorm, Linear, MaxPool2d, ModuleExt, Padding, Pool, StateDict,
+};
+use igneous::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Optimizer, Sgd, SgdOptions};
+use igneous::testing::{assert_values, compare_with_eager, gradcheck};
+use igneous::{DType, Device, Ellipsis, Error, Result, Tensor, compile, default, scan};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Titles and messages.
+#[derive(Default)]
+struct Messages(String);
+
+impl Messages {
+    /// Adds the error that `result` must be.
+    #[track_caller]
+    fn add<T>(&mut self, title: &str, result: Result<T>) {
+        let here = std::panic::Location::caller().line();
+        let Err(error) = result else { panic!("`{title}` is no error") };
+        writeln!(self.0, "# {title}\n{}\n", relative(&error.to_string(), here)).unwrap();
+    }
+}
+
+/// The text with the lines of this file counted from `base`.
+fn relative(text: &str, base: u32) -> String {
+    let mut parts = text.split(concat!(file!(), ":"));
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let line: i64 = part[..digits].parse().unwrap();
+        write!(told, "errors.rs:{:+}{}", line - i64::from(base), &part[digits..]).unwrap();
+    }
+    told
+}
 
 /// The line is that of the failing call, and the message names both operands with where they come from.
 #[test]
@@ -46,49 +81,329 @@ fn an_invalid_tensor_carries_its_first_error() {
     assert!(told.contains("read from an invalid tensor"), "{told}");
 }
 
-/// What a user can get wrong, each told at once and none a panic.
+/// What a user can get wrong with tensors, each told at once and none a panic.
 #[test]
-fn messages() {
+fn messages_of_tensors() {
+    let mut m = Messages::default();
     let x = Tensor::zeros((2, 3));
-    let cases: Vec<(Tensor, &str)> = vec![
-        (x.reshape((4, 2)), "reshape"),
-        (x.reshape((-1, -1)), "one -1"),
-        (x.reshape((5, -1)), "do not fit the shape"),
-        (x.transpose(0, 5), "axis 5 is out of range"),
-        (x.permute([0, 0]), "permute needs each of 2 axes once"),
-        (x.sum(7), "axis 7 is out of range"),
-        (x.i(2), "index 2 is out of range for axis 0 of extent 2"),
-        (x.i((0, 0, 0)), "an index of 3 axes"),
-        (x.i((Ellipsis, Ellipsis)), "one Ellipsis"),
-        (x.i(Tensor::new([5])), "an index is out of range"),
-        (x.i(Tensor::new([0.5])), "an index needs integers"),
-        (x.cross_entropy(&Tensor::new([0, 3])), "a label is out of range: it must be at least 0 and less than 3"),
-        (x.cross_entropy(&Tensor::new([0.0, 1.0])), "needs integer labels"),
-        (x.cross_entropy(&Tensor::new([0])), "one label for each example"),
-        (x.conv2d(&x, None, default()), "conv2d needs a tensor with 4 axes"),
-        (Tensor::zeros((1, 3, 8, 8)).conv2d(&Tensor::zeros((4, 2, 3, 3)), None, default()), "input channels"),
-        (x.where_(&x, 0.0), "condition of bools"),
-        (Tensor::cat(&[x.clone(), Tensor::zeros((2, 3, 1))], 0), "concat"),
-        (Tensor::new([1, 2]).mean(0), "mean needs a tensor of a floating-point type"),
-        (Tensor::new([1]).requires_grad_(), "floating-point type can require gradients"),
-        (Tensor::from_vec(vec![1.0f32; 5], (2, 3)), "elements"),
-        (Tensor::new(vec![vec![1.0], vec![1.0, 2.0]]), "rows of nested data"),
-        (x.dropout(1.5), "dropout needs a probability"),
-        (x.expand((3, 3)), "expand"),
-        (x.layer_norm(&Tensor::ones(4), &Tensor::zeros(4), 1e-5), "layer_norm needs weight and bias"),
-        (Tensor::arange_step(0, 5, 0), "step that is not zero"),
-        (Tensor::randint(5, 5, 3), "randint needs a range"),
-        (Tensor::zeros((-2, 3)), "negative extent"),
-    ];
-    for (tensor, expected) in cases {
-        let error = tensor.check().expect_err(expected);
-        assert!(error.message().contains(expected), "{error}\ndoes not say: {expected}");
-        assert_eq!(error.loc().map(|l| l.file), Some(file!()), "{error}");
+    let images = Tensor::zeros((1, 3, 8, 8));
+    m.add("add shapes that do not broadcast", (&x + Tensor::zeros((4, 5))).check());
+    m.add("matmul", x.matmul(&Tensor::zeros((4, 2))).check());
+    m.add("matmul of a number", x.matmul(&Tensor::scalar(1.0)).check());
+    m.add("reshape to another number of elements", x.reshape((4, 2)).check());
+    m.add("reshape with two unknowns", x.reshape((-1, -1)).check());
+    m.add("reshape that divides no further", x.reshape((5, -1)).check());
+    m.add("an axis that is not there", x.transpose(0, 5).check());
+    m.add("sum over an axis that is not there", x.sum(7).check());
+    m.add("permute with an axis twice", x.permute([0, 0]).check());
+    m.add("expand", x.expand((3, 3)).check());
+    m.add("cat of other ranks", Tensor::cat(&[x.clone(), Tensor::zeros((2, 3, 1))], 0).check());
+    m.add("cat of nothing", Tensor::cat(&[&x][..0], 0).check());
+    m.add("split into nothing", x.split(0, 0));
+    m.add("index out of range", x.i(2).check());
+    m.add("index with too many axes", x.i((0, 0, 0)).check());
+    m.add("two ellipses", x.i((Ellipsis, Ellipsis)).check());
+    m.add("index tensor out of range", x.i(Tensor::new([5])).check());
+    m.add("index tensor of floats", x.i(Tensor::new([0.5])).check());
+    m.add("cross_entropy with a label out of range", x.cross_entropy(&Tensor::new([0, 3])).check());
+    m.add("cross_entropy with float labels", x.cross_entropy(&Tensor::new([0.0, 1.0])).check());
+    m.add("cross_entropy with too few labels", x.cross_entropy(&Tensor::new([0])).check());
+    m.add("cross_entropy of integers", Tensor::zeros((2, 3)).to_dtype(DType::I64).cross_entropy(&Tensor::new([0, 1])).check());
+    m.add("mse_loss of shapes that would broadcast", x.mse_loss(&Tensor::zeros((2, 1))).check());
+    m.add("conv2d of a matrix", x.conv2d(&x, None, default()).check());
+    m.add("conv2d with other channels", images.conv2d(&Tensor::zeros((4, 2, 3, 3)), None, default()).check());
+    m.add("conv2d with a bias of another length", images.conv2d(&Tensor::zeros((4, 3, 3, 3)), Some(&x.i(0)), default()).check());
+    m.add("conv2d with a kernel larger than the image", images.conv2d(&Tensor::zeros((4, 3, 9, 9)), None, default()).check());
+    m.add("max_pool2d with a window larger than the image", images.max_pool2d(9).check());
+    m.add("max_pool2d of a vector", Tensor::zeros(4).max_pool2d(2).check());
+    m.add("avg_pool2d in ceil mode", images.avg_pool2d(Pool::new(2).ceil()).check());
+    m.add("where_ with a condition of floats", x.where_(&x, 0.0).check());
+    m.add("mean of integers", Tensor::new([1, 2]).mean(0).check());
+    m.add("gradients of integers", Tensor::new([1]).requires_grad_().check());
+    m.add("too few elements", Tensor::from_vec(vec![1.0f32; 5], (2, 3)).check());
+    m.add("ragged rows", Tensor::new(vec![vec![1.0], vec![1.0, 2.0]]).check());
+    m.add("a negative extent", Tensor::zeros((-2, 3)).check());
+    m.add("more elements than memory has", Tensor::zeros((1usize << 40, 1usize << 40)).check());
+    m.add("a step of zero", Tensor::arange_step(0, 5, 0).check());
+    m.add("an empty range of random integers", Tensor::randint(5, 5, 3).check());
+    m.add("dropout with a probability above 1", x.dropout(1.5).check());
+    m.add("layer_norm with another weight", x.layer_norm(&Tensor::ones(4), &Tensor::zeros(4), 1e-5).check());
+    m.add("elements of another type", x.to_vec::<i64>());
+    m.add("item of many elements", x.item());
+    m.add("assign to a value", x.assign(&x));
+    m.add("backward of a matrix", x.requires_grad_().backward());
+    m.add("backward of what needs no gradients", x.sum_all().backward());
+    m.add("a device that is not there", x.to(Device::Cuda(0)).to_vec::<f32>());
+    m.add("the name of a device", "gpu".parse::<Device>());
+    insta::assert_snapshot!(m.0);
+}
+
+/// Arguments of layers and losses.
+#[test]
+fn messages_of_layers() {
+    let _one = seeded(1);
+    let mut m = Messages::default();
+    let (x, images) = (Tensor::zeros((2, 3)), Tensor::zeros((1, 3, 8, 8)));
+    let conv = |options: Conv| Conv2d::with(3, 6, 3, options).forward(&images).check();
+    m.add("Linear with other features", Linear::new(4, 2).forward(&x).check());
+    m.add("Conv2d in 0 groups", conv(Conv { groups: 0, ..default() }));
+    m.add("Conv2d in groups that do not divide", conv(Conv { groups: 2, ..default() }));
+    m.add("Conv2d with stride 0", conv(Conv { stride: (1, 0).into(), ..default() }));
+    m.add("Conv2d with dilation 0", conv(Conv { dilation: 0.into(), ..default() }));
+    m.add("Conv2d with stride and padding `same`", conv(Conv { stride: 2.into(), padding: Padding::Same, ..default() }));
+    m.add("Conv2d with a kernel of nothing", Conv2d::new(3, 6, 0).forward(&images).check());
+    m.add("Conv2d with a kernel larger than the image", Conv2d::new(3, 6, (3, 9)).forward(&images).check());
+    m.add("Conv2d with a dilation larger than the image", conv(Conv { dilation: 4.into(), ..default() }));
+    m.add("Conv2d of other channels", Conv2d::new(1, 6, 3).forward(&images).check());
+    m.add("Conv2d of one image", Conv2d::new(3, 6, 3).forward(&images.i(0)).check());
+    m.add("an optimizer of a layer that is invalid", Sgd::new(Conv2d::new(3, 6, 0).parameters(), 0.1));
+    m.add("the state of a layer that is invalid", Conv2d::new(3, 6, 0).state_dict().save("unwritten"));
+    m.add("MaxPool2d without a window", MaxPool2d::new(0).forward(&images).check());
+    m.add("MaxPool2d with stride 0", MaxPool2d::new(Pool::new(2).stride(0)).forward(&images).check());
+    m.add("MaxPool2d with dilation 0", MaxPool2d::new(Pool::new(2).dilation(0)).forward(&images).check());
+    m.add("MaxPool2d with much padding", MaxPool2d::new(Pool::new(2).padding(2)).forward(&images).check());
+    m.add("LayerNorm of another shape", LayerNorm::new(4).forward(&x).check());
+    m.add("LayerNorm over nothing", LayerNorm::new(()).forward(&x).check());
+    m.add("LayerNorm with a negative extent", LayerNorm::new(-3).forward(&x).check());
+    m.add("Dropout with a negative probability", Dropout::new(-0.1).forward(&x).check());
+    let evaluated = Dropout::new(f64::NAN);
+    evaluated.eval();
+    m.add("Dropout with NaN, evaluated", evaluated.forward(&x).check());
+    let labels = Tensor::new([0, 2]);
+    let loss = |loss: CrossEntropyLoss, labels: &Tensor| loss.forward(&x, labels).check();
+    m.add("label_smoothing above 1", loss(CrossEntropyLoss { label_smoothing: 1.5, ..default() }, &labels));
+    m.add("too few weights", loss(CrossEntropyLoss { weight: Some(Tensor::ones(2)), ..default() }, &labels));
+    m.add(
+        "a label that is not the ignored one",
+        loss(CrossEntropyLoss { ignore_index: Some(-100), ..default() }, &Tensor::new([0, -1])),
+    );
+    m.add("PyTorch's ignored label, not ignored", loss(default(), &Tensor::new([0, -100])));
+    m.add("probabilities of another shape", loss(default(), &Tensor::ones((2, 4))));
+    insta::assert_snapshot!(m.0);
+}
+
+#[test]
+fn messages_of_optimizers() {
+    let mut m = Messages::default();
+    let made = || vec![Tensor::parameter(Tensor::new([1.0]))];
+    m.add("no parameters", Sgd::new(vec![], 0.1));
+    m.add("a value as parameter", Sgd::new(vec![Tensor::new([1.0])], 0.1));
+    m.add("integers as parameter", Adam::new(vec![Tensor::parameter(Tensor::new([1]))], 0.1));
+    m.add("a negative learning rate", Sgd::new(made(), -0.1));
+    m.add("a learning rate of NaN", Adam::new(made(), f64::NAN));
+    m.add("a negative momentum", Sgd::with(made(), 0.1, SgdOptions { momentum: -0.9, ..default() }));
+    m.add("a negative weight decay", AdamW::with(made(), 0.1, AdamWOptions { weight_decay: -1.0, ..default() }));
+    m.add("nesterov without momentum", Sgd::with(made(), 0.1, SgdOptions { nesterov: true, ..default() }));
+    m.add("a beta of 1", Adam::with(made(), 0.1, AdamOptions { betas: (0.9, 1.0), ..default() }));
+    m.add("a negative eps", Adam::with(made(), 0.1, AdamOptions { eps: -1e-8, ..default() }));
+    let sgd = Sgd::new(made(), 0.1).unwrap();
+    m.add("set a negative learning rate", sgd.set_lr(-1.0));
+    let adam = AdamW::new(made(), 0.1).unwrap();
+    m.add("set a learning rate of NaN", adam.set_lr(f64::NAN));
+    let w = Tensor::parameter(Tensor::new([1.0]));
+    m.add("a gradient of another type", w.set_grad(Some(Tensor::new([1.0, 2.0]))));
+    m.add(
+        "an optimizer made in a compiled function",
+        compile(|x: Tensor| Sgd::new(vec![x], 0.1).map(|_| ())).run(Tensor::ones(1)),
+    );
+    insta::assert_snapshot!(m.0);
+}
+
+/// A directory of files for one test, removed again.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(name: &str) -> Files {
+        let path = std::env::temp_dir().join(format!("igneous-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Files(path)
     }
-    assert!(message(x.to_vec::<i64>()).contains("to_dtype(DType::I64)"));
-    assert!(message(x.item()).contains("one element; this one has 6"));
-    assert!(message(x.assign(&x)).contains("assign needs a variable"));
-    assert!(message(x.split(0, 0)).contains("at least one element"));
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The bytes of an IDX file.
+fn idx(header: &[u32], data: &[u8]) -> Vec<u8> {
+    header.iter().flat_map(|n| n.to_be_bytes()).chain(data.iter().copied()).collect()
+}
+
+struct Ragged;
+
+impl Dataset for Ragged {
+    type Sample = (Tensor, i64);
+
+    fn len(&self) -> usize {
+        3
+    }
+
+    fn get(&self, index: usize) -> Result<(Tensor, i64)> {
+        match index {
+            2 => Err(Error::new("sample 2 cannot be read")),
+            _ => Ok((Tensor::zeros(2 + index), 0)),
+        }
+    }
+}
+
+#[test]
+fn messages_of_data() {
+    let mut m = Messages::default();
+    let files = Files::new("data");
+    let (images, labels) = (2051, 2049);
+    m.add("no directory", Mnist::train(files.0.join("nowhere")));
+    m.add("a missing file", read_images(files.0.join("nothing")));
+    m.add("an empty file", read_images(files.write("empty", &[])));
+    m.add("a header cut off", read_images(files.write("header", &idx(&[images, 2], &[0, 0]))));
+    m.add("images cut off", read_images(files.write("images", &idx(&[images, 2, 3, 3], &[0; 17]))));
+    m.add("labels cut off", read_labels(files.write("labels", &idx(&[labels, 5], &[0; 3]))));
+    m.add("too much data", read_labels(files.write("long", &idx(&[labels, 5], &[0; 6]))));
+    m.add("labels as images", read_images(files.write("swapped", &idx(&[labels, 1], &[0]))));
+    m.add("no IDX file", read_labels(files.write("text", b"P5 28 28 255\n")));
+    m.add("extents that no memory holds", read_images(files.write("huge", &idx(&[images, u32::MAX, u32::MAX, u32::MAX], &[]))));
+    m.add("a packed file that is cut off", read_labels(files.write("cut.gz", &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1])));
+    m.add("a packed file that is not packed", read_labels(files.write("plain.gz", &idx(&[labels, 1], &[0]))));
+    files.write("train-images-idx3-ubyte", &idx(&[images, 2, 1, 1], &[0; 2]));
+    files.write("train-labels-idx1-ubyte", &idx(&[labels, 3], &[0; 3]));
+    m.add("other numbers of images and labels", Mnist::train(&files.0));
+    files.write("t10k-images-idx3-ubyte", &idx(&[images, 2, 1, 1], &[0; 2]));
+    files.write("t10k-labels-idx1-ubyte", &idx(&[labels, 2], &[0; 2]));
+    m.add("a sample that is not there", Mnist::test(&files.0).unwrap().get(2));
+    m.add("a batch size of 0", DataLoader::new(Ragged, 0).iter().collect::<Result<Vec<_>>>());
+    m.add("samples of different shapes", DataLoader::new(Ragged, 2).iter().next().unwrap());
+    m.add("a sample that cannot be read", DataLoader::new(Ragged, 1).iter().collect::<Result<Vec<_>>>());
+    insta::assert_snapshot!(files.hide(m.0));
+}
+
+#[test]
+fn messages_of_states() {
+    let _one = seeded(2);
+    let mut m = Messages::default();
+    let files = Files::new("states");
+    let net = Linear::new(3, 2);
+    let good = files.0.join("good.safetensors");
+    net.state_dict().save(&good).unwrap();
+    let bytes = std::fs::read(&good).unwrap();
+    m.add("a missing file", StateDict::load(files.0.join("nothing.safetensors")));
+    m.add("an empty file", StateDict::load(files.write("empty.safetensors", &[])));
+    m.add("a header cut off", StateDict::load(files.write("header.safetensors", &bytes[..20])));
+    m.add("values cut off", StateDict::load(files.write("short.safetensors", &bytes[..bytes.len() - 1])));
+    m.add(
+        "a header that is no text",
+        StateDict::load(files.write("noise.safetensors", &[8, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8])),
+    );
+    m.add("a header of another length", StateDict::load(files.write("length.safetensors", &[0xff; 64])));
+    let header = br#"{"w":{"dtype":"U64","shape":[1],"data_offsets":[0,8]}}"#;
+    let unsupported = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
+    m.add("an element type that is not supported", StateDict::load(files.write("u64.safetensors", &unsupported)));
+    m.add("a directory that is not there", net.state_dict().save(files.0.join("no/such/file.safetensors")));
+    m.add("names that differ", net.load_state_dict(&Conv2d::new(1, 2, 3).without_bias().state_dict()));
+    m.add("shapes that differ", net.load_state_dict(&Linear::new(4, 3).state_dict()));
+    let before = net.weight.to_vec::<f32>().unwrap();
+    let mut state = net.state_dict();
+    state.insert("extra", Tensor::ones(1));
+    state.insert("weight", Tensor::zeros((2, 3)));
+    m.add("an unexpected name", net.load_state_dict(&state));
+    assert_eq!(net.weight.to_vec::<f32>().unwrap(), before, "nothing was loaded");
+    insta::assert_snapshot!(files.hide(m.0));
+}
+
+impl Files {
+    /// The text without the name of the directory.
+    fn hide(&self, text: String) -> String {
+        text.replace(&*self.0.to_string_lossy(), "[dir]")
+    }
+}
+
+/// Traced values where they have no meaning, and what else goes wrong in compiled functions.
+#[test]
+fn messages_of_compiled_functions() {
+    let mut m = Messages::default();
+    let x = || Tensor::ones(2);
+    m.add("a traced value asked for its element", compile(|x: Tensor| x.sum_all().item().map(|_| x)).run(x()));
+    m.add("a traced value asked for its elements", compile(|x: Tensor| (x * 2.0).to_vec::<f32>().map(|_| ())).run(x()));
+    m.add("a variable assigned in a trace asked for its value", {
+        let w = Tensor::variable(Tensor::scalar(1.0));
+        compile(|x: Tensor| w.assign(&x.sum_all()).and_then(|()| w.item()).map(|_| ())).run(x())
+    });
+    let kept = std::sync::Mutex::new(None);
+    compile(|x: Tensor| {
+        *kept.lock().unwrap() = Some(&x + 1.0);
+        x
+    })
+    .run(x())
+    .unwrap();
+    let stale = kept.lock().unwrap().take().unwrap();
+    m.add("a traced value used after its trace", (&stale + 1.0).check());
+    m.add("a traced value asked for its elements after its trace", stale.to_vec::<f32>());
+    m.add("a traced value used in another trace", compile(|x: Tensor| x + &stale).run(x()));
+    m.add("a traced value used on another thread", {
+        let f = compile(|x: Tensor| std::thread::scope(|s| s.spawn(|| (&x + 1.0).check()).join().unwrap()));
+        f.run(x())
+    });
+    m.add("a variable made in a compiled function", compile(|x: Tensor| Tensor::variable(x)).run(x()));
+    m.add("wrong shapes in a compiled function", compile(|x: Tensor| x.matmul(&Tensor::ones((3, 1)))).run(x()));
+    m.add("an invalid argument", compile(|x: Tensor| x).run(Tensor::ones(2) + Tensor::ones(3)));
+    m.add(
+        "a label out of range in a compiled function",
+        compile(|x: Tensor, y: Tensor| x.cross_entropy(&y)).run((Tensor::zeros((2, 3)), Tensor::new([0, 7]))),
+    );
+    m.add("backward of a matrix in a compiled function", compile(|x: Tensor| (x.requires_grad_() * 2.0).backward()).run(x()));
+    m.add("an index out of range in a compiled function", compile(|x: Tensor, i: Tensor| x.i(&i)).run((x(), Tensor::new([2]))));
+    m.add("an extent outside of its range", compile(|x: Tensor| x).input(0, "N").range("N", 3..=4).run(x()));
+    m.add("a symbolic extent that would have to be known", compile(|x: Tensor| x.reshape((2, 1))).input(0, "N").run(x()));
+    m.add("a symbolic extent that does not broadcast", compile(|x: Tensor| x + Tensor::ones(2)).input(0, "N").run(x()));
+    m.add("lower under a trace", {
+        let inner = compile(|x: Tensor| x);
+        compile(|x: Tensor| inner.lower(x).map(|_| ())).run(x())
+    });
+    m.add(
+        "a loop whose carry changes its shape",
+        scan(x(), Tensor::ones(3), |c: Tensor, s: Tensor| (Tensor::stack(&[&c, &c], 0), s)),
+    );
+    m.add("eager and compiled that differ", {
+        let calls = std::sync::atomic::AtomicUsize::new(0);
+        let f = compile(|x: Tensor| x * calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) as f64);
+        compare_with_eager(&f, x(), 1e-6)
+    });
+    m.add("a gradient that differs", gradcheck(|t| &t[0] * t[0].detach(), &[Tensor::from_vec(vec![0.5f64], 1)]));
+    m.add("gradcheck of f32", gradcheck(|t| t[0].exp(), &[x()]));
+    insta::assert_snapshot!(m.0);
+}
+
+/// NaN and infinity are numbers: no operation, loss, optimizer or compiled step calls them an error.
+#[test]
+fn nan_is_no_error() {
+    let x = Tensor::new([[f64::NAN, 1.0], [f64::INFINITY, -1.0]]);
+    let labels = Tensor::new([0, 1]);
+    assert!(x.cross_entropy(&labels).item().unwrap().is_nan());
+    assert_eq!(x.argmax(-1).to_vec::<i64>().unwrap(), [0, 0]);
+    assert_eq!(x.to_dtype(DType::Bool).to_vec::<bool>().unwrap(), [true; 4]);
+    for compiled in [false, true] {
+        let w = Tensor::parameter(Tensor::new([[1.0, 0.0], [0.0, 1.0]]));
+        let adam = Adam::new(vec![w.clone()], 0.1).unwrap();
+        let step = |x: Tensor, y: Tensor| {
+            let loss = x.matmul(&w).cross_entropy(&y);
+            loss.backward()?;
+            adam.step()?;
+            Ok::<_, Error>(loss)
+        };
+        let program = compile(step);
+        let arguments = (x.clone(), labels.clone());
+        let loss = if compiled { program.run(arguments) } else { step(arguments.0, arguments.1) };
+        assert!(loss.unwrap().item().unwrap().is_nan());
+        assert!(w.to_vec::<f32>().unwrap().iter().all(|w| w.is_nan()));
+    }
+    // The largest of a window with NaN is NaN, like PyTorch's.
+    assert_values(&Tensor::new([[[1.0, f64::NAN], [3.0, 2.0]]]).max_pool2d(2), &[f64::NAN], 0.0);
 }
 
 #[test]
@@ -145,12 +460,4 @@ fn a_check_fails_in_a_compiled_function() {
     let told = message(f.run((x, Tensor::new([0, 7]))));
     assert!(told.contains("a label is out of range") && told.contains('7'), "{told}");
     assert!(told.contains(&format!("{}:{line}", file!())), "{told}");
-}
-
-#[test]
-fn nan_is_not_an_error() {
-    let x = Tensor::new([[f64::NAN, 1.0]]);
-    assert!(x.cross_entropy(&Tensor::new([0])).item().unwrap().is_nan());
-    assert_eq!(x.argmax(-1).to_vec::<i64>().unwrap(), [0]);
-    assert_eq!(x.to_dtype(DType::Bool).to_vec::<bool>().unwrap(), [true, true]);
 }

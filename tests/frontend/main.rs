@@ -2,8 +2,11 @@
 
 mod autograd;
 mod compiled;
+mod dumps;
 mod errors;
+mod kernels;
 mod loops;
+mod parity;
 mod random;
 mod readme;
 mod tensors;

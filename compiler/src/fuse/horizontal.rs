@@ -1,5 +1,5 @@
-//! Horizontal fusion: independent kernels become sections of one. Those that only update variables run last, small ones
-//! that read nothing but inputs (the step numbers of an optimizer) run first.
+//! Horizontal fusion: independent kernels become sections of one. Those that only update variables run last, those that make
+//! results of the graph before them, small ones that read nothing but inputs first.
 
 use super::build::Built;
 use super::params::renumber;
@@ -12,8 +12,9 @@ use std::collections::BTreeSet;
 /// The most elements that a result of a small kernel has.
 const SMALL: usize = 1024;
 
-/// Merges, at the end, all groups without dots and scatters whose results are new values of variables and are read by nobody
-/// else; and at the beginning, what remains of those with small results that read only inputs and constants.
+/// Merges, at the end, all groups without dots and scatters whose results are read by nobody: those that are new values of
+/// variables, and the others; and at the beginning, what remains of those with small results that read only inputs and
+/// constants.
 pub fn merge(
     graph: &Graph,
     units: &Units,
@@ -26,15 +27,20 @@ pub fn merge(
         let role = |&n: &u32| matches!(units.role(n), super::Role::Map | super::Role::Reduction);
         group.members.iter().all(role) && !group.outputs.is_empty()
     };
-    let updates = |g: &Group| plain(g) && g.outputs.iter().all(|v| variable_outputs.contains(v) && !read.contains(v));
+    let unread = |g: &Group| plain(g) && g.outputs.iter().all(|v| !read.contains(v));
+    let updates = |g: &Group| unread(g) && g.outputs.iter().all(|v| variable_outputs.contains(v));
+    // A result beside an update could keep it from being written in place, and so could one made from new values.
+    let results = |g: &Group| unread(g) && g.outputs.union(&g.reads).all(|v| !variable_outputs.contains(v));
     let small = |v: &Value| graph.ty(*v).elements().as_const().is_some_and(|n| n <= SMALL as i64);
     let is_leaf = |v: &Value| units.role(v.node) == super::Role::Leaf;
     let first = |g: &Group| plain(g) && !updates(g) && g.reads.iter().all(is_leaf) && g.outputs.iter().all(small);
     let (last, rest): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(updates);
+    let (results, rest): (Vec<Group>, Vec<Group>) = rest.into_iter().partition(results);
     let (first, rest): (Vec<Group>, Vec<Group>) = rest.into_iter().partition(first);
     let first = side_by_side(first, "small kernels of inputs", log);
+    let results = side_by_side(results, "results", log);
     let last = side_by_side(last, "updates of variables", log);
-    first.into_iter().chain(rest).chain(last).collect()
+    first.into_iter().chain(rest).chain(results).chain(last).collect()
 }
 
 fn side_by_side(merged: Vec<Group>, what: &str, log: &mut FusionLog) -> Option<Group> {

@@ -10,6 +10,7 @@ mod exprs;
 mod horizontal;
 mod name;
 mod params;
+mod twice;
 mod units;
 
 use crate::schedule::schedule;
@@ -24,6 +25,7 @@ use std::fmt;
 pub use build::Built;
 pub use name::Names;
 pub use params::renumber;
+pub use twice::compute_twice;
 pub use units::{Role, Units, without_reshapes};
 
 /// What fusion did and refused, in order.

@@ -26,7 +26,7 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
     let path = path.as_ref();
     let bytes = read(path)?;
     let shape = header::<3>(path, &bytes, IMAGES, "images")?;
-    let pixels = body(path, &bytes, 16, shape.iter().product())?;
+    let pixels = body(path, &bytes, 16, shape.iter().try_fold(1, |n: usize, &d| n.checked_mul(d)))?;
     Ok(Images { shape, pixels })
 }
 
@@ -38,7 +38,7 @@ pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
     let bytes = read(path)?;
     let [count] = header::<1>(path, &bytes, LABELS, "labels")?;
-    body(path, &bytes, 8, count)
+    body(path, &bytes, 8, Some(count))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -67,12 +67,14 @@ fn header<const N: usize>(path: &Path, bytes: &[u8], magic: u32, what: &str) -> 
     Ok(extents)
 }
 
-fn body(path: &Path, bytes: &[u8], start: usize, want: usize) -> Result<Vec<u8>> {
+/// The data behind the header: `want` bytes, or more than a number can hold.
+fn body(path: &Path, bytes: &[u8], start: usize, want: Option<usize>) -> Result<Vec<u8>> {
     let body = bytes.get(start..).unwrap_or_default();
-    if body.len() == want {
+    if want == Some(body.len()) {
         return Ok(body.to_vec());
     }
-    let state = if body.len() < want { "is truncated" } else { "is too long" };
+    let state = if want.is_none_or(|want| body.len() < want) { "is truncated" } else { "is too long" };
+    let want = want.map_or_else(|| "too many".to_owned(), |want| want.to_string());
     Err(Error::new(format!("{} {state}: it announces {want} bytes of data and holds {}", path.display(), body.len())))
 }
 

@@ -1,26 +1,57 @@
 //! Batches of a data set.
 
 use super::{Collate, Dataset, Progress};
-use igneous_ir::Result;
 use igneous_ir::ops::random::philox4x32;
+use igneous_ir::{Error, Loc, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Reads a data set in batches (`torch.utils.data.DataLoader`).
+///
+/// ```
+/// use igneous::data::{DataLoader, Dataset};
+/// use igneous::{Result, Tensor};
+///
+/// /// The squares of the first numbers.
+/// struct Squares;
+///
+/// impl Dataset for Squares {
+///     type Sample = (f32, i64);
+///
+///     fn len(&self) -> usize {
+///         10
+///     }
+///
+///     fn get(&self, index: usize) -> Result<(f32, i64)> {
+///         Ok((index as f32, (index * index) as i64))
+///     }
+/// }
+///
+/// let loader = DataLoader::new(Squares, 4).shuffle(7);
+/// for batch in &loader {
+///     let (x, y): (Tensor, Tensor) = batch?;
+///     assert_eq!(x.square().to_dtype(y.dtype()).to_vec::<i64>()?, y.to_vec::<i64>()?);
+/// }
+/// assert_eq!(loader.len(), 3);
+/// # Ok::<(), igneous::Error>(())
+/// ```
 ///
 /// The order of a shuffled epoch is a function of the seed and the epoch's number alone.
 #[derive(Debug)]
 pub struct DataLoader<D> {
     dataset: D,
     batch_size: usize,
+    /// Where the loader was made.
+    loc: Loc,
     shuffle: Option<u64>,
     drop_last: bool,
     epochs: AtomicUsize,
 }
 
 impl<D: Dataset> DataLoader<D> {
-    /// Batches of `batch_size` samples (at least one) in order; the last may be smaller.
+    /// Batches of `batch_size` samples in order; the last may be smaller. With a size of 0 the first batch is an error.
+    #[track_caller]
     pub fn new(dataset: D, batch_size: usize) -> DataLoader<D> {
-        DataLoader { dataset, batch_size: batch_size.max(1), shuffle: None, drop_last: false, epochs: AtomicUsize::new(0) }
+        DataLoader { dataset, batch_size, loc: Loc::caller(), shuffle: None, drop_last: false, epochs: AtomicUsize::new(0) }
     }
 
     /// Another random order in each epoch.
@@ -42,8 +73,11 @@ impl<D: Dataset> DataLoader<D> {
         &self.dataset
     }
 
-    /// The number of batches in an epoch.
+    /// The number of batches in an epoch; the error of a loader without a batch size counts as one.
     pub fn len(&self) -> usize {
+        if self.batch_size == 0 {
+            return 1;
+        }
         let n = self.dataset.len();
         if self.drop_last { n / self.batch_size } else { n.div_ceil(self.batch_size) }
     }
@@ -98,6 +132,10 @@ impl<D: Dataset> Iterator for Epoch<'_, D> {
     fn next(&mut self) -> Option<Self::Item> {
         if self.next == self.loader.len() {
             return None;
+        }
+        if self.loader.batch_size == 0 {
+            self.next = 1;
+            return Some(Err(Error::new("a DataLoader needs a batch size of at least 1, not 0").at(self.loader.loc)));
         }
         let from = self.next * self.loader.batch_size;
         let to = (from + self.loader.batch_size).min(self.order.len());

@@ -32,3 +32,8 @@ activation! {
     /// `x · Φ(x)` with the error function (`torch.nn.GELU`). Hendrycks and Gimpel 2016, arXiv:1606.08415.
     Gelu(x) x.gelu()
 }
+
+activation! {
+    /// The approximation of [`Gelu`] by the hyperbolic tangent (`torch.nn.GELU(approximate='tanh')`).
+    GeluTanh(x) x.gelu_tanh()
+}

@@ -4,6 +4,7 @@ use super::Forward;
 use super::mode::Mode;
 use super::visit::{Module, Visitor};
 use crate::tensor::Tensor;
+use crate::tensor::loss::probability;
 
 /// In training, zeroes each element with probability `p` and scales the others by `1/(1-p)`; in evaluation, passes its
 /// input on (`torch.nn.Dropout`). Hinton et al. 2012, arXiv:1207.0580.
@@ -23,7 +24,7 @@ impl Default for Dropout {
 }
 
 impl Dropout {
-    /// A layer that zeroes with probability `p`, in `0..=1`; another `p` makes its outputs invalid.
+    /// A layer that zeroes with probability `p`. Outside of `0..=1` it makes all its outputs invalid, in evaluation too.
     pub fn new(p: f64) -> Dropout {
         Dropout { p, mode: Mode::default() }
     }
@@ -38,6 +39,9 @@ impl Module for Dropout {
 impl Forward for Dropout {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        if self.mode.is_training() { x.dropout(self.p) } else { x.clone() }
+        match probability(self.p) {
+            Ok(()) if !self.mode.is_training() => x.clone(),
+            _ => x.dropout(self.p),
+        }
     }
 }

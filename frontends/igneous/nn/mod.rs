@@ -14,8 +14,8 @@ mod state;
 mod summary;
 mod visit;
 
-pub use crate::tensor::{Conv, Pair, Pool};
-pub use activation::{Gelu, Relu};
+pub use crate::tensor::{Conv, Padding, Pair, Pool};
+pub use activation::{Gelu, GeluTanh, Relu};
 pub use container::{Flatten, Sequential};
 pub use conv::Conv2d;
 pub use dropout::Dropout;

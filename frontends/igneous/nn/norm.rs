@@ -3,16 +3,26 @@
 use super::Forward;
 use super::visit::{Module, Visitor};
 use crate::tensor::{IntoShape, Tensor};
+use igneous_ir::Shape;
 
-/// Normalises over the last axes, then scales and shifts (`torch.nn.LayerNorm`). Ba et al. 2016, arXiv:1607.06450.
+/// Normalises over the last axes, then scales and shifts (`torch.nn.LayerNorm`): `(x − mean) / √(variance + eps)` with the
+/// biased variance, times `weight`, plus `bias`. Ba et al. 2016, arXiv:1607.06450.
+///
+/// ```
+/// use igneous::nn::{Forward, LayerNorm};
+/// let x = igneous::Tensor::new([[1.0, 3.0], [5.0, 5.0]]);
+/// igneous::testing::assert_values(&LayerNorm::new(2).forward(&x), &[-1.0, 1.0, 0.0, 0.0], 1e-4);
+/// ```
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    /// Scale, of the normalised shape; ones at first.
-    pub weight: Tensor,
-    /// Shift, of the normalised shape; zeros at first.
-    pub bias: Tensor,
+    /// Scale, of the normalised shape; ones at first. None without affine part.
+    pub weight: Option<Tensor>,
+    /// Shift, of the normalised shape; zeros at first. None without bias.
+    pub bias: Option<Tensor>,
     /// Added to the variance.
     pub eps: f64,
+    /// The extents of the axes normalised over (`normalized_shape`).
+    pub shape: Shape,
 }
 
 /// Options of [`LayerNorm`].
@@ -39,8 +49,21 @@ impl LayerNorm {
     #[track_caller]
     pub fn with(shape: impl IntoShape, options: LayerNormOptions) -> LayerNorm {
         let shape = shape.into_shape();
-        let weight = Tensor::parameter(Tensor::ones(shape.clone()));
-        LayerNorm { weight, bias: Tensor::parameter(Tensor::zeros(shape)), eps: options.eps }
+        let weight = Some(Tensor::parameter(Tensor::ones(shape.clone())));
+        let bias = Some(Tensor::parameter(Tensor::zeros(shape.clone())));
+        LayerNorm { weight, bias, eps: options.eps, shape }
+    }
+
+    /// The same without a shift (`bias=False`).
+    #[must_use]
+    pub fn without_bias(self) -> LayerNorm {
+        LayerNorm { bias: None, ..self }
+    }
+
+    /// The same without scale and shift (`elementwise_affine=False`).
+    #[must_use]
+    pub fn without_affine(self) -> LayerNorm {
+        LayerNorm { weight: None, bias: None, ..self }
     }
 }
 
@@ -54,6 +77,8 @@ impl Module for LayerNorm {
 impl Forward for LayerNorm {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(&self.weight, &self.bias, self.eps)
+        let weight = self.weight.clone().unwrap_or_else(|| Tensor::ones(self.shape.clone()));
+        let bias = self.bias.clone().unwrap_or_else(|| Tensor::zeros(self.shape.clone()));
+        x.layer_norm(&weight, &bias, self.eps)
     }
 }

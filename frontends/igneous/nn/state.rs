@@ -58,12 +58,16 @@ impl StateDict {
                 .note("missing in the state", list(&missing))
                 .note("not in the module", list(&unknown)));
         }
+        let mut differing = Vec::new();
         for (name, variable) in variables {
             let (want, got) = (variable.ty()?, self.entries[name].ty()?);
             if want != got {
-                let error = Error::new(format!("`{name}` has another type in the state than in the module"));
-                return Err(error.note("module", want).note("state", got));
+                differing.push((name, format!("{want} in the module and {got} in the state")));
             }
+        }
+        if !differing.is_empty() {
+            let error = Error::new("values of the state have other types than in the module");
+            return Err(differing.into_iter().fold(error, |error, (name, types)| error.note(name, types)));
         }
         variables.iter().try_for_each(|(name, variable)| variable.assign(&self.entries[name]))
     }

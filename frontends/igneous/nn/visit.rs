@@ -138,11 +138,12 @@ impl Visitor for Walk<'_> {
 /// What every module can do.
 pub trait ModuleExt: Module {
     /// All variables with their paths (`fc2.weight`), parameters and buffers, in order. A variable that occurs twice is
-    /// listed twice.
+    /// listed twice. A tensor that is invalid because a layer was made from bad arguments is listed too, so that its error
+    /// is seen.
     fn named_variables(&self) -> Vec<(String, Tensor)> {
         let mut found = Vec::new();
         let mut tensor = |path: &str, tensor: &Tensor| {
-            if tensor.is_variable() {
+            if tensor.is_variable() || tensor.error().is_some() {
                 found.push((path.to_owned(), tensor.clone()));
             }
         };
@@ -155,7 +156,7 @@ pub trait ModuleExt: Module {
         let mut kept: Vec<(String, Tensor)> = Vec::new();
         for (path, tensor) in self.named_variables() {
             let parameter = tensor.variable_kind() == Some(VariableKind::Parameter);
-            if parameter && !kept.iter().any(|(_, other)| other.same(&tensor)) {
+            if (parameter || tensor.error().is_some()) && !kept.iter().any(|(_, other)| other.same(&tensor)) {
                 kept.push((path, tensor));
             }
         }

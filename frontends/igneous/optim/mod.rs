@@ -1,14 +1,38 @@
 //! Optimizers: PyTorch's `torch.optim`, with its defaults. Learning rate, step number and moments are variables, so that
-//! a compiled step follows their changes without being compiled again.
+//! a compiled step follows their changes without being compiled again; as modules, optimizers have a `state_dict`.
+//!
+//! ```
+//! use igneous::nn::{Forward, Linear, ModuleExt};
+//! use igneous::optim::{AdamW, Optimizer};
+//! use igneous::{Tensor, compile};
+//!
+//! let net = Linear::new(3, 1);
+//! let adam = AdamW::new(net.parameters(), 0.01)?;
+//! let step = compile(|x: Tensor, y: Tensor| {
+//!     let loss = net.forward(&x).mse_loss(&y);
+//!     loss.backward()?;
+//!     adam.step()?;
+//!     Ok(loss)
+//! });
+//! let (x, y) = (Tensor::randn((8, 3)), Tensor::ones((8, 1)));
+//! let first = step.run((x.clone(), y.clone()))?.item()?;
+//! adam.set_lr(0.001)?;
+//! assert!(step.run((x, y))?.item()? < first);
+//! # Ok::<(), igneous::Error>(())
+//! ```
 
 mod adam;
+mod lr;
 mod sgd;
 
-pub use adam::{Adam, AdamOptions};
+pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
 pub use sgd::{Sgd, SgdOptions};
 
+use crate::grad_mode::no_grad;
+use crate::location::called_from;
 use crate::tensor::Tensor;
-use igneous_ir::{Error, Result};
+use igneous_ir::{Error, Loc, Result};
+use lr::LearningRate;
 
 /// What every optimizer can do.
 pub trait Optimizer: Send + Sync {
@@ -31,30 +55,47 @@ pub trait Optimizer: Send + Sync {
     /// Changes the learning rate, for compiled steps too.
     ///
     /// # Errors
-    /// If called under a trace.
+    /// If it is negative or NaN.
+    #[track_caller]
     fn set_lr(&self, lr: f64) -> Result<()>;
 }
 
 /// The parameters as an optimizer keeps them: at least one, each a variable, each once.
 #[track_caller]
 fn checked(parameters: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    let loc = Loc::caller();
     if parameters.is_empty() {
-        return Err(Error::new("an optimizer needs at least one parameter"));
+        return Err(Error::new("an optimizer needs at least one parameter").at(loc));
     }
     let mut kept: Vec<Tensor> = Vec::new();
     for parameter in parameters {
-        let ty = parameter.ty()?;
+        let dtype = parameter.ty()?.dtype;
+        let error = |message: &str| Err(Error::new(message).note("tensor", parameter.describe()).at(loc));
         if !parameter.is_variable() {
-            return Err(Error::new("an optimizer takes parameters, and this tensor is no variable").note("tensor", ty));
+            return error("an optimizer takes parameters, and this tensor is no variable");
         }
-        if !ty.dtype.is_float() {
-            return Err(Error::new("an optimizer takes floating-point parameters").note("parameter", ty));
+        if !dtype.is_float() {
+            return error("an optimizer takes parameters of a floating-point type");
         }
         if !kept.iter().any(|k| k.same(&parameter)) {
             kept.push(parameter);
         }
     }
     Ok(kept)
+}
+
+/// Fails if an option is negative or NaN.
+#[track_caller]
+fn not_negative(name: &str, value: f64) -> Result<()> {
+    match value >= 0.0 {
+        true => Ok(()),
+        false => Err(Error::new(format!("an optimizer needs a {name} of at least 0, not {value}")).at(Loc::caller())),
+    }
+}
+
+/// Computes an update: without recording gradients, and as if written in the line that called `step`.
+fn as_user<R>(loc: Loc, update: impl FnOnce() -> R) -> R {
+    called_from(loc, || no_grad(update))
 }
 
 /// Computes all new values before assigning the first, so that an error changes nothing.

@@ -43,10 +43,24 @@ impl Tensor {
         or_invalid(each.map_err(|e| e.at(loc)))
     }
 
-    /// The mean squared difference.
+    /// The mean squared difference to a target of the same shape (`torch.nn.functional.mse_loss`). What PyTorch warns of,
+    /// shapes that differ and broadcast, is an error.
     #[track_caller]
     pub fn mse_loss(&self, target: &Tensor) -> Tensor {
-        (self - target).square().mean_all()
+        self.mse_loss_each(target).mean_all()
+    }
+
+    /// The squared differences: [`mse_loss`](Tensor::mse_loss) without the mean.
+    #[track_caller]
+    pub fn mse_loss_each(&self, target: &Tensor) -> Tensor {
+        if let Err(error) = self.check().and_then(|()| target.check()) {
+            return error.into();
+        }
+        if self.shape() != target.shape() {
+            let error = Error::new("mse_loss needs a prediction and a target of one shape");
+            return error.note("prediction", self.describe()).note("target", target.describe()).at(Loc::caller()).into();
+        }
+        (self - target).square()
     }
 
     /// Normalised over the last axes (as many as `weight` has) to mean 0 and variance 1, then scaled and shifted.
@@ -92,23 +106,34 @@ impl Tensor {
         table.index_rows(self)
     }
 
-    /// Each element 0 with probability `p`, else divided by `1 − p`. The random bits come from the device's counter.
+    /// Each element 0 with probability `p`, else divided by `1 − p` (`torch.nn.functional.dropout`). The random bits come from
+    /// the device's counter.
     #[track_caller]
     pub fn dropout(&self, p: f64) -> Tensor {
         if let Err(error) = self.check() {
             return error.into();
         }
-        if !(0.0..1.0).contains(&p) {
-            let error = Error::new(format!("dropout needs a probability from 0 up to but without 1, not {p}"));
+        if let Err(error) = probability(p) {
             return error.note("tensor", self.describe()).at(Loc::caller()).into();
         }
         if p == 0.0 {
             return self.clone();
         }
+        if p == 1.0 {
+            return self.as_float() * 0.0;
+        }
         match random::advance() {
             Ok(state) => self.as_float().apply_with(ops::dropout(p), &state),
             Err(error) => Tensor::from(error.at(Loc::caller())),
         }
+    }
+}
+
+/// Fails unless `p` is a probability that dropout can have.
+pub(crate) fn probability(p: f64) -> Result<()> {
+    match (0.0..=1.0).contains(&p) {
+        true => Ok(()),
+        false => Err(Error::new(format!("dropout needs a probability from 0 to 1, not {p}"))),
     }
 }
 

@@ -7,7 +7,7 @@ mod create;
 mod display;
 mod element;
 mod index;
-mod loss;
+pub(crate) mod loss;
 mod matmul;
 mod pointwise;
 mod promote;
@@ -16,7 +16,7 @@ mod shape;
 
 pub(crate) use arguments::valid_shape;
 pub use arguments::{Axes, Extent, IntoShape, Operand, Scalar};
-pub use convolution::{Conv, Pair, Pool};
+pub use convolution::{Conv, Padding, Pair, Pool};
 pub use create::Data;
 pub use element::Element;
 pub use index::{Ellipsis, Index, IndexItem, NewAxis, Slice, Stepped};
@@ -182,10 +182,14 @@ impl Tensor {
         Device::Cpu
     }
 
-    /// The tensor on `device`; itself if it is there already.
+    /// The tensor on `device`; itself if it is there already, and invalid if this machine has no such device.
+    #[track_caller]
     pub fn to(&self, device: Device) -> Tensor {
-        let _ = device;
-        self.clone()
+        if self.error().is_some() || device.is_available() {
+            return self.clone();
+        }
+        let error = Error::new(format!("the device {device} is not available: tensors can live on {}", Device::best()));
+        error.note("tensor", self.describe()).at(Loc::caller()).into()
     }
 
     /// The elements in row-major order.
