@@ -3,6 +3,8 @@
 use super::allocate::partial_vectors;
 use super::assemble::{Strip, assemble};
 use super::body::{Arg, Body, Class, Stream, class_of};
+use super::scale::scaled;
+use super::table::{SCALEF_PD, SCALEF_PS};
 use crate::cpu::emitter::{Emitter, Num};
 use crate::cpu::evaluate::Walk;
 use crate::cpu::fold::Fold;
@@ -236,7 +238,7 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         let inside = |id: ExprId| place.varies(id) && self.emitter.access_of(id).is_none();
         for &id in place.needed.iter().filter(|&&id| place.varies(id)) {
             let mut of_args: SmallVec<[u32; 3]> = match inside(id) {
-                true => exprs.get(id).args.iter().map(|a| need[a.0 as usize]).collect(),
+                true => self.args(id).iter().map(|a| need[a.0 as usize]).collect(),
                 false => SmallVec::new(),
             };
             of_args.sort_unstable_by(|a, b| b.cmp(a));
@@ -250,7 +252,7 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
                 0 => {
                     state[id.0 as usize] = 1;
                     if inside(id) {
-                        let mut args: SmallVec<[ExprId; 3]> = exprs.get(id).args.iter().copied().collect();
+                        let mut args = self.args(id);
                         args.retain(|a| place.varies(*a) && state[a.0 as usize] == 0);
                         args.sort_by_key(|a| need[a.0 as usize]);
                         open.extend(args);
@@ -266,6 +268,18 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
             }
         }
         order
+    }
+
+    /// The expressions that the value of one is made from.
+    fn args(&self, id: ExprId) -> SmallVec<[ExprId; 3]> {
+        match self.scaled(id) {
+            Some((x, n)) => SmallVec::from_slice(&[x, n]),
+            None => self.emitter.exprs.get(id).args.iter().copied().collect(),
+        }
+    }
+
+    fn scaled(&self, id: ExprId) -> Option<(ExprId, ExprId)> {
+        if self.body.wide { scaled(self.emitter.exprs, id) } else { None }
     }
 
     /// A value that varies, or that is the same for all elements.
@@ -323,6 +337,14 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
             ScalarOp::Axis(a) if a == self.axis => return Some(self.body.index()),
             ScalarOp::Axis(_) | ScalarOp::Load(_) | ScalarOp::Local(_) | ScalarOp::Literal(_) => return None,
             _ => {}
+        }
+        if let Some((x, n)) = self.scaled(id) {
+            let (x, n) = (self.arg(x), self.arg(n));
+            let (op, class) = match node.dtype {
+                DType::F64 => (&SCALEF_PD, Class::Long),
+                _ => (&SCALEF_PS, Class::Word),
+            };
+            return Some(self.body.plain(op, class, &[x, n]));
         }
         if matches!(node.op, ScalarOp::Min | ScalarOp::Max)
             && node.dtype.is_float()

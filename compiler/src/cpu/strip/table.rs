@@ -106,6 +106,8 @@ table! {
     FMA213_PD = long("vfmadd213pd", 0xa8);
     FMA231_PS = word("vfmadd231ps", 0xb8);
     FMA231_PD = long("vfmadd231pd", 0xb8);
+    SCALEF_PS = word("vscalefps", 0x2c);
+    SCALEF_PD = long("vscalefpd", 0x2c);
     CMP_PS = ps("vcmpps", 0xc2);
     CMP_PD = pd("vcmppd", 0xc2);
     BLENDM_PS = word("vblendmps", 0x65);
