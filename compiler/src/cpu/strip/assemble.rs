@@ -173,44 +173,50 @@ impl Writer<'_> {
 
     /// The loops over the elements from `RSI` to `RDX`, which stays.
     fn range(&mut self) {
-        let lanes = i32::from(self.body.lanes);
-        if self.loops.vectors > 0 {
-            let step = i32::from(self.loops.vectors) * lanes;
-            let rest = self.code.label();
-            self.code.add_number(RDX, -step);
-            self.code.compare(RSI, RDX);
-            self.code.jump_when(When::Above, rest);
-            let turn = self.code.here();
-            let whole = self.body.whole();
-            let steps = interleaved(whole.len(), self.loops.vectors, self.loops.together);
-            self.emit(&whole, Elements::All, self.loops.vectors, &steps);
-            self.code.add_number(RSI, step);
-            self.code.compare(RSI, RDX);
-            self.code.jump_when(When::AtMost, turn);
-            self.code.place(rest);
-            self.code.add_number(RDX, step);
+        let Loops { vectors, together, rest, .. } = self.loops;
+        if vectors > 0 {
+            self.whole_vectors(vectors, together);
         }
-        let step = i32::from(self.loops.rest) * lanes;
+        // Partial vectors are dear without mask registers, so whole ones go first.
+        if vectors > rest && !(self.body.wide && self.partial) {
+            self.whole_vectors(rest, rest.min(together));
+        }
+        if self.partial {
+            self.partial_vectors(vectors == 0);
+        }
+    }
+
+    /// The loop over `vectors` whole vectors at a time.
+    fn whole_vectors(&mut self, vectors: u8, together: u8) {
+        let step = i32::from(vectors) * i32::from(self.body.lanes);
+        let end = self.code.label();
+        self.code.add_number(RDX, -step);
+        self.code.compare(RSI, RDX);
+        self.code.jump_when(When::Above, end);
+        let turn = self.code.here();
+        let whole = self.body.whole();
+        self.emit(&whole, Elements::All, vectors, &interleaved(whole.len(), vectors, together));
+        self.code.add_number(RSI, step);
+        self.code.compare(RSI, RDX);
+        self.code.jump_when(When::AtMost, turn);
+        self.code.place(end);
+        self.code.add_number(RDX, step);
+    }
+
+    /// The loop over all vectors that are left as if they were partial; `many`: not only a few are.
+    fn partial_vectors(&mut self, many: bool) {
+        let body = self.body;
         let end = self.code.label();
         let turn = self.code.here();
         self.code.copy(RAX, RDX);
         self.code.subtract(RAX, RSI);
-        if self.partial {
-            self.code.jump_when(When::AtMost, end);
-            first_elements(self.body, &mut self.code, self.loops.vectors == 0);
-        } else {
-            self.code.compare_number(RAX, step);
-            self.code.jump_when(When::Below, end);
-        }
-        let elements = if self.partial { Elements::Some } else { Elements::All };
-        let body = self.body;
+        self.code.jump_when(When::AtMost, end);
+        first_elements(body, &mut self.code, many);
         for copy in 0..self.loops.rest {
-            if self.partial {
-                some_elements(body, &self.layout, &mut self.code, copy);
-            }
-            self.emit(&body.insts, elements, self.loops.rest, &in_order(body.insts.len(), copy));
+            some_elements(body, &self.layout, &mut self.code, copy);
+            self.emit(&body.insts, Elements::Some, self.loops.rest, &in_order(body.insts.len(), copy));
         }
-        self.code.add_number(RSI, step);
+        self.code.add_number(RSI, i32::from(self.loops.rest) * i32::from(body.lanes));
         self.code.jump(turn);
         self.code.place(end);
     }

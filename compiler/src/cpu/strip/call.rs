@@ -23,8 +23,8 @@ use igneous_ir::scalar::{ExprId, ScalarOp};
 use igneous_ir::types::{DType, Literal};
 use smallvec::SmallVec;
 
-/// Fewer elements than this are not worth a call.
-const FEW: i64 = 8;
+/// Less work than this, in elements times instructions, is not worth a call.
+const LITTLE: i64 = 256;
 
 /// Where the elements of a row go.
 #[derive(Clone, Copy)]
@@ -73,12 +73,15 @@ impl<'p> Emitter<'p, '_> {
     pub fn strip(&mut self, task: Task<'p>, range: Range, ends: &[End]) -> Option<Num> {
         let wide = self.wide()?;
         let length = self.sub(range.hi, range.lo);
-        if ends.is_empty() || task.of.unrolled || length.known().is_some_and(|n| n < FEW) {
+        if ends.is_empty() || task.of.unrolled {
             return None;
         }
         let mut builder = Builder::new(self, task, wide, ends.iter().map(|e| e.dtype))?;
         builder.values(ends.iter().map(|e| e.root))?;
         builder.stores(ends)?;
+        if little(length, &builder.body) {
+            return None;
+        }
         let Builder { body, slots, partial, .. } = builder;
         let strip = assemble(&body, partial);
         let end = match strip.unit {
@@ -97,7 +100,7 @@ impl<'p> Emitter<'p, '_> {
     pub fn fold_strip(&mut self, task: Task<'p>, range: Range, fold: Fold, kept: Option<u32>) -> Option<Value> {
         let wide = self.wide()?;
         let length = self.sub(range.hi, range.lo);
-        if !task.vector || length.known().is_some_and(|n| n < FEW) {
+        if !task.vector {
             return None;
         }
         let root = task.roots()[0];
@@ -112,7 +115,7 @@ impl<'p> Emitter<'p, '_> {
         builder.body.reduce(fold.kind, fold.dtype, x, slot, chunked)?;
         let Builder { body, slots, partial, .. } = builder;
         // Some elements of a vector would be left, and their accumulators are in registers.
-        if !partial {
+        if !partial || little(length, &body) {
             return None;
         }
         let strip = assemble(&body, partial);
@@ -175,6 +178,10 @@ impl<'p> Emitter<'p, '_> {
         self.b.ins().call(function, &[table, lo, hi]);
         self.strips.push(strip);
     }
+}
+
+fn little(length: Num, body: &Body) -> bool {
+    length.known().is_some_and(|n| n * (body.insts.len() as i64) < LITTLE)
 }
 
 impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
