@@ -121,26 +121,34 @@ fn bytes(flat: &Flat, step: &FlatStep) -> Dim {
     slots.into_iter().fold(Dim::ZERO, |sum, slot| sum + flat.slots[slot].ty.bytes())
 }
 
-/// Every symbol with an input and an axis it can be read from.
+/// Every symbol with an input and an axis it can be read from: as that axis' extent if there is one, else from a multiple of it
+/// and a constant.
 fn symbols(flat: &Flat) -> Result<Vec<(Symbol, usize, usize)>> {
     let mut found: Vec<(Symbol, usize, usize)> = Vec::new();
     let mut needed: Vec<Symbol> = Vec::new();
     for slot in &flat.slots {
         slot.ty.shape.iter().for_each(|d| d.collect_symbols(&mut needed));
     }
-    for (i, &slot) in flat.inputs.iter().enumerate() {
-        for (axis, dim) in flat.slots[slot].ty.shape.iter().enumerate() {
-            let known = |s: Symbol| found.iter().any(|(f, _, _)| *f == s);
-            if let Some(&s) = needed.iter().find(|s| !known(**s) && *dim == Dim::symbol(s.name, s.lo, s.hi)) {
-                found.push((s, i, axis));
+    for plain in [true, false] {
+        for (i, &slot) in flat.inputs.iter().enumerate() {
+            for (axis, dim) in flat.slots[slot].ty.shape.iter().enumerate() {
+                let known = |s: Symbol| found.iter().any(|(f, _, _)| *f == s);
+                if let Some((s, factor, constant)) = dim.linear()
+                    && needed.contains(&s)
+                    && !known(s)
+                    && (!plain || (factor, constant) == (1, 0))
+                {
+                    found.push((s, i, axis));
+                }
             }
         }
     }
     match needed.iter().find(|s| !found.iter().any(|(f, _, _)| f == *s)) {
         None => Ok(found),
-        Some(s) => {
-            Err(Error::new(format!("symbolic dimension `{}` is not an axis of any input, so its value cannot be known", s.name)))
-        }
+        Some(s) => Err(Error::new(format!(
+            "symbolic dimension `{}` cannot be read off the extents of any input, so its value cannot be known",
+            s.name
+        ))),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::outline::outline;
 use crate::precision::Precision;
 use crate::prepare;
 use crate::report;
+use crate::symbols;
 use igneous_ir::autodiff::expand_gradients;
 use igneous_ir::error::{Error, Result};
 use igneous_ir::graph::Graph;
@@ -120,6 +121,9 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         current = passes.add("optimised", current)?;
     }
     current = passes.add("decomposed", for_each_region(&current, &mut |g| decompose(g))?)?;
+    if let Some(completed) = symbols::complete(&current) {
+        current = passes.add("completed", completed)?;
+    }
     let mut prepared = None;
     if let Some(split) = prepare::split(&current, &variables.stable.iter().copied().collect())? {
         let made = passes.add("prepare", split.prepare)?;

@@ -2,6 +2,7 @@
 
 use crate::eager;
 use crate::location;
+use crate::location::here;
 use crate::tensor::{Repr, Tensor};
 use crate::trace;
 use igneous_ir::op::Types;
@@ -23,7 +24,8 @@ pub(crate) fn try_apply(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors>
         }
     }
     let loc = location::of_user(loc);
-    if trace::is_tracing() { trace::append(op, inputs, loc) } else { eager::run(op, inputs, loc) }
+    let results = if trace::is_tracing() { trace::append(op, inputs, loc) } else { eager::run(op, inputs, loc) };
+    results.map_err(|e| e.at(loc))
 }
 
 /// The result types of `op`; an error lists the inputs with where they come from.
@@ -31,16 +33,26 @@ pub(crate) fn infer(op: &Op, types: &[TensorType], inputs: &[&Tensor], loc: Loc)
     op.infer(types).map_err(|error| {
         let mut told = Error::new(error.message());
         for (k, input) in inputs.iter().enumerate() {
-            told = told.note(format!("operand {k}"), input.describe());
+            told = told.note(operand_name(op, inputs.len(), k), input.describe());
         }
         told.at(loc)
     })
 }
 
+/// What messages call operand `k` of `count`.
+fn operand_name(op: &Op, count: usize, k: usize) -> String {
+    match (op.name(), k) {
+        ("convolution", 0) => "images".to_owned(),
+        ("convolution", 1) => "kernels".to_owned(),
+        _ if count == 1 => "tensor".to_owned(),
+        _ => format!("operand {k}"),
+    }
+}
+
 /// Applies an operator with `N` results; on failure all of them are invalid.
 #[track_caller]
 pub(crate) fn apply<const N: usize>(op: Op, inputs: &[&Tensor]) -> [Tensor; N] {
-    let mut results = try_apply(op, inputs, Loc::caller()).map(Tensors::into_iter);
+    let mut results = try_apply(op, inputs, here()).map(Tensors::into_iter);
     std::array::from_fn(|_| match &mut results {
         Ok(results) => results.next().expect("the operator has N results"),
         Err(error) => Tensor(Repr::Invalid(error.clone())),

@@ -21,6 +21,12 @@ pub(crate) fn of_user(loc: Loc) -> Loc {
     if loc.file.starts_with(own_folder()) { CALLED_FROM.get().unwrap_or(loc) } else { loc }
 }
 
+/// The user's line that called the function this stands in, which has `#[track_caller]`.
+#[track_caller]
+pub(crate) fn here() -> Loc {
+    of_user(Loc::caller())
+}
+
 /// Runs `f` as called from `loc`.
 pub(crate) fn called_from<R>(loc: Loc, f: impl FnOnce() -> R) -> R {
     struct Restore(Option<Loc>);

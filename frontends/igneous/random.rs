@@ -2,10 +2,11 @@
 //! as eager code does, and both draw the same numbers.
 
 use crate::apply::apply;
+use crate::location::here;
 use crate::tensor::{Eager, IntoShape, Repr, Tensor, or_invalid, valid_shape};
 use crate::trace;
 use crate::variable::{Variable, VariableKind};
-use igneous_ir::{Array, DType, Error, Loc, Result, Shape, TensorType, ops};
+use igneous_ir::{Array, DType, Error, Result, Shape, TensorType, ops};
 use igneous_runtime::Buffer;
 use std::f64::consts::TAU;
 use std::sync::{Arc, LazyLock};
@@ -53,7 +54,7 @@ pub(crate) fn advance() -> Result<Tensor> {
 
 #[track_caller]
 fn bits(shape: Shape) -> Result<Tensor> {
-    let loc = Loc::caller();
+    let loc = here();
     valid_shape(&shape).map_err(|e| e.at(loc))?;
     let [bits] = apply(ops::random_bits(shape), &[&advance()?]);
     Ok(bits)
@@ -92,7 +93,7 @@ impl Tensor {
         let range = high.saturating_sub(low);
         if !(1..=1 << 31).contains(&range) {
             let error = Error::new(format!("randint needs a range of 1 to 2^31 integers, not {low}..{high}"));
-            return error.at(Loc::caller()).into();
+            return error.at(here()).into();
         }
         match bits(shape.into_shape()) {
             Ok(bits) => ((bits.to_dtype(DType::I64) * range) >> Tensor::scalar(32i64)) + low,

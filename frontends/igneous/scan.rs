@@ -2,6 +2,7 @@
 
 use crate::apply::try_apply;
 use crate::compile::{Outputs, Tree};
+use crate::location::here;
 use crate::tensor::Tensor;
 use crate::trace::{self, Capture, CaptureSource, Finished, Kind, Output, Parameter};
 use igneous_ir::graph::{Graph, Region, Value};
@@ -31,7 +32,7 @@ pub fn scan<C: Tree, S: Tree, Y: Tree, R>(carry: C, sequences: S, body: impl FnO
 where
     R: Outputs<Value = (C, Y)>,
 {
-    run(carry, sequences, body, Direction::Forward, Loc::caller())
+    run(carry, sequences, body, Direction::Forward, here())
 }
 
 /// [`scan`] from the last element to the first; results keep their element's place.
@@ -43,7 +44,7 @@ pub fn scan_reverse<C: Tree, S: Tree, Y: Tree, R>(carry: C, sequences: S, body: 
 where
     R: Outputs<Value = (C, Y)>,
 {
-    run(carry, sequences, body, Direction::Reverse, Loc::caller())
+    run(carry, sequences, body, Direction::Reverse, here())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

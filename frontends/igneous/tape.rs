@@ -1,6 +1,7 @@
 //! The tape of eager mode: recorded operations, owned by the tensors they made, and `backward` over them.
 
 use crate::apply::try_apply;
+use crate::location::here;
 use crate::slot::Slot;
 use crate::tensor::{Eager, Repr, Tensor};
 use crate::trace;
@@ -117,7 +118,7 @@ pub(crate) fn backward(loss: &Tensor, cotangent: Option<&Tensor>, loc: Loc) -> R
 /// If a tensor is invalid, the loss has axes, or an input does not require gradients.
 #[track_caller]
 pub fn grad(loss: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-    gradients(loss, None, inputs, Loc::caller())
+    gradients(loss, None, inputs, here())
 }
 
 /// [`grad`] of a tensor of any shape, with its cotangent.
@@ -126,7 +127,7 @@ pub fn grad(loss: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
 /// As `grad`, and if the cotangent has another type than the tensor.
 #[track_caller]
 pub fn grad_with(output: &Tensor, cotangent: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-    gradients(output, Some(cotangent), inputs, Loc::caller())
+    gradients(output, Some(cotangent), inputs, here())
 }
 
 fn gradients(loss: &Tensor, cotangent: Option<&Tensor>, inputs: &[&Tensor], loc: Loc) -> Result<Vec<Tensor>> {

@@ -25,6 +25,7 @@ pub use crate::{assert_kernel_count, assert_kernels_snapshot};
 use crate::backend::Stages;
 use crate::compile::{Arguments, Compiled, Function, Outputs, Tree};
 use crate::grad_mode::enable_grad;
+use crate::location::here;
 use crate::slot::SlotKey;
 use crate::tape::grad;
 use crate::tensor::Tensor;
@@ -121,10 +122,19 @@ pub fn compare_with_eager<F: Function<Args>, Args: Tree>(
     arguments: impl Arguments<Args>,
     tolerance: f64,
 ) -> Result<f64> {
-    let arguments = arguments.arguments();
-    let state = function.state_of(&arguments)?;
+    let loc = here();
+    compare(function, &arguments.arguments(), tolerance, loc).map_err(|e| e.at(loc))
+}
+
+fn compare<F: Function<Args>, Args: Tree>(
+    function: &Compiled<F, Args>,
+    arguments: &Args,
+    tolerance: f64,
+    loc: Loc,
+) -> Result<f64> {
+    let state = function.state_of(arguments)?;
     let before = state.save();
-    let eager = match function.call_eagerly(&arguments) {
+    let eager = match function.call_eagerly(arguments) {
         Ok(value) => leaves(value),
         Err(error) => {
             before.restore()?;
@@ -133,7 +143,7 @@ pub fn compare_with_eager<F: Function<Args>, Args: Tree>(
     };
     let after_eager = state.save();
     before.restore()?;
-    let compiled = leaves(function.execute(&arguments, Loc::caller(), None)?);
+    let compiled = leaves(function.execute(arguments, loc, None)?);
     let after_compiled = state.save();
     let mut worst: f64 = 0.0;
     if eager.len() != compiled.len() {
@@ -217,6 +227,11 @@ impl Saved {
 /// If an argument is not `f64`, the function fails, or a gradient differs by more than `1e-5`, relative to 1 or to its size.
 #[track_caller]
 pub fn gradcheck(function: impl Fn(&[Tensor]) -> Tensor, arguments: &[Tensor]) -> Result<()> {
+    let loc = here();
+    check_gradients(function, arguments).map_err(|e| e.at(loc))
+}
+
+fn check_gradients(function: impl Fn(&[Tensor]) -> Tensor, arguments: &[Tensor]) -> Result<()> {
     const STEP: f64 = 1e-6;
     const TOLERANCE: f64 = 1e-5;
     let weighed = |arguments: &[Tensor]| {

@@ -4,6 +4,7 @@
 //! value before (`detach`, a recorded operation) keeps the old elements.
 
 use crate::grad_mode::no_grad;
+use crate::location::here;
 use crate::slot::{Slot, next_id};
 use crate::tensor::{Eager, Repr, Tensor, or_invalid};
 use crate::trace;
@@ -167,7 +168,7 @@ impl Tensor {
     /// A variable of the given kind.
     #[track_caller]
     pub fn variable_of_kind(kind: VariableKind, value: Tensor) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         if trace::is_tracing() && value.error().is_none() {
             return trace::creation_error().at(loc).into();
         }
@@ -214,7 +215,7 @@ impl Tensor {
     /// If this is no variable, or the value is invalid or has another type.
     #[track_caller]
     pub fn assign(&self, value: &Tensor) -> Result<()> {
-        let loc = Loc::caller();
+        let loc = here();
         let ty = value.ty()?;
         let variable = self.expect_variable("assign").map_err(|e| e.at(loc))?;
         if ty != variable.ty() {
@@ -235,7 +236,7 @@ impl Tensor {
     /// If this is no variable, the value is invalid, or a trace is active.
     #[track_caller]
     pub fn replace(&self, value: &Tensor) -> Result<()> {
-        let loc = Loc::caller();
+        let loc = here();
         let variable = self.expect_variable("replace").map_err(|e| e.at(loc))?;
         if trace::is_tracing() {
             return Err(Error::new("the type of a variable cannot change under a trace")

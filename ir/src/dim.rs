@@ -218,10 +218,27 @@ impl Dim {
                 let fraction = match rest.as_const().zip(divisor.as_const()) {
                     Some((a, b)) => a.checked_div_euclid(b).map_or(Dim::INVALID, Dim::constant),
                     None if rest == Dim::ZERO => Dim::ZERO,
-                    None => Dim::from_atom(Atom::FloorDiv(rest, divisor)),
+                    None => match rest.extremum().filter(|_| divisor.as_const().is_some_and(|d| d > 0)) {
+                        // A quotient by a positive number rises with the dividend.
+                        Some((Atom::Max(x, y), c)) => (x + c).div_floor(divisor).max((y + c).div_floor(divisor)),
+                        Some((Atom::Min(x, y), c)) => (x + c).div_floor(divisor).min((y + c).div_floor(divisor)),
+                        _ => Dim::from_atom(Atom::FloorDiv(rest, divisor)),
+                    },
                 };
                 whole + fraction
             }
+        }
+    }
+
+    /// The maximum or minimum and the constant whose sum this is.
+    fn extremum(self) -> Option<(Atom, Dim)> {
+        let (constant, others): (Vec<Term>, Vec<Term>) = self.terms().into_iter().partition(|t| t.atoms.is_empty());
+        match others.as_slice() {
+            [Term { coefficient: 1, atoms }] => match atoms.as_slice() {
+                [atom @ (Atom::Max(..) | Atom::Min(..))] => Some((*atom, Dim::from_poly(constant))),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -315,6 +332,19 @@ impl Dim {
             _ if other.at_least(self) == Some(true) => self,
             _ => Dim::from_atom(Atom::Min(self, other)),
         }
+    }
+
+    /// Symbol, factor and constant, if this is `factor · symbol + constant`.
+    pub fn linear(self) -> Option<(Symbol, i64, i64)> {
+        let (mut found, mut constant) = (None, 0);
+        for term in self.terms() {
+            match term.atoms.as_slice() {
+                [] => constant = term.coefficient,
+                [Atom::Symbol(s)] if found.is_none() => found = Some((*s, term.coefficient)),
+                _ => return None,
+            }
+        }
+        found.map(|(symbol, factor)| (symbol, factor, constant))
     }
 
     /// An interval that contains every value; `None` means unbounded above.
@@ -640,6 +670,32 @@ mod tests {
             assert_eq!((b - 5).div_floor(3).eval(&at(n)), Some((n - 5).div_euclid(3)));
             assert_eq!((b - 5).rem(3).eval(&at(n)), Some((n - 5).rem_euclid(3)));
         }
+    }
+
+    #[test]
+    fn quotients_of_extrema_are_extrema_of_quotients() {
+        let n = Dim::symbol("N", 0, 64);
+        let padded = (n * 2 - 1).max(0);
+        assert_eq!((padded + 1).div_floor(2), n);
+        let at = |n| move |_: Symbol| Some(n);
+        for value in 0..12i64 {
+            for c in -5..5i64 {
+                let constant = Dim::constant(c);
+                let expected = ((2 * value - 1).max(0) + c).div_euclid(3);
+                assert_eq!((padded + constant).div_floor(3).eval(&at(value)), Some(expected));
+                let expected = (value.min(7) - c).div_euclid(2);
+                assert_eq!((n.min(7) - constant).div_floor(2).eval(&at(value)), Some(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn linear_dimensions() {
+        let (b, t) = (Dim::symbol("B", 1, 64), Dim::symbol("T", 1, 32));
+        let symbol = |d: Dim| d.linear().map(|(s, factor, constant)| (s.name, factor, constant));
+        assert_eq!(symbol(b), Some(("B", 1, 0)));
+        assert_eq!(symbol(b * 3 - 2), Some(("B", 3, -2)));
+        assert_eq!([b * t, b + t, b * b, b.div_floor(2), Dim::ONE].map(symbol), [None; 5]);
     }
 
     #[test]

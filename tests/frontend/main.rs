@@ -3,6 +3,7 @@
 mod autograd;
 mod compiled;
 mod dumps;
+mod edges;
 mod errors;
 mod kernels;
 mod loops;

@@ -10,6 +10,10 @@ use igneous_ir::types::DType;
 const OPERATION_NS: f64 = 0.12;
 /// Nanoseconds of a load or store, from the cache that is likely.
 const ACCESS_NS: f64 = 0.25;
+/// Bytes a nanosecond that a core reads, from the cache that is likely.
+const BYTES_PER_NS: f64 = 80.0;
+/// The least nanoseconds of a matrix product that are worth a task.
+const TASK_NS: f64 = 5000.0;
 /// Nanoseconds to begin a pass over one point.
 const PASS_NS: f64 = 2.0;
 
@@ -57,14 +61,17 @@ fn pass_ns(plan: &Plan, pass: &Pass, of: &PassPlan, column: bool) -> f64 {
 
 /// Rows and columns per task, and the number of parts the contracted axis is cut into, of a matrix product of these
 /// extents. Independent of the number of threads.
-pub fn dot_blocking(m: Dim, n: Dim, k: Dim, dtype: DType) -> (Dim, Dim, usize) {
+pub(super) fn dot_blocking(m: Dim, n: Dim, k: Dim, dtype: DType) -> (Dim, Dim, usize) {
     let (rows, columns, depth) = (typical(m), typical(n), typical(k));
-    // 50 µs of one core at some 50 GFLOP/s (half of that for f64).
-    let task = if dtype == DType::F64 { 1.25e6 } else { 2.5e6 };
-    let flops = 2.0 * rows * columns * depth;
-    let parts = (flops / task).clamp(1.0, 8.0).floor();
+    // Some 50 GFLOP/s of one core (half of that for f64), and what it reads from its caches: a product with a vector is
+    // bound by reading the matrix.
+    let flops_per_ns = if dtype == DType::F64 { 25.0 } else { 50.0 };
+    let bytes = dtype.size() as f64 * (rows * columns + (rows + columns) * depth);
+    let ns = (2.0 * rows * columns * depth / flops_per_ns).max(bytes / BYTES_PER_NS);
+    let parts = (ns / TASK_NS).clamp(1.0, 8.0).floor();
     // A product with few results and much to sum is cut along k.
-    let small = rows * columns <= 64.0 * 64.0;
+    let vector = rows.min(columns) == 1.0 && rows.max(columns) >= 64.0;
+    let small = rows * columns <= 64.0 * 64.0 && !vector;
     if small {
         let split = if depth >= 8.0 * rows.max(columns).max(128.0) { parts as usize } else { 1 };
         return (m, n, split);

@@ -59,7 +59,7 @@ pub(super) struct Arguments {
 enum Undo {
     Value(ExprId),
     Splat(ExprId),
-    Pointer(u32, Option<(Value, u8)>),
+    Pointer(u32, Option<(Value, u16)>),
     Address(u32, Value),
     Axis(u32, Option<Num>),
 }
@@ -80,9 +80,9 @@ pub(super) struct Emitter<'p, 'f> {
     /// Where rebased scratch arrays begin: the index of the first point of the block.
     pub block_start: Num,
     /// The planned depth of the code being emitted.
-    pub depth: u8,
+    pub depth: u16,
     /// The depth of the loop over blocks of points, which per-point arrays are relative to.
-    pub block_depth: u8,
+    pub block_depth: u16,
     pub access_of_load: &'p HashMap<ExprId, u32>,
     /// Scalars computed so far, by expression.
     pub values: Vec<Option<Value>>,
@@ -91,7 +91,7 @@ pub(super) struct Emitter<'p, 'f> {
     /// Groups of the iteration being emitted.
     pub groups: Vec<Option<Group>>,
     /// The address of each access without what varies deeper than the depth that is given with it.
-    pub pointers: Vec<Option<(Value, u8)>>,
+    pub pointers: Vec<Option<(Value, u16)>>,
     /// The address of each contiguous access at an index of the innermost loop.
     addresses: HashMap<(u32, Value), Value>,
     /// The strips that the function calls, by the index of their names.

@@ -46,7 +46,7 @@ impl<'p> Emitter<'p, '_> {
     }
 
     /// Runs `body` for each position of `range`, with the indices of `axes` set, at the given depth.
-    pub fn flat_loop(&mut self, plan: &'p Plan, axes: &[u32], range: Range, depth: u8, body: &mut dyn FnMut(&mut Self, Num)) {
+    pub fn flat_loop(&mut self, plan: &'p Plan, axes: &[u32], range: Range, depth: u16, body: &mut dyn FnMut(&mut Self, Num)) {
         // One axis is its own position.
         let digits = if axes.len() > 1 { self.digits(plan, axes, range.lo) } else { Vec::new() };
         let carried: Vec<Value> = digits.into_iter().map(|d| self.reg(d)).collect();
@@ -75,7 +75,7 @@ impl<'p> Emitter<'p, '_> {
         plan: &'p Plan,
         axes: &[u32],
         range: Range,
-        depth: u8,
+        depth: u16,
         body: &mut dyn FnMut(&mut Self, Num, Range),
     ) {
         let (last, outer) = match axes.split_last() {

@@ -28,7 +28,7 @@ pub(super) struct Plan {
     pub tile: Option<i64>,
     pub passes: Vec<PassPlan>,
     /// The depth of a pass outside of its loops.
-    pub pass_depth: u8,
+    pub pass_depth: u16,
     pub accesses: Vec<Access>,
     pub access_of_load: HashMap<ExprId, u32>,
     /// Scratch bytes.
@@ -129,7 +129,7 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
     }
 
     let cut: Vec<Vec<Piece>> = (0..low.passes.len()).map(|i| cut(&mut low, params, i, column)).collect();
-    let pass_depth = levels.len() as u8 + u8::from(block.is_some()) + 1;
+    let pass_depth = levels.len() as u16 + u16::from(block.is_some()) + 1;
     let may_be_empty = low.axes.iter().any(|a| a.kind == AxisKind::Serial && a.extent.at_least(1) != Some(true));
     let mut accesses = Accesses::new(&low, params, holdings, column.map(|a| axis_exprs[a as usize]));
     let mut passes = Vec::new();
@@ -143,10 +143,10 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
         };
         let mut axes = vec![Some(0); low.axes.len()];
         for (i, level) in levels.iter().enumerate() {
-            level.iter().for_each(|&a| axes[a as usize] = Some(i as u8 + 1));
+            level.iter().for_each(|&a| axes[a as usize] = Some(i as u16 + 1));
         }
-        loops.iter().enumerate().for_each(|(i, &a)| axes[a as usize] = Some(pass_depth + 1 + i as u8));
-        let inner_depth = pass_depth + loops.len() as u8 + u8::from(inner.is_some());
+        loops.iter().enumerate().for_each(|(i, &a)| axes[a as usize] = Some(pass_depth + 1 + i as u16));
+        let inner_depth = pass_depth + loops.len() as u16 + u16::from(inner.is_some());
         let deepest = if unrolled { serial } else { &[] };
         deepest.iter().copied().chain(inner).for_each(|a| axes[a as usize] = Some(inner_depth));
         let index: Vec<ExprId> = serial.iter().map(|&a| axis_exprs[a as usize]).collect();

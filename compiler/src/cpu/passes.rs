@@ -140,7 +140,7 @@ impl<'p> Emitter<'p, '_> {
 
     /// Begins the body of the loop over the `number`-th serial axis.
     pub fn enter(&mut self, task: Task<'p>, number: usize, axis: u32, index: Num) {
-        self.depth = task.plan.pass_depth + 1 + number as u8;
+        self.depth = task.plan.pass_depth + 1 + number as u16;
         self.set_axis(axis, index);
         self.prepare_pieces(task.of);
     }

@@ -46,18 +46,18 @@ pub(super) enum Holding {
 #[derive(Debug)]
 pub(super) struct Placement {
     /// The depth of each expression; only those that are reachable mean something.
-    depths: Vec<u8>,
+    depths: Vec<u16>,
     /// The expressions whose values are needed (those that only make up addresses are not), arguments first.
     pub needed: Vec<ExprId>,
     /// The accesses of loads and stores.
     pub accesses: Vec<u32>,
     /// The depth of the innermost loop's body.
-    pub inner: u8,
+    pub inner: u16,
 }
 
 impl Placement {
     /// The depth at which `id` is computed.
-    pub fn depth(&self, id: ExprId) -> u8 {
+    pub fn depth(&self, id: ExprId) -> u16 {
         self.depths[id.0 as usize]
     }
 
@@ -144,11 +144,11 @@ impl<'a> Accesses<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Depths {
     /// The depth of the loop over each axis, if there is one in this pass.
-    pub axes: Vec<Option<u8>>,
+    pub axes: Vec<Option<u16>>,
     /// The depth of the code of one pass at one point, outside of its loops.
-    pub pass: u8,
+    pub pass: u16,
     /// The depth of the innermost body.
-    pub inner: u8,
+    pub inner: u16,
     /// Whether a pass of this function may run over nothing, so that addresses need not be valid outside of its loops.
     pub may_be_empty: bool,
 }
@@ -161,7 +161,7 @@ pub(super) fn place(accesses: &mut Accesses, roots: &[ExprId], stores: &[u32], d
     for &s in stores {
         all.extend(accesses.list[s as usize].position.terms.iter().map(|(atom, _)| *atom));
     }
-    let mut depth = vec![0u8; exprs.len()];
+    let mut depth = vec![0u16; exprs.len()];
     let axis = |a: u32| depths.axes[a as usize].unwrap_or(depths.inner);
     for (i, d) in depth.iter_mut().enumerate() {
         if let ScalarOp::Axis(a) = exprs.get(ExprId(i as u32)).op {

@@ -26,7 +26,7 @@ pub(super) fn loop_function(section: &Section, params: &[Param]) -> Result<Plan>
 impl<'p> Emitter<'p, '_> {
     /// The body of the function of a section; its bounds are those of the parallel axes.
     pub fn section(&mut self, plan: &'p Plan) {
-        self.block_depth = plan.levels.len() as u8 + 1;
+        self.block_depth = plan.levels.len() as u16 + 1;
         let axes = &plan.low.axes;
         let parallel = (0..axes.len() as u32).filter(|&a| axes[a as usize].kind == AxisKind::Parallel);
         let bounds: Vec<(u32, Range)> = parallel.enumerate().map(|(n, a)| (a, self.bounds(n))).collect();
@@ -89,7 +89,7 @@ impl<'p> Emitter<'p, '_> {
     fn level(&mut self, plan: &'p Plan, bounds: &[(u32, Range)], number: usize, range: Range) {
         let axis = plan.levels[number][0];
         self.repeat(range.lo, range.hi, 1, &[], |e, i, _| {
-            e.depth = number as u8 + 1;
+            e.depth = number as u16 + 1;
             e.set_axis(axis, i);
             e.prepare_all(plan);
             e.levels(plan, bounds, number + 1);

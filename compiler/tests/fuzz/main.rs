@@ -1,7 +1,7 @@
 //! Random graphs, compiled in several ways, against the interpreter in f64; machine code and the interpreter of kernels
 //! against each other; one compilation against another; one thread against several.
 //!
-//! `IGNEOUS_FUZZ=n` tries n graphs instead of 300, `IGNEOUS_FUZZ_SEED=s` begins with the seed s. A graph that fails is
+//! `IGNEOUS_FUZZ=n` tries n graphs instead of 200, `IGNEOUS_FUZZ_SEED=s` begins with the seed s. A graph that fails is
 //! made smaller, and printed.
 
 mod generate;
@@ -157,7 +157,7 @@ fn graph_of(case: &Case, mode: &Mode) -> Option<Graph> {
 
 #[test]
 fn random_graphs_compute_what_the_interpreter_does() {
-    let (count, first) = (number("IGNEOUS_FUZZ", 300), number("IGNEOUS_FUZZ_SEED", 1));
+    let (count, first) = (number("IGNEOUS_FUZZ", 200), number("IGNEOUS_FUZZ_SEED", 1));
     let (mut nodes, mut symbolic, mut failures) = (0, 0, 0);
     for seed in first..first + count {
         let case = generate::case(seed);

@@ -55,8 +55,9 @@ pub fn run(program: &Program, inputs: &[Array]) -> Result<Vec<Array>> {
     let shapes: Vec<&[usize]> = inputs.iter().map(Array::shape).collect();
     let outputs = guarded(|| program.run_with_shapes(&buffers, &shapes))?;
     let value = |symbol: Symbol| {
-        let (_, input, axis) = program.symbols.iter().find(|(s, _, _)| *s == symbol)?;
-        Some(inputs[*input].shape()[*axis] as i64)
+        let &(_, input, axis) = program.symbols.iter().find(|(s, _, _)| *s == symbol)?;
+        let (_, factor, constant) = program.inputs[input].shape[axis].linear()?;
+        Some((inputs[input].shape()[axis] as i64 - constant) / factor)
     };
     let array =
         |(output, buffer): (&Output, &Buffer)| Array::from_bytes(output.ty.dtype, sizes(&output.ty, &value)?, buffer.bytes());

@@ -17,6 +17,7 @@ pub use tree::{Arguments, Function, Outputs, Tree};
 
 use crate::backend::{Options, Precision};
 use crate::grad_mode::is_grad_enabled;
+use crate::location::here;
 use crate::tensor::Tensor;
 use crate::testing::StateOf;
 use crate::trace;
@@ -108,7 +109,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// check fails while it runs. Then no variable and no gradient has changed.
     #[track_caller]
     pub fn run(&self, arguments: impl Arguments<Args>) -> Result<Value<F, Args>> {
-        let loc = Loc::caller();
+        let loc = here();
         let arguments = arguments.arguments();
         if trace::is_tracing() {
             return self.inline(&arguments, loc);
@@ -122,7 +123,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// As `run`, and under a trace.
     #[track_caller]
     pub fn profile(&self, arguments: impl Arguments<Args>) -> Result<(Value<F, Args>, Vec<LaunchTime>)> {
-        let loc = Loc::caller();
+        let loc = here();
         if trace::is_tracing() {
             return Err(Error::new("a program cannot be profiled under a trace").at(loc));
         }
@@ -131,9 +132,13 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         Ok((value, times))
     }
 
-    pub(crate) fn execute(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
+    pub(crate) fn execute(&self, arguments: &Args, loc: Loc, times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
+        self.find_and_run(arguments, loc, times).map_err(|e| e.at(loc))
+    }
+
+    fn find_and_run(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
         let (tensors, structure) = values_of(arguments)?;
-        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled()).map_err(|e| e.at(loc))?;
+        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
         loop {
             let entry = self.entry(arguments, &tensors, &signature)?;
             self.check_trace(&entry, arguments, &tensors)?;
@@ -151,14 +156,16 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// As [`run`](Compiled::run).
     #[track_caller]
     pub fn lower(&self, arguments: impl Arguments<Args>) -> Result<Lowered> {
-        let loc = Loc::caller();
+        let loc = here();
         let arguments = arguments.arguments();
         if trace::is_tracing() {
             return Err(Error::new("a program cannot be lowered under a trace").at(loc));
         }
-        let (tensors, structure) = values_of(&arguments)?;
-        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled()).map_err(|e| e.at(loc))?;
-        Ok(Lowered::new(self.entry(&arguments, &tensors, &signature)?))
+        let lowered = values_of(&arguments).and_then(|(tensors, structure)| {
+            let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
+            Ok(Lowered::new(self.entry(&arguments, &tensors, &signature)?))
+        });
+        lowered.map_err(|e| e.at(loc))
     }
 
     /// The program for these arguments: one that there is, or a new one.

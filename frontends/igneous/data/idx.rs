@@ -1,6 +1,7 @@
 //! The IDX format of MNIST and its like: big-endian numbers of samples and extents, then bytes. Files that end in `.gz`
 //! are unpacked. Source: the format's description at the end of LeCun's MNIST page.
 
+use crate::location::here;
 use flate2::read::GzDecoder;
 use igneous_ir::{Error, Result};
 use std::io::Read;
@@ -22,8 +23,13 @@ pub struct Images {
 ///
 /// # Errors
 /// If the file is missing, is no IDX file of images, or holds fewer or more bytes than it says; the message names it.
+#[track_caller]
 pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
-    let path = path.as_ref();
+    let loc = here();
+    images(path.as_ref()).map_err(|e| e.at(loc))
+}
+
+fn images(path: &Path) -> Result<Images> {
     let bytes = read(path)?;
     let shape = header::<3>(path, &bytes, IMAGES, "images")?;
     let pixels = body(path, &bytes, 16, shape.iter().try_fold(1, |n: usize, &d| n.checked_mul(d)))?;
@@ -34,8 +40,13 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
 ///
 /// # Errors
 /// If the file is missing, is no IDX file of labels, or holds fewer or more bytes than it says; the message names it.
+#[track_caller]
 pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<u8>> {
-    let path = path.as_ref();
+    let loc = here();
+    labels(path.as_ref()).map_err(|e| e.at(loc))
+}
+
+fn labels(path: &Path) -> Result<Vec<u8>> {
     let bytes = read(path)?;
     let [count] = header::<1>(path, &bytes, LABELS, "labels")?;
     body(path, &bytes, 8, Some(count))
@@ -48,7 +59,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
         return Ok(raw);
     }
     let mut bytes = Vec::new();
-    GzDecoder::new(raw.as_slice()).read_to_end(&mut bytes).map_err(named)?;
+    let unpacked = GzDecoder::new(raw.as_slice()).read_to_end(&mut bytes);
+    unpacked.map_err(|e| Error::other(e).context(format_args!("cannot unpack {}", path.display())))?;
     Ok(bytes)
 }
 

@@ -1,6 +1,7 @@
 //! Batches of a data set.
 
 use super::{Collate, Dataset, Progress};
+use crate::location::{called_from, here};
 use igneous_ir::ops::random::philox4x32;
 use igneous_ir::{Error, Loc, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,7 +52,7 @@ impl<D: Dataset> DataLoader<D> {
     /// Batches of `batch_size` samples in order; the last may be smaller. With a size of 0 the first batch is an error.
     #[track_caller]
     pub fn new(dataset: D, batch_size: usize) -> DataLoader<D> {
-        DataLoader { dataset, batch_size, loc: Loc::caller(), shuffle: None, drop_last: false, epochs: AtomicUsize::new(0) }
+        DataLoader { dataset, batch_size, loc: here(), shuffle: None, drop_last: false, epochs: AtomicUsize::new(0) }
     }
 
     /// Another random order in each epoch.
@@ -140,7 +141,8 @@ impl<D: Dataset> Iterator for Epoch<'_, D> {
         let from = self.next * self.loader.batch_size;
         let to = (from + self.loader.batch_size).min(self.order.len());
         self.next += 1;
-        Some(self.loader.dataset.batch(&self.order[from..to]))
+        let loc = self.loader.loc;
+        Some(called_from(loc, || self.loader.dataset.batch(&self.order[from..to])).map_err(|e| e.at(loc)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -2,6 +2,7 @@
 
 use super::Dataset;
 use super::idx::{read_images, read_labels};
+use crate::location::here;
 use crate::tensor::Tensor;
 use igneous_ir::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ impl Mnist {
     ///
     /// # Errors
     /// If a file is missing or damaged, or the numbers of images and labels differ; the message names the file.
+    #[track_caller]
     pub fn train(dir: impl AsRef<Path>) -> Result<Mnist> {
         Mnist::open(dir.as_ref(), "train")
     }
@@ -28,11 +30,18 @@ impl Mnist {
     ///
     /// # Errors
     /// As [`Mnist::train`].
+    #[track_caller]
     pub fn test(dir: impl AsRef<Path>) -> Result<Mnist> {
         Mnist::open(dir.as_ref(), "t10k")
     }
 
+    #[track_caller]
     fn open(dir: &Path, part: &str) -> Result<Mnist> {
+        let loc = here();
+        Mnist::read(dir, part).map_err(|e| e.at(loc))
+    }
+
+    fn read(dir: &Path, part: &str) -> Result<Mnist> {
         let images = read_images(find(dir, &format!("{part}-images-idx3-ubyte"))?)?;
         let labels = read_labels(find(dir, &format!("{part}-labels-idx1-ubyte"))?)?;
         let [count, height, width] = images.shape;
@@ -68,8 +77,10 @@ impl Dataset for Mnist {
         self.labels.len()
     }
 
+    #[track_caller]
     fn get(&self, index: usize) -> Result<(Tensor, i64)> {
-        let pixels = self.image(index)?.iter().map(|&p| f32::from(p) / 255.0).collect();
+        let loc = here();
+        let pixels = self.image(index).map_err(|e| e.at(loc))?.iter().map(|&p| f32::from(p) / 255.0).collect();
         Ok((Tensor::from_vec(pixels, (1, self.height, self.width)), i64::from(self.labels[index])))
     }
 

@@ -2,8 +2,9 @@
 
 use super::visit::{Module, Visitor};
 use super::{Forward, init};
+use crate::location::here;
 use crate::tensor::{Conv, Pair, Tensor};
-use igneous_ir::{Error, Loc, Result};
+use igneous_ir::{Error, Result};
 
 /// Two-dimensional convolution (`torch.nn.Conv2d`): input `[N, in, H, W]`, output `[N, out, H', W']` with
 /// `H' = ⌊(H + 2·padding − dilation·(kernel−1) − 1) / stride⌋ + 1`.
@@ -40,7 +41,7 @@ impl Conv2d {
     pub fn with(in_channels: usize, out_channels: usize, kernel: impl Into<Pair>, options: Conv) -> Conv2d {
         let kernel = kernel.into();
         if let Err(error) = check(in_channels, out_channels, kernel, options) {
-            let invalid = Tensor::from(error.at(Loc::caller()));
+            let invalid = Tensor::from(error.at(here()));
             return Conv2d { weight: invalid.clone(), bias: Some(invalid), options };
         }
         let shape = [out_channels, in_channels / options.groups, kernel.0, kernel.1];

@@ -20,11 +20,11 @@ pub fn normal(shape: impl IntoShape, mean: f64, std: f64) -> Tensor {
 pub fn fans(shape: &[usize]) -> (usize, usize) {
     match shape {
         [out, inputs, kernel @ ..] => {
-            let field: usize = kernel.iter().product();
-            (inputs * field, out * field)
+            let field = kernel.iter().fold(1, |n: usize, &extent| n.saturating_mul(extent));
+            (inputs.saturating_mul(field), out.saturating_mul(field))
         }
         _ => {
-            let n = shape.iter().product();
+            let n = shape.iter().fold(1, |n: usize, &extent| n.saturating_mul(extent));
             (n, n)
         }
     }

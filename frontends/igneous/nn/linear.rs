@@ -5,6 +5,14 @@ use super::{Forward, init};
 use crate::tensor::Tensor;
 
 /// `y = x · weightᵀ + bias` (`torch.nn.Linear`). Input `[…, in_features]`, output `[…, out_features]`.
+///
+/// ```
+/// use igneous::nn::{Forward, Linear};
+/// let y = Linear::new(20, 30).forward(&igneous::Tensor::zeros((128, 20)));
+/// let [rows, features] = y.dims();
+/// assert_eq!((rows.get()?, features.get()?), (128, 30));
+/// # Ok::<(), igneous::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// `[out_features, in_features]`, uniform in `±1/√in_features` at first.
@@ -38,10 +46,6 @@ impl Module for Linear {
 impl Forward for Linear {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.matmul(&self.weight.t());
-        match &self.bias {
-            Some(bias) => y + bias,
-            None => y,
-        }
+        x.linear(&self.weight, self.bias.as_ref())
     }
 }

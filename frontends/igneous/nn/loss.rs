@@ -1,7 +1,8 @@
 //! Losses as objects, with all their options; [`Tensor::cross_entropy`] and [`Tensor::mse_loss`] are those without.
 
+use crate::location::here;
 use crate::tensor::{Tensor, where_};
-use igneous_ir::{DType, Error, Loc};
+use igneous_ir::{DType, Error};
 
 /// What becomes of the losses of the samples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -75,7 +76,7 @@ impl CrossEntropyLoss {
             return error.into();
         }
         if let Some(error) = self.wrong_options(logits) {
-            return error.at(Loc::caller()).into();
+            return error.at(here()).into();
         }
         match targets.dtype().is_float() {
             true => self.of_probabilities(logits, targets),
@@ -131,7 +132,7 @@ impl CrossEntropyLoss {
         if logits.rank() < 2 || logits.shape() != targets.shape() || !logits.dtype().is_float() {
             let error = Error::new("cross_entropy needs logits [N, C, …] and as many probabilities, or class numbers [N, …]");
             let error = error.note("logits", logits.describe()).note("targets", targets.describe());
-            return error.at(Loc::caller()).into();
+            return error.at(here()).into();
         }
         let mut targets = targets.clone();
         if self.label_smoothing > 0.0 {

@@ -1,5 +1,6 @@
 //! Named values of a module, and their files.
 
+use crate::location::{called_from, here};
 use crate::tensor::Tensor;
 use igneous_ir::{DType, Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -76,8 +77,13 @@ impl StateDict {
     ///
     /// # Errors
     /// If a value is invalid or traced, or the file cannot be written; the message names it.
+    #[track_caller]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
+        let loc = here();
+        self.write(path.as_ref()).map_err(|e| e.at(loc))
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
         let mut data: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         for (name, tensor) in self.iter() {
             let ty = tensor.ty()?;
@@ -99,8 +105,13 @@ impl StateDict {
     ///
     /// # Errors
     /// If the file is missing, truncated or damaged, or has an element type that igneous lacks; the message names the file.
+    #[track_caller]
     pub fn load(path: impl AsRef<Path>) -> Result<StateDict> {
-        let path = path.as_ref();
+        let loc = here();
+        called_from(loc, || StateDict::read(path.as_ref())).map_err(|e| e.at(loc))
+    }
+
+    fn read(path: &Path) -> Result<StateDict> {
         let named = |e: &dyn std::fmt::Display| Error::other(e).context(format_args!("cannot read {}", path.display()));
         let bytes = std::fs::read(path).map_err(|e| named(&e))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| named(&e))?;

@@ -3,6 +3,7 @@
 use super::mode::Mode;
 use super::state::StateDict;
 use super::summary::Summary;
+use crate::location::here;
 use crate::tensor::Tensor;
 use crate::variable::VariableKind;
 use igneous_ir::Result;
@@ -207,8 +208,10 @@ pub trait ModuleExt: Module {
     ///
     /// # Errors
     /// If a name is missing on either side, or a type differs; nothing has changed then.
+    #[track_caller]
     fn load_state_dict(&self, state: &StateDict) -> Result<()> {
-        state.load_into(&self.named_variables())
+        let loc = here();
+        state.load_into(&self.named_variables()).map_err(|e| e.at(loc))
     }
 
     /// A table of the parameters and their number.

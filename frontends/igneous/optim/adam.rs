@@ -1,9 +1,10 @@
 //! Adam and AdamW.
 
 use super::{LearningRate, Optimizer, as_user, checked, commit, not_negative};
+use crate::location::here;
 use crate::nn::{Module, Visitor};
 use crate::tensor::Tensor;
-use igneous_ir::{Error, Loc, Result};
+use igneous_ir::{Error, Result};
 
 /// Adam (`torch.optim.Adam`). Kingma and Ba 2014, arXiv:1412.6980.
 ///
@@ -140,7 +141,7 @@ impl Moments {
         for beta in [betas.0, betas.1] {
             if !(0.0..1.0).contains(&beta) {
                 let message = format!("Adam needs betas from 0 up to but without 1, not {beta}");
-                return Err(Error::new(message).at(Loc::caller()));
+                return Err(Error::new(message).at(here()));
             }
         }
         let parameters = checked(parameters)?;
@@ -154,7 +155,7 @@ impl Moments {
     #[track_caller]
     fn step(&self, decay: Decay) -> Result<()> {
         let (b1, b2) = self.betas;
-        as_user(Loc::caller(), || {
+        as_user(here(), || {
             let mut updates = Vec::new();
             for (i, parameter) in self.parameters.iter().enumerate() {
                 let Some(mut g) = parameter.take_grad() else { continue };

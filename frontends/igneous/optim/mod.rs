@@ -30,6 +30,7 @@ pub use sgd::{Sgd, SgdOptions};
 
 use crate::grad_mode::no_grad;
 use crate::location::called_from;
+use crate::location::here;
 use crate::tensor::Tensor;
 use igneous_ir::{Error, Loc, Result};
 use lr::LearningRate;
@@ -63,7 +64,7 @@ pub trait Optimizer: Send + Sync {
 /// The parameters as an optimizer keeps them: at least one, each a variable, each once.
 #[track_caller]
 fn checked(parameters: Vec<Tensor>) -> Result<Vec<Tensor>> {
-    let loc = Loc::caller();
+    let loc = here();
     if parameters.is_empty() {
         return Err(Error::new("an optimizer needs at least one parameter").at(loc));
     }
@@ -89,7 +90,7 @@ fn checked(parameters: Vec<Tensor>) -> Result<Vec<Tensor>> {
 fn not_negative(name: &str, value: f64) -> Result<()> {
     match value >= 0.0 {
         true => Ok(()),
-        false => Err(Error::new(format!("an optimizer needs a {name} of at least 0, not {value}")).at(Loc::caller())),
+        false => Err(Error::new(format!("an optimizer needs its {name} to be at least 0, not {value:?}")).at(here())),
     }
 }
 

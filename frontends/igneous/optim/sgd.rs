@@ -1,9 +1,10 @@
 //! Stochastic gradient descent.
 
 use super::{LearningRate, Optimizer, as_user, checked, commit, not_negative};
+use crate::location::here;
 use crate::nn::{Module, Visitor};
 use crate::tensor::{Tensor, where_};
-use igneous_ir::{Error, Loc, Result};
+use igneous_ir::{Error, Result};
 
 /// Stochastic gradient descent (`torch.optim.SGD`): `g ← ∂loss/∂w + weight_decay·w`, `v ← momentum·v + (1−dampening)·g`,
 /// `w ← w − lr·v`. The first step's `v` is `g`. Sutskever et al. 2013.
@@ -66,7 +67,7 @@ impl Sgd {
         if options.nesterov && (options.momentum == 0.0 || options.dampening != 0.0) {
             let error = Error::new("Nesterov's method needs a momentum and no dampening");
             let error = error.note("momentum", options.momentum).note("dampening", options.dampening);
-            return Err(error.at(Loc::caller()));
+            return Err(error.at(here()));
         }
         let parameters = checked(parameters)?;
         let moving = options.momentum != 0.0;
@@ -99,7 +100,7 @@ impl Optimizer for Sgd {
     #[track_caller]
     fn step(&self) -> Result<()> {
         let SgdOptions { momentum, weight_decay, nesterov, maximize, .. } = self.options;
-        as_user(Loc::caller(), || {
+        as_user(here(), || {
             let mut updates = Vec::new();
             for (i, w) in self.parameters.iter().enumerate() {
                 let Some(mut g) = w.take_grad() else { continue };

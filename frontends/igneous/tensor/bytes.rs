@@ -1,14 +1,15 @@
 //! Tensors as bytes, for files.
 
 use super::{Eager, Tensor};
-use igneous_ir::{DType, Error, Loc, Result, TensorType};
+use crate::location::here;
+use igneous_ir::{DType, Error, Result, TensorType};
 use igneous_runtime::Buffer;
 
 impl Tensor {
     /// From little-endian elements of any type in row-major order; invalid if there are too few or too many bytes.
     #[track_caller]
     pub fn from_le_bytes(dtype: DType, shape: &[usize], bytes: &[u8]) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let elements = shape.iter().try_fold(dtype.size(), |n, &extent| n.checked_mul(extent));
         let ty = TensorType::new(dtype, shape.iter().copied());
         if elements != Some(bytes.len()) {

@@ -3,8 +3,9 @@
 use super::Tensor;
 use super::matmul::expect_rank;
 use super::promote::promote;
+use crate::location::here;
 use igneous_ir::op::ReduceKind;
-use igneous_ir::{Dim, Error, Loc, Result, ops};
+use igneous_ir::{Dim, Error, Result, ops};
 use std::fmt;
 
 /// Two numbers, for height and width: `3`, `(3, 5)`.
@@ -217,7 +218,7 @@ impl Tensor {
                 let result = x.apply_with(op, &weight);
                 if bias.rank() == 1 { result + bias.reshape((-1, 1, 1)) } else { result }
             }
-            Err(error) => Tensor::from(error.at(Loc::caller())),
+            Err(error) => Tensor::from(error.at(here())),
         }
     }
 
@@ -235,7 +236,7 @@ impl Tensor {
         let pool = pool.into();
         if pool.ceil || pool.dilation != Pair(1, 1) {
             let error = Error::new("avg_pool2d takes no dilation and no ceil mode").note("tensor", self.describe());
-            return error.at(Loc::caller()).into();
+            return error.at(here()).into();
         }
         self.as_float().pool2d(ReduceKind::Sum, pool) / (pool.window.0 as f64 * pool.window.1 as f64)
     }
@@ -258,7 +259,7 @@ impl Tensor {
         });
         match op {
             Ok(op) => self.apply(op),
-            Err(error) => error.note("tensor", self.describe()).at(Loc::caller()).into(),
+            Err(error) => error.note("tensor", self.describe()).at(here()).into(),
         }
     }
 }

@@ -5,6 +5,7 @@
 use super::arguments::{IntoShape, Scalar, valid_shape};
 use super::{Eager, Element, Tensor, or_invalid};
 use crate::apply::apply;
+use crate::location::here;
 use crate::trace;
 use igneous_ir::{Array, DType, Dim, Error, Literal, Loc, Result, Shape, TensorType, ops};
 use igneous_runtime::Buffer;
@@ -69,8 +70,9 @@ nested!([const N: usize] [T; N], [] &[T], [] Vec<T>);
 
 /// A tensor of host data.
 fn from_elements<T: Element>(data: &[T], shape: &[usize], loc: Loc) -> Result<Tensor> {
-    let expected: usize = shape.iter().product();
-    if data.len() != expected {
+    let expected = shape.iter().try_fold(1, |n: usize, &extent| n.checked_mul(extent));
+    if expected != Some(data.len()) {
+        let expected = expected.map_or_else(|| "more than there can be".to_owned(), |n| n.to_string());
         let message = format!("{} elements do not fill the shape {shape:?}, which has {expected}", data.len());
         return Err(Error::new(message));
     }
@@ -109,14 +111,20 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn new(data: impl Data) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let mut elements = Vec::new();
         data.collect(&mut elements);
         let made = data.shape().and_then(|shape| default_dtype(&elements, &shape, loc));
         literal_data(or_invalid(made.map_err(|e| e.at(loc))))
     }
 
-    /// A tensor from elements in row-major order.
+    /// A tensor from elements in row-major order, of their Rust type; one extent may be −1.
+    ///
+    /// ```
+    /// # use igneous::{DType, Tensor};
+    /// let x = Tensor::from_vec(vec![1.0f64, 2.0, 3.0, 4.0], (2, -1));
+    /// assert_eq!(x.dtype(), DType::F64);
+    /// ```
     #[track_caller]
     pub fn from_vec<T: Element>(data: Vec<T>, shape: impl IntoShape) -> Tensor {
         Tensor::from_slice(&data, shape)
@@ -125,7 +133,7 @@ impl Tensor {
     /// A tensor from elements in row-major order; one extent may be −1.
     #[track_caller]
     pub fn from_slice<T: Element>(data: &[T], shape: impl IntoShape) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let made = super::shape::infer_extent(&shape.into_shape(), Dim::from(data.len()))
             .and_then(|shape| shape.iter().map(|d| d.get()).collect::<Result<Vec<_>>>())
             .and_then(|shape| from_elements(data, &shape, loc));
@@ -165,12 +173,12 @@ impl Tensor {
     /// A tensor of the given type filled with one value.
     #[track_caller]
     pub(crate) fn filled(shape: Shape, value: Scalar, dtype: DType) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         if let Err(error) = valid_shape(&shape) {
             return Tensor::from(error.at(loc));
         }
         match value.literal(dtype) {
-            Some(literal) if !trace::is_tracing() => or_invalid(eager_full(shape, literal, loc)),
+            Some(literal) if !trace::is_tracing() => or_invalid(eager_full(shape, literal, loc).map_err(|e| e.at(loc))),
             _ => {
                 let number = Tensor::number(value, dtype);
                 if shape.is_empty() { number } else { number.apply(ops::broadcast(shape, &[])) }
@@ -220,7 +228,7 @@ impl Tensor {
     /// `start, start + step, …` up to but without `end`: `i64` if all are integers, else `f32`.
     #[track_caller]
     pub fn arange_step(start: impl Into<Scalar>, end: impl Into<Scalar>, step: impl Into<Scalar>) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let (start, end, step) = (start.into(), end.into(), step.into());
         let real = |s: Scalar| s.literal(DType::F64).map(|l| l.as_f64());
         let float = [start, end, step].iter().any(|s| matches!(s, Scalar::Float(_)));
@@ -280,8 +288,8 @@ fn default_dtype<T: Element>(elements: &[T], shape: &[usize], loc: Loc) -> Resul
 
 fn eager_full(shape: Shape, literal: Literal, loc: Loc) -> Result<Tensor> {
     let ty = TensorType { dtype: literal.dtype(), shape };
-    let bytes = ty.bytes().get().map_err(|e| e.at(loc))?;
-    let mut buffer = Buffer::zeroed(bytes)?;
+    let too_large = |e: Error| e.context(format_args!("a tensor of type {ty}"));
+    let mut buffer = ty.bytes().get().and_then(Buffer::zeroed).map_err(too_large)?;
     if !literal.is(0.0) {
         let element = Array::scalar(literal).to_bytes();
         buffer.bytes_mut()?.chunks_exact_mut(element.len()).for_each(|chunk| chunk.copy_from_slice(&element));

@@ -6,6 +6,7 @@
 use super::Tensor;
 use super::or_invalid;
 use crate::apply::try_apply;
+use crate::location::here;
 use crate::trace;
 use igneous_ir::op::ReduceKind;
 use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, ops};
@@ -218,11 +219,21 @@ impl Tensor {
     /// The part of the tensor that an index chooses:
     /// `x.i(0)`, `x.i(-1)`, `x.i((.., 1..3))`, `x.i((Ellipsis, (0..8).step(2)))`, `x.i((NewAxis, ..))`, `x.i(&indices)`.
     ///
+    /// ```
+    /// use igneous::{Ellipsis, NewAxis, Tensor};
+    /// let x = Tensor::arange(0, 12).reshape((3, 4));
+    /// assert_eq!(x.i((-1, 1..3)).to_vec::<i64>()?, [9, 10]);
+    /// assert_eq!(x.i((Ellipsis, 0)).to_vec::<i64>()?, [0, 4, 8]);
+    /// assert_eq!(x.i((NewAxis, ..)).rank(), 3);
+    /// assert_eq!(x.i(x.ge(10)).to_vec::<i64>()?, [10, 11]);
+    /// # Ok::<(), igneous::Error>(())
+    /// ```
+    ///
     /// Several index tensors broadcast and choose together; their axes come where the first of them stood. A mask of bools
     /// needs eager mode: how much it chooses is known only when its values are.
     #[track_caller]
     pub fn i(&self, index: impl Index) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         if let Err(error) = self.check() {
             return error.into();
         }
@@ -338,7 +349,7 @@ impl Tensor {
     /// Where elements are true or not zero: their indices, `i64[count, axes]`. Needs eager mode.
     #[track_caller]
     pub fn nonzero(&self) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let axes = self.check().and_then(|()| self.as_bool().nonzero_axes());
         match axes {
             Ok(axes) if axes.is_empty() => Tensor::zeros((0, 0)).to_dtype(DType::I64),
@@ -350,7 +361,7 @@ impl Tensor {
     /// Slices along an axis, in the order of `index` (`i64` or `i32`, one axis).
     #[track_caller]
     pub fn index_select(&self, axis: i64, index: &Tensor) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let selected = self.axis(axis).and_then(|axis| {
             let index = wrapped(index, self.shape()[axis], loc)?;
             gather_together(self, vec![(axis, index)], loc)
@@ -361,7 +372,7 @@ impl Tensor {
     /// Rows chosen by indices of any shape: `[n, …]` and `[i…]` give `[i…, …]`.
     #[track_caller]
     pub(super) fn index_rows(&self, index: &Tensor) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let rows = self.axis(0).and_then(|_| gather_together(self, vec![(0, wrapped(index, self.shape()[0], loc)?)], loc));
         or_invalid(rows.map_err(|e| e.at(loc)))
     }
@@ -371,7 +382,7 @@ impl Tensor {
     /// is larger.
     #[track_caller]
     pub fn gather(&self, axis: i64, index: &Tensor) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let gathered = self.along(axis, index, loc).and_then(|(indices, axes)| {
             let mut operands = vec![self];
             operands.extend(&indices);
@@ -400,7 +411,7 @@ impl Tensor {
 
     #[track_caller]
     fn scatter_with(&self, axis: i64, index: &Tensor, source: &Tensor, combine: Option<ReduceKind>) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let scattered = self.along(axis, index, loc).and_then(|(indices, axes)| {
             source.check()?;
             let source = source.to_dtype(self.dtype());
@@ -476,7 +487,7 @@ fn wrapped(index: &Tensor, extent: Dim, loc: Loc) -> Result<Tensor> {
     if !trace::is_tracing() {
         let value = index.eager_value("its elements")?;
         if value.buffer.as_slice::<i64>()?.iter().all(|&i| i >= 0) {
-            check_range(&index, Dim::ZERO, extent, "an index is out of range", loc)?;
+            check_range(&index, Dim::ZERO - extent, extent, "an index is out of range", loc)?;
             return Ok(index);
         }
     }

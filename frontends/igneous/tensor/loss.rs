@@ -2,12 +2,13 @@
 
 use super::{Tensor, or_invalid};
 use crate::apply::{apply, try_apply};
+use crate::location::here;
 use crate::random;
 use igneous_ir::types::normalize_axis;
-use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, ops};
+use igneous_ir::{DType, Dim, Error, Result, Shape, ops};
 
 impl Tensor {
-    /// `e^x / Σ e^x` along an axis.
+    /// `e^x / Σ e^x` along an axis (`torch.softmax`); the shape stays.
     #[track_caller]
     pub fn softmax(&self, axis: i64) -> Tensor {
         match self.axis(axis) {
@@ -16,7 +17,7 @@ impl Tensor {
         }
     }
 
-    /// `x − log Σ e^x` along an axis.
+    /// `x − log Σ e^x` along an axis (`torch.log_softmax`); the shape stays.
     #[track_caller]
     pub fn log_softmax(&self, axis: i64) -> Tensor {
         match self.axis(axis) {
@@ -25,16 +26,26 @@ impl Tensor {
         }
     }
 
-    /// The mean cross-entropy of logits `[N, C]` (or `[N, C, d…]`) and class labels `[N]` (or `[N, d…]`).
+    /// The mean cross-entropy of logits `[N, C]` (or `[N, C, d…]`) and class labels `[N]` (or `[N, d…]`):
+    /// `torch.nn.functional.cross_entropy`, whose options [`CrossEntropyLoss`](crate::nn::CrossEntropyLoss) has. A label
+    /// outside of `0..C` is an error.
+    ///
+    /// ```
+    /// let logits = igneous::Tensor::zeros((2, 10));
+    /// let loss = logits.cross_entropy(&igneous::Tensor::new([3, 9]));
+    /// assert!((loss.item()? - 10f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), igneous::Error>(())
+    /// ```
     #[track_caller]
     pub fn cross_entropy(&self, labels: &Tensor) -> Tensor {
         self.cross_entropy_each(labels).mean_all()
     }
 
-    /// The cross-entropy of each example: [`cross_entropy`](Tensor::cross_entropy) without the mean.
+    /// The cross-entropy of each example, of the shape of the labels: [`cross_entropy`](Tensor::cross_entropy) without the
+    /// mean.
     #[track_caller]
     pub fn cross_entropy_each(&self, labels: &Tensor) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let each = cross_entropy_operands(self, labels).and_then(|(logits, flat)| {
             super::index::check_range(&flat, Dim::ZERO, logits.size(1), "a label is out of range", loc)?;
             let results = try_apply(ops::cross_entropy(), &[&logits, &flat], loc)?;
@@ -58,16 +69,17 @@ impl Tensor {
         }
         if self.shape() != target.shape() {
             let error = Error::new("mse_loss needs a prediction and a target of one shape");
-            return error.note("prediction", self.describe()).note("target", target.describe()).at(Loc::caller()).into();
+            return error.note("prediction", self.describe()).note("target", target.describe()).at(here()).into();
         }
         (self - target).square()
     }
 
-    /// Normalised over the last axes (as many as `weight` has) to mean 0 and variance 1, then scaled and shifted.
-    /// Ba, Kiros & Hinton 2016, arXiv:1607.06450.
+    /// Normalised over the last axes (as many as `weight` has) to mean 0 and variance 1, then scaled and shifted
+    /// (`torch.nn.functional.layer_norm`). `weight` and `bias` have the shape of those axes. Ba, Kiros & Hinton 2016,
+    /// arXiv:1607.06450.
     #[track_caller]
     pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let check = self.check().and_then(|()| weight.check()).and_then(|()| bias.check());
         if let Err(error) = check {
             return error.into();
@@ -84,10 +96,11 @@ impl Tensor {
         y
     }
 
-    /// 1 where the last axis of the result equals the label, elsewhere 0; `i64` like PyTorch's `one_hot`.
+    /// 1 where the last axis of the result equals the label, elsewhere 0: `[…] → […, classes]`, `i64` as in PyTorch's
+    /// `one_hot`. A label outside of `0..classes` is an error.
     #[track_caller]
     pub fn one_hot(&self, classes: impl Into<Dim>) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let classes = classes.into();
         let checked = self.check().and_then(|()| {
             let labels = self.to_dtype(DType::I64);
@@ -100,7 +113,8 @@ impl Tensor {
         }
     }
 
-    /// Rows of the table `[classes, features]` that these indices choose: `[…] → […, features]`.
+    /// Rows of the table `[classes, features]` that these indices choose: `[…] → […, features]`
+    /// (`torch.nn.functional.embedding`). An index outside of the table is an error.
     #[track_caller]
     pub fn embedding(&self, table: &Tensor) -> Tensor {
         table.index_rows(self)
@@ -114,7 +128,7 @@ impl Tensor {
             return error.into();
         }
         if let Err(error) = probability(p) {
-            return error.note("tensor", self.describe()).at(Loc::caller()).into();
+            return error.note("tensor", self.describe()).at(here()).into();
         }
         if p == 0.0 {
             return self.clone();
@@ -124,7 +138,7 @@ impl Tensor {
         }
         match random::advance() {
             Ok(state) => self.as_float().apply_with(ops::dropout(p), &state),
-            Err(error) => Tensor::from(error.at(Loc::caller())),
+            Err(error) => Tensor::from(error.at(here())),
         }
     }
 }

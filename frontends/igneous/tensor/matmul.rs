@@ -2,14 +2,24 @@
 
 use super::Tensor;
 use super::promote::promote;
-use igneous_ir::{Dim, Error, Loc, Result, Shape, ops};
+use crate::location::here;
+use igneous_ir::{Dim, Error, Result, Shape, ops};
 
 impl Tensor {
-    /// The matrix product, with all of PyTorch's cases: two vectors give a scalar; a vector on the left counts as a row,
-    /// on the right as a column; leading axes are a batch and broadcast.
+    /// The matrix product, with all of PyTorch's cases: `[…, m, k] · […, k, n] → […, m, n]`, where the leading axes are a
+    /// batch and broadcast; a vector on the left counts as a row, on the right as a column; two vectors give a scalar.
+    ///
+    /// ```
+    /// use igneous::{Dim, Tensor};
+    /// let (batch, matrix, vector) = (Tensor::ones((7, 2, 3)), Tensor::ones((3, 4)), Tensor::ones(3));
+    /// assert_eq!(batch.matmul(&matrix).shape()[..], [7, 2, 4].map(Dim::from));
+    /// assert_eq!(batch.matmul(&vector).shape()[..], [7, 2].map(Dim::from));
+    /// assert_eq!(vector.matmul(&vector).item()?, 3.0);
+    /// # Ok::<(), igneous::Error>(())
+    /// ```
     #[track_caller]
     pub fn matmul(&self, other: &Tensor) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let operands = matmul_operands(self, other).map_err(|e| e.at(loc));
         let (a, b, batch) = match operands {
             Ok(operands) => operands,
@@ -31,7 +41,7 @@ impl Tensor {
     pub fn bmm(&self, other: &Tensor) -> Tensor {
         if self.error().is_none() && other.error().is_none() && (self.rank() != 3 || other.rank() != 3) {
             let error = Error::new("bmm needs two tensors with three axes");
-            return error.note("left", self.describe()).note("right", other.describe()).at(Loc::caller()).into();
+            return error.note("left", self.describe()).note("right", other.describe()).at(here()).into();
         }
         self.matmul(other)
     }
@@ -41,7 +51,7 @@ impl Tensor {
     pub fn dot(&self, other: &Tensor) -> Tensor {
         if self.error().is_none() && other.error().is_none() && (self.rank() != 1 || other.rank() != 1) {
             let error = Error::new("dot needs two vectors");
-            return error.note("left", self.describe()).note("right", other.describe()).at(Loc::caller()).into();
+            return error.note("left", self.describe()).note("right", other.describe()).at(here()).into();
         }
         self.matmul(other)
     }
@@ -52,14 +62,33 @@ impl Tensor {
         self.unsqueeze(1) * other.unsqueeze(0)
     }
 
-    /// `self · weightᵀ + bias`: what a linear layer computes. `weight` is `[out, in]`.
+    /// `self · weightᵀ + bias` (`torch.nn.functional.linear`): `[…, in]` to `[…, out]`. `weight` is `[out, in]`, `bias` `[out]`.
     #[track_caller]
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        if let Err(error) = linear_operands(self, weight, bias) {
+            return Tensor::from(error.at(here()));
+        }
         let product = self.matmul(&weight.t());
         match bias {
             Some(bias) => product + bias,
             None => product,
         }
+    }
+}
+
+fn linear_operands(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+    let (input, matrix) = (x.ty()?.shape, weight.ty()?.shape);
+    let error = |message: &str| {
+        let error = Error::new(message).note("input", x.describe()).note("weight", weight.describe());
+        Err(bias.into_iter().fold(error, |error, bias| error.note("bias", bias.describe())))
+    };
+    let [out, features] = matrix[..] else { return error("linear needs a weight [out, in]") };
+    if input.last() != Some(&features) {
+        return error("linear needs an input whose last axis is as long as the weight's");
+    }
+    match bias {
+        Some(bias) if bias.ty()?.shape[..] != [out] => error("linear needs a bias with one element for each row of the weight"),
+        _ => Ok(()),
     }
 }
 
@@ -103,9 +132,7 @@ fn batched(a: Tensor, b: Tensor, batch: Shape) -> Tensor {
 pub(super) fn expect_rank(tensor: &Tensor, rank: usize, what: &str) -> Result<Vec<Dim>> {
     let shape = tensor.ty()?.shape;
     if shape.len() != rank {
-        return Err(Error::new(format!("{what} needs a tensor with {rank} axes"))
-            .note("tensor", tensor.describe())
-            .at(Loc::caller()));
+        return Err(Error::new(format!("{what} needs a tensor with {rank} axes")).note("tensor", tensor.describe()).at(here()));
     }
     Ok(shape.to_vec())
 }

@@ -25,6 +25,7 @@ pub use promote::promote;
 
 use crate::device::Device;
 use crate::eager::View;
+use crate::location::here;
 use crate::slot::{Slot, SlotKey};
 use crate::tape;
 use crate::trace::{self, Traced};
@@ -36,6 +37,18 @@ use std::sync::Arc;
 
 /// A tensor. `clone` shares it; it can be sent to and used from any thread.
 ///
+/// ```
+/// use igneous::{Ellipsis, Tensor};
+///
+/// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+/// let [rows, columns] = x.dims();
+/// let y = (&x - x.mean_keepdim(-1)) / 2.0 + Tensor::arange(0, columns); // numpy's broadcasting
+/// assert_eq!(y.shape(), x.shape());
+/// assert_eq!(x.i((Ellipsis, 1..)).reshape((-1, rows)).to_vec::<f32>()?, [2.0, 3.0, 5.0, 6.0]);
+/// assert_eq!(x.gt(2.0).sum_all().item()?, 4.0);
+/// # Ok::<(), igneous::Error>(())
+/// ```
+///
 /// A tensor is one of
 /// - a value: its elements exist and never change;
 /// - a *variable* ([`Tensor::variable`]): a value that is read at each use and can be assigned;
@@ -43,6 +56,35 @@ use std::sync::Arc;
 /// - *invalid*: the result of an operation that failed. It carries the first error through all that follows, and the
 ///   first method that returns a `Result` ([`to_vec`](Tensor::to_vec), [`item`](Tensor::item),
 ///   [`backward`](Tensor::backward), [`check`](Tensor::check)) returns it.
+///
+/// # Errors
+/// Methods that return a tensor return an invalid one if the operands' shapes or element types do not fit, an axis is not
+/// there, or memory is short. What depends on elements (a label or an index out of range) is found in eager mode at once,
+/// and in a compiled function when it runs: its `run` fails then and has changed no variable.
+///
+/// ```
+/// let (x, w) = (igneous::Tensor::ones((2, 3)), igneous::Tensor::ones((4, 5)));
+/// let loss = x.matmul(&w).relu().mean_all();
+/// assert!(loss.backward().unwrap_err().to_string().starts_with("matmul needs the last dimension of the left operand"));
+/// ```
+///
+/// # Names
+/// Methods are called as in PyTorch, with these differences:
+///
+/// | PyTorch | here | |
+/// |---|---|---|
+/// | `torch.tensor(…)` | [`Tensor::new`] | [`from_vec`](Tensor::from_vec) keeps the Rust type |
+/// | `x[1, ..., 2:5]` | `x.i((1, Ellipsis, 2..5))` | [`i`](Tensor::i) takes numbers, ranges, tensors, masks |
+/// | `x.sum()`, `x.sum(1)`, `x.sum(1, keepdim=True)` | `x.sum_all()`, `x.sum(1)`, `x.sum_keepdim(1)` | and so all reductions |
+/// | `x.amax(1)`, `x.amin(1)` | `x.max(1)`, `x.min(1)` | the index is [`argmax`](Tensor::argmax) |
+/// | `x == y`, `x.eq(y)` | [`equal`](Tensor::equal) | elementwise |
+/// | `x.dim()`, `x.numel()` | [`rank`](Tensor::rank), [`elements`](Tensor::elements) | |
+/// | `x.t()` | [`t`](Tensor::t) | exchanges the last two axes, whatever the rank |
+/// | `x.to(torch.float64)` | [`to_dtype`](Tensor::to_dtype) | [`to`](Tensor::to) takes a device |
+/// | `x.tolist()` | [`to_vec`](Tensor::to_vec) | |
+/// | `nn.Parameter(x)`, `register_buffer` | [`Tensor::parameter`], [`Tensor::buffer`] | |
+/// | `x.requires_grad_()` | [`requires_grad_`](Tensor::requires_grad_) | returns the handle that has the gradient |
+/// | `w.grad` after `step()` | [`grad`](Tensor::grad) before `step()` | `step` takes the gradients |
 #[derive(Clone)]
 pub struct Tensor(pub(crate) Repr);
 
@@ -108,7 +150,7 @@ impl Tensor {
     /// An invalid tensor: everything computed from it is invalid with the same error.
     #[track_caller]
     pub fn invalid(error: Error) -> Tensor {
-        Tensor(Repr::Invalid(error.at(Loc::caller())))
+        Tensor(Repr::Invalid(error.at(here())))
     }
 
     /// The error if this tensor is invalid.
@@ -189,7 +231,7 @@ impl Tensor {
             return self.clone();
         }
         let error = Error::new(format!("the device {device} is not available: tensors can live on {}", Device::best()));
-        error.note("tensor", self.describe()).at(Loc::caller()).into()
+        error.note("tensor", self.describe()).at(here()).into()
     }
 
     /// The elements in row-major order.
@@ -203,7 +245,7 @@ impl Tensor {
             let message = format!("the elements of a tensor of type {} were asked for as {}", value.ty.dtype, T::DTYPE);
             let name = if T::DTYPE == DType::Bool { "Bool".to_owned() } else { T::DTYPE.name().to_uppercase() };
             let remedy = format!("convert it first: `.to_dtype(DType::{name})`");
-            return Err(Error::new(message).note("tensor", self.describe()).note("remedy", remedy).at(Loc::caller()));
+            return Err(Error::new(message).note("tensor", self.describe()).note("remedy", remedy).at(here()));
         }
         value.buffer.to_vec()
     }
@@ -225,7 +267,7 @@ impl Tensor {
     #[track_caller]
     pub fn to_i64_vec(&self) -> Result<Vec<i64>> {
         let value = self.eager_value("its elements")?;
-        element::as_i64(value.ty.dtype, &value.buffer).map_err(|e| e.note("tensor", self.describe()).at(Loc::caller()))
+        element::as_i64(value.ty.dtype, &value.buffer).map_err(|e| e.note("tensor", self.describe()).at(here()))
     }
 
     /// The only element, as `f64`.
@@ -239,7 +281,7 @@ impl Tensor {
             [x] => Ok(*x),
             all => {
                 let message = format!("item() needs a tensor with one element; this one has {}", all.len());
-                Err(Error::new(message).note("tensor", self.describe()).at(Loc::caller()))
+                Err(Error::new(message).note("tensor", self.describe()).at(here()))
             }
         }
     }
@@ -247,7 +289,7 @@ impl Tensor {
     /// The elements that exist now, row-major; `what` was asked for.
     #[track_caller]
     pub(crate) fn eager_value(&self, what: &str) -> Result<Arc<Eager>> {
-        let loc = Loc::caller();
+        let loc = here();
         match &self.0 {
             Repr::Eager(value) => value.dense().map_err(|e| e.at(loc)),
             Repr::Variable(variable) => match trace::variable_in_trace(variable) {
@@ -273,7 +315,7 @@ impl Tensor {
     /// in place and returned; of a value, only the returned handle has the slot.
     #[track_caller]
     pub fn requires_grad_(&self) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         if let Err(error) = self.check() {
             return error.into();
         }
@@ -310,7 +352,7 @@ impl Tensor {
     /// The value without its history: no gradient flows through it. Of a variable, the value it has now.
     #[track_caller]
     pub fn detach(&self) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         match &self.0 {
             Repr::Eager(value) if !value.tracked() => self.clone(),
             Repr::Eager(value) => Eager { source: None, slot: None, ..Eager::clone(value) }.into(),
@@ -326,7 +368,7 @@ impl Tensor {
     /// A copy with memory of its own. A duplicate of a variable is a new variable with the same value.
     #[track_caller]
     pub fn duplicate(&self) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         match &self.0 {
             Repr::Eager(value) => or_invalid(value.dense().and_then(|value| {
                 let copy = Eager { buffer: value.buffer.duplicate()?, ..Eager::clone(&value) };
@@ -349,7 +391,7 @@ impl Tensor {
     /// be computed. No slot has changed then.
     #[track_caller]
     pub fn backward(&self) -> Result<()> {
-        tape::backward(self, None, Loc::caller())
+        tape::backward(self, None, here())
     }
 
     /// [`backward`](Tensor::backward) of a tensor of any shape, with its cotangent.
@@ -358,7 +400,7 @@ impl Tensor {
     /// As `backward`, and if the cotangent has another type.
     #[track_caller]
     pub fn backward_with(&self, cotangent: &Tensor) -> Result<()> {
-        tape::backward(self, Some(cotangent), Loc::caller())
+        tape::backward(self, Some(cotangent), here())
     }
 
     /// The gradient that `backward` has added up for this leaf, if there is one.
@@ -383,7 +425,7 @@ impl Tensor {
     /// If this tensor has no slot, or the gradient is invalid or has another type than the tensor.
     #[track_caller]
     pub fn set_grad(&self, grad: Option<Tensor>) -> Result<()> {
-        let loc = Loc::caller();
+        let loc = here();
         let Some(key) = self.slot_key() else {
             return Err(Error::new("this tensor has no gradient slot").note("tensor", self.describe()).at(loc));
         };
@@ -422,7 +464,7 @@ impl Tensor {
         match &self.0 {
             Repr::Eager(value) => of(&value.ty, value.loc),
             Repr::Variable(variable) => variable.describe(),
-            Repr::Traced(traced) => of(&traced.ty, traced.loc),
+            Repr::Traced(traced) => trace::described(traced),
             Repr::Invalid(_) => "invalid".to_owned(),
         }
     }

@@ -4,15 +4,16 @@ use super::arguments::{Operand, OperandRef, Scalar};
 use super::promote::{common_shape, promote, same_dtype, unify};
 use super::{Tensor, or_invalid};
 use crate::apply::apply;
-use igneous_ir::{DType, Dim, Error, Loc, Result, ops};
+use crate::location::here;
+use igneous_ir::{DType, Dim, Error, Result, ops};
 use std::ops as std_ops;
 
 /// A binary operator after promotion and broadcasting.
 #[track_caller]
 fn binary(name: &'static str, a: OperandRef<'_>, b: OperandRef<'_>) -> Tensor {
-    match unify(a, b) {
+    match unify(name, a, b) {
         Ok((a, b)) => a.apply_with(ops::pointwise(name), &b),
-        Err(error) => Tensor::from(error.at(Loc::caller())),
+        Err(error) => Tensor::from(error.at(here())),
     }
 }
 
@@ -24,7 +25,7 @@ fn true_division(a: OperandRef<'_>, b: OperandRef<'_>) -> Tensor {
             let (a, b) = (a.as_float(), b.as_float());
             binary("div", a.operand(), b.operand())
         }
-        Err(error) => Tensor::from(error.at(Loc::caller())),
+        Err(error) => Tensor::from(error.at(here())),
     }
 }
 
@@ -43,7 +44,7 @@ macro_rules! float_unary {
 }
 
 float_unary! {
-    /// Square root. Of integers and bools, as of all functions here with real values: `f32`.
+    /// Square root. Of integers and bools, as of all functions with real values: `f32`.
     sqrt "sqrt";
     /// `1 / √self`
     rsqrt "rsqrt";
@@ -139,11 +140,11 @@ comparison! {
     gt "gt";
     /// Where elements are greater or equal.
     ge "ge";
-    /// The larger of two; NaN if either is.
+    /// The larger of two; NaN if either is NaN.
     maximum "maximum";
-    /// The smaller of two; NaN if either is.
+    /// The smaller of two; NaN if either is NaN.
     minimum "minimum";
-    /// `self^exponent`
+    /// `self^exponent`, of floats.
     pow "pow";
     /// The remainder of division, with the sign of the divisor.
     remainder "rem";
@@ -156,14 +157,14 @@ impl Tensor {
         if self.dtype().is_float() { self.clone() } else { self.to_dtype(DType::F32) }
     }
 
-    /// The largest integer not above `self / divisor`, in the common type.
+    /// The largest integer not above `self / divisor`, in the common type. An integer divided by 0 is 0.
     #[track_caller]
     pub fn floor_divide(&self, divisor: impl Operand) -> Tensor {
         let quotient = binary("div", self.operand(), divisor.operand());
         if quotient.dtype().is_float() { quotient.floor() } else { quotient }
     }
 
-    /// `1 − self` of a bool tensor's negation, bitwise complement of integers.
+    /// Where elements are false (zero).
     #[track_caller]
     pub fn logical_not(&self) -> Tensor {
         self.as_bool().bitwise_not()
@@ -263,7 +264,7 @@ pub fn where_(condition: &Tensor, then: impl Operand, otherwise: impl Operand) -
 
 #[track_caller]
 fn select(condition: &Tensor, then: OperandRef<'_>, otherwise: OperandRef<'_>) -> Tensor {
-    let loc = Loc::caller();
+    let loc = here();
     or_invalid(select_operands(condition, then, otherwise).map_err(|e| e.at(loc)).map(|[c, a, b]| {
         // The line is that of this function's caller: see `loc`.
         crate::apply::try_apply(ops::pointwise("select"), &[&c, &a, &b], loc)
@@ -279,7 +280,7 @@ fn select_operands(condition: &Tensor, then: OperandRef<'_>, otherwise: OperandR
         return Err(Error::new("where_ needs a condition of bools").note("condition", condition.describe()));
     }
     let (a, b) = same_dtype(then, otherwise)?;
-    let shape = common_shape(&[condition, &a, &b])?;
+    let shape = common_shape("where_", &[condition, &a, &b])?;
     Ok([condition.broadcast_to(&shape), a.broadcast_to(&shape), b.broadcast_to(&shape)])
 }
 
@@ -417,7 +418,7 @@ impl std::iter::Sum for Tensor {
 /// The tensors in their common element type, each broadcast to their common shape (PyTorch's `broadcast_tensors`).
 #[track_caller]
 pub fn broadcast_tensors(tensors: &[&Tensor]) -> Vec<Tensor> {
-    match common_shape(tensors) {
+    match common_shape("broadcast_tensors", tensors) {
         Ok(shape) => {
             let mut all = Vec::new();
             for tensor in tensors {

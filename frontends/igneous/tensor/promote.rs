@@ -2,8 +2,9 @@
 
 use super::Tensor;
 use super::arguments::{OperandRef, Scalar};
+use crate::location::here;
 use igneous_ir::ops;
-use igneous_ir::{DType, Dim, Error, Loc, Result, Shape};
+use igneous_ir::{DType, Dim, Error, Result, Shape};
 
 /// The element type that two tensors are converted to before they meet: bool < u8 < i32 < i64 < floats, and of floats
 /// the wider; f16 with bf16 makes f32.
@@ -45,11 +46,11 @@ fn promote_tensors(a: &Tensor, b: &Tensor) -> DType {
     }
 }
 
-/// Both operands with one element type and one shape.
+/// Both operands of the operation `what` with one element type and one shape.
 #[track_caller]
-pub(super) fn unify(a: OperandRef<'_>, b: OperandRef<'_>) -> Result<(Tensor, Tensor)> {
+pub(super) fn unify(what: &str, a: OperandRef<'_>, b: OperandRef<'_>) -> Result<(Tensor, Tensor)> {
     let (a, b) = same_dtype(a, b)?;
-    let shape = common_shape(&[&a, &b])?;
+    let shape = common_shape(what, &[&a, &b])?;
     Ok((a.broadcast_to(&shape), b.broadcast_to(&shape)))
 }
 
@@ -80,17 +81,17 @@ pub(super) fn same_dtype(a: OperandRef<'_>, b: OperandRef<'_>) -> Result<(Tensor
     })
 }
 
-/// The shape that these tensors broadcast to.
+/// The shape that these operands of the operation `what` broadcast to.
 #[track_caller]
-pub(super) fn common_shape(tensors: &[&Tensor]) -> Result<Shape> {
-    let loc = Loc::caller();
+pub(super) fn common_shape(what: &str, tensors: &[&Tensor]) -> Result<Shape> {
+    let loc = here();
     let mut shape = Shape::new();
     for tensor in tensors {
         tensor.check()?;
         shape = ops::broadcast_shapes(&shape, &tensor.shape()).map_err(|e| {
             let labels = ["left", "right"];
             let label = |k: usize| if tensors.len() == 2 { labels[k].to_owned() } else { format!("operand {k}") };
-            let told = Error::new(e.message());
+            let told = Error::new(format!("{what}: {}", e.message()));
             tensors.iter().enumerate().fold(told, |e, (k, t)| e.note(label(k), t.describe())).at(loc)
         })?;
     }

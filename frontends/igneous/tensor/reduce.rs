@@ -4,14 +4,15 @@
 use super::arguments::{Axes, Scalar, normalize_axes};
 use super::{Tensor, or_invalid};
 use crate::apply::apply;
+use crate::location::here;
 use igneous_ir::op::ReduceKind;
-use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, ops};
+use igneous_ir::{DType, Dim, Error, Result, Shape, ops};
 
 impl Tensor {
     /// The axes as indices and the shape with these axes of extent one.
     #[track_caller]
     fn reduced(&self, axes: impl Axes) -> Result<(Vec<usize>, Shape)> {
-        let loc = Loc::caller();
+        let loc = here();
         let mut shape = self.ty()?.shape;
         let axes = normalize_axes(axes, shape.len()).map_err(|e| e.note("tensor", self.describe()).at(loc))?;
         axes.iter().for_each(|&a| shape[a] = Dim::ONE);
@@ -73,7 +74,7 @@ impl Tensor {
     fn mean_axes(&self, axes: &[usize]) -> Tensor {
         if !self.dtype().is_float() && self.error().is_none() {
             let error = Error::new("mean needs a tensor of a floating-point type: convert it with to_dtype");
-            return error.note("tensor", self.describe()).at(Loc::caller()).into();
+            return error.note("tensor", self.describe()).at(here()).into();
         }
         let count = Tensor::number(self.reduced_elements(axes), self.dtype());
         self.sum_axes(axes) / count
@@ -151,7 +152,15 @@ macro_rules! reductions {
 }
 
 reductions! {
-    sum_axes: /// The sum over some axes. Integers and bools are added as `i64`.
+    sum_axes: /// The sum over some axes: a number, a tuple or an array of them, negative ones counted from the end. Integers and
+              /// bools are added as `i64`.
+              ///
+              /// ```
+              /// let x = igneous::Tensor::ones((2, 3, 4));
+              /// assert_eq!(x.sum((0, -1)).to_vec::<f32>()?, [8.0; 3]);
+              /// assert_eq!(x.sum_keepdim(1).shape()[..], [2, 1, 4].map(igneous::Dim::from));
+              /// # Ok::<(), igneous::Error>(())
+              /// ```
         sum sum_keepdim sum_all;
     prod_axes: /// The product over some axes. Integers and bools are multiplied as `i64`.
         prod prod_keepdim prod_all;

@@ -3,8 +3,9 @@
 use super::arguments::{Axes, IntoShape, normalize_axes, valid_shape};
 use super::pointwise::{apply_many, with_common_dtype};
 use super::{Tensor, or_invalid};
+use crate::location::here;
 use igneous_ir::types::normalize_axis;
-use igneous_ir::{Dim, Error, Loc, Result, Shape, ops};
+use igneous_ir::{Dim, Error, Result, Shape, ops};
 
 /// The shape with its −1, if there is one, replaced by what makes it hold `elements` elements.
 ///
@@ -30,10 +31,15 @@ pub(super) fn infer_extent(shape: &[Dim], elements: Dim) -> Result<Shape> {
 }
 
 impl Tensor {
-    /// The same elements in row-major order with another shape; one extent may be −1.
+    /// The same elements in row-major order with another shape; one extent may be −1, and stands for what is left.
+    ///
+    /// ```
+    /// let x = igneous::Tensor::arange(0, 6).reshape((2, -1));
+    /// assert_eq!(x.to_string(), "tensor([[0, 1, 2],\n        [3, 4, 5]])");
+    /// ```
     #[track_caller]
     pub fn reshape(&self, shape: impl IntoShape) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let shape = self.ty().and_then(|ty| {
             infer_extent(&shape.into_shape(), ty.elements())
                 .map_err(|e| Error::new(format!("reshape: {}", e.message())).note("tensor", self.describe()).at(loc))
@@ -61,12 +67,12 @@ impl Tensor {
     /// An axis as an index; the error names the tensor.
     #[track_caller]
     pub(super) fn axis(&self, axis: i64) -> Result<usize> {
-        let loc = Loc::caller();
+        let loc = here();
         let rank = self.ty()?.rank();
         normalize_axis(axis, rank).map_err(|e| e.note("tensor", self.describe()).at(loc))
     }
 
-    /// Two axes exchanged.
+    /// Two axes exchanged; negative ones count from the end.
     #[track_caller]
     pub fn transpose(&self, a: i64, b: i64) -> Tensor {
         match (self.axis(a), self.axis(b)) {
@@ -88,7 +94,7 @@ impl Tensor {
     /// The axes in another order: axis `i` of the result is axis `axes[i]` of this tensor.
     #[track_caller]
     pub fn permute(&self, axes: impl Axes) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let rank = self.rank();
         let order = self.check().and_then(|()| axes.axes().iter().map(|&a| normalize_axis(a, rank)).collect::<Result<Vec<_>>>());
         let order = order.and_then(|order| {
@@ -129,7 +135,7 @@ impl Tensor {
             }
             (Ok(_), Ok(_)) => {
                 let error = Error::new("flatten: the first axis comes after the last").note("tensor", self.describe());
-                error.at(Loc::caller()).into()
+                error.at(here()).into()
             }
             (Err(error), _) | (_, Err(error)) => error.into(),
         }
@@ -144,7 +150,7 @@ impl Tensor {
     /// One axis split into several; one extent may be −1.
     #[track_caller]
     pub fn unflatten(&self, axis: i64, sizes: impl IntoShape) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let shape = self.axis(axis).and_then(|axis| {
             let shape = self.shape();
             let inner = infer_extent(&sizes.into_shape(), shape[axis]).map_err(|e| e.note("tensor", self.describe()).at(loc))?;
@@ -177,10 +183,10 @@ impl Tensor {
         self.reshape_to(self.shape().into_iter().filter(|&d| d != Dim::ONE).collect())
     }
 
-    /// With a new axis of extent one at `axis`, counted in the result.
+    /// With a new axis of extent one at `axis`, counted in the result: `[a, b]` with `unsqueeze(1)` is `[a, 1, b]`.
     #[track_caller]
     pub fn unsqueeze(&self, axis: i64) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let axis =
             self.ty().and_then(|ty| normalize_axis(axis, ty.rank() + 1).map_err(|e| e.note("tensor", self.describe()).at(loc)));
         match axis {
@@ -196,7 +202,7 @@ impl Tensor {
     /// Broadcast to `shape`, where −1 keeps an extent (PyTorch's `expand`).
     #[track_caller]
     pub fn expand(&self, shape: impl IntoShape) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let target = self.ty().and_then(|ty| {
             let mut shape = shape.into_shape();
             let offset = shape.len().checked_sub(ty.rank());
@@ -237,7 +243,7 @@ impl Tensor {
         let own = self.shape();
         if self.error().is_none() && counts.len() < own.len() {
             let error = Error::new(format!("repeat needs a count for each of {} axes, not {}", own.len(), counts.len()));
-            return error.note("tensor", self.describe()).at(Loc::caller()).into();
+            return error.note("tensor", self.describe()).at(here()).into();
         }
         let offset = counts.len().saturating_sub(own.len());
         let (mut wide, mut joined) = (Shape::new(), Shape::new());
@@ -254,7 +260,7 @@ impl Tensor {
     /// The elements in reverse order along some axes.
     #[track_caller]
     pub fn flip(&self, axes: impl Axes) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         match self.ty().and_then(|ty| normalize_axes(axes, ty.rank()).map_err(|e| e.note("tensor", self.describe()).at(loc))) {
             Ok(axes) if axes.is_empty() => self.clone(),
             Ok(axes) => self.apply(ops::flip(&axes)),
@@ -262,12 +268,12 @@ impl Tensor {
         }
     }
 
-    /// The tensors one after the other along an existing axis (PyTorch's `torch.cat`).
+    /// The tensors one after the other along an existing axis (PyTorch's `torch.cat`). Their other extents agree.
     #[track_caller]
     pub fn cat(tensors: &[impl std::borrow::Borrow<Tensor>], axis: i64) -> Tensor {
         let tensors: Vec<&Tensor> = tensors.iter().map(|t| t.borrow()).collect();
         let Some(first) = tensors.first() else {
-            return Tensor::from(Error::new("cat needs at least one tensor").at(Loc::caller()));
+            return Tensor::from(Error::new("cat needs at least one tensor").at(here()));
         };
         match first.axis(axis) {
             Ok(axis) => apply_many(ops::concat(axis), &with_common_dtype(&tensors)),
@@ -275,7 +281,7 @@ impl Tensor {
         }
     }
 
-    /// The tensors, of equal shapes, along a new axis (PyTorch's `torch.stack`).
+    /// The tensors, of equal shapes, along a new axis (PyTorch's `torch.stack`): two of `[a, b]` at axis 0 are `[2, a, b]`.
     #[track_caller]
     pub fn stack(tensors: &[impl std::borrow::Borrow<Tensor>], axis: i64) -> Tensor {
         let mut raised = Vec::new();
@@ -283,12 +289,12 @@ impl Tensor {
             raised.push(tensor.borrow().unsqueeze(axis));
         }
         if raised.is_empty() {
-            return Tensor::from(Error::new("stack needs at least one tensor").at(Loc::caller()));
+            return Tensor::from(Error::new("stack needs at least one tensor").at(here()));
         }
         Tensor::cat(&raised, axis)
     }
 
-    /// Elements `start` to `end` (not included) along an axis.
+    /// `length` elements from `start` on along an axis.
     #[track_caller]
     pub fn narrow(&self, axis: i64, start: impl Into<Dim>, length: impl Into<Dim>) -> Tensor {
         let (start, length) = (start.into(), length.into());
@@ -317,7 +323,7 @@ impl Tensor {
     /// If the tensor is invalid, the axis is not there or is symbolic, or `size` is 0.
     #[track_caller]
     pub fn split(&self, size: usize, axis: i64) -> Result<Vec<Tensor>> {
-        let loc = Loc::caller();
+        let loc = here();
         let at = self.axis(axis)?;
         let extent = self.shape()[at].get().map_err(|e| e.at(loc))?;
         if size == 0 {
@@ -336,7 +342,7 @@ impl Tensor {
     /// If the tensor is invalid, the axis is not there or is symbolic, or `count` is 0.
     #[track_caller]
     pub fn chunk(&self, count: usize, axis: i64) -> Result<Vec<Tensor>> {
-        let loc = Loc::caller();
+        let loc = here();
         let at = self.axis(axis)?;
         let extent = self.shape()[at].get().map_err(|e| e.at(loc))?;
         if count == 0 {
@@ -352,7 +358,7 @@ impl Tensor {
         let rank = self.rank();
         if self.error().is_none() && widths.len() > rank {
             let error = Error::new(format!("pad was given widths for {} axes", widths.len()));
-            return error.note("tensor", self.describe()).at(Loc::caller()).into();
+            return error.note("tensor", self.describe()).at(here()).into();
         }
         let (mut low, mut high) = (vec![Dim::ZERO; rank], vec![Dim::ZERO; rank]);
         for (k, &(l, h)) in widths.iter().enumerate().take(rank) {
@@ -376,7 +382,7 @@ impl Tensor {
 
     #[track_caller]
     fn triangle(&self, keep: impl Fn(Tensor, Tensor) -> Tensor) -> Tensor {
-        let loc = Loc::caller();
+        let loc = here();
         let matrix = self.ty().and_then(|ty| match ty.shape.as_slice() {
             [.., m, n] => Ok((*m, *n)),
             _ => Err(Error::new("tril and triu need at least two axes").note("tensor", self.describe()).at(loc)),

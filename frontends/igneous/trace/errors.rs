@@ -9,7 +9,7 @@ pub(crate) fn no_value_error(traced: &Traced, what: &str) -> Error {
     if !super::is_alive_here(&traced.life) {
         return stale_error(traced);
     }
-    let message = format!("{what} of a traced tensor cannot be asked for: it is computed when the compiled function runs");
+    let message = format!("a traced tensor cannot be asked for {what}: it has none until the compiled function runs");
     let error = Error::new(message).note("tensor", super::described(traced)).note("traced in", format!("`{}`", traced.life.name));
     error.note("remedy", "return the tensor and look at the result, or decide inside the graph (where_, scan)")
 }

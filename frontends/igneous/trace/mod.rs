@@ -16,8 +16,7 @@ mod variables;
 
 pub(crate) use backward::{backward, grad, make_leaf};
 pub(crate) use errors::{creation_error, no_value_error, stale_error};
-use region::described;
-pub(crate) use region::{Finished, Output, Parameter, trace_region};
+pub(crate) use region::{Finished, Output, Parameter, described, trace_region};
 pub(crate) use slots::{SlotState, set_slot, slot_of, slot_value};
 pub(crate) use variables::{VariableState, assign, variable_in_trace};
 
@@ -50,6 +49,8 @@ pub(crate) struct Traced {
     /// Whether operations on this handle are recorded for `backward`.
     pub(crate) tracked: bool,
     pub(crate) loc: Option<Loc>,
+    /// Which argument of the traced function it is.
+    argument: Option<usize>,
 }
 
 impl Traced {
@@ -59,8 +60,9 @@ impl Traced {
 
     /// Another handle of the value, without its history.
     pub(crate) fn detached(&self) -> Tensor {
-        let Traced { life, value, ty, loc, .. } = self;
-        Traced { life: life.clone(), value: *value, ty: ty.clone(), tracked: false, loc: *loc }.into()
+        let Traced { life, value, ty, loc, argument, .. } = self;
+        let (life, ty) = (life.clone(), ty.clone());
+        Traced { life, value: *value, ty, tracked: false, loc: *loc, argument: *argument }.into()
     }
 }
 
@@ -164,7 +166,7 @@ impl Trace {
     }
 
     fn handle(&self, value: Value, tracked: bool, loc: Option<Loc>) -> Traced {
-        Traced { life: self.life.clone(), value, ty: self.graph.ty(value).clone(), tracked, loc }
+        Traced { life: self.life.clone(), value, ty: self.graph.ty(value).clone(), tracked, loc, argument: None }
     }
 
     fn leaf(&self, value: Value) -> Option<&SlotKey> {

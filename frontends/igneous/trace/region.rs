@@ -61,13 +61,14 @@ pub(crate) fn trace_region(
 ) -> Result<Finished> {
     let mut trace = Trace::new(kind, name);
     let mut arguments = Vec::new();
-    for parameter in parameters {
+    for (place, parameter) in parameters.into_iter().enumerate() {
         let value = trace.graph.input(parameter.name, parameter.ty);
         if parameter.tracked {
             trace.needs.insert(value);
         }
         trace.leaves.extend(parameter.slot.map(|key| (value, key)));
-        arguments.push(trace.handle(value, parameter.tracked, None).into());
+        let argument = (kind != Kind::Loop).then_some(place);
+        arguments.push(Traced { argument, ..trace.handle(value, parameter.tracked, None) }.into());
     }
     let depth = STACK.with_borrow_mut(|stack| {
         stack.push(trace);
@@ -131,9 +132,10 @@ impl CaptureSource {
 }
 
 /// A handle of a value for messages.
-pub(super) fn described(traced: &Traced) -> String {
-    match traced.loc {
-        Some(loc) => format!("{}   from {loc}", traced.ty),
-        None => traced.ty.to_string(),
+pub(crate) fn described(traced: &Traced) -> String {
+    match (traced.argument, traced.loc) {
+        (Some(place), _) => format!("{}   argument {place} of `{}`", traced.ty, traced.life.name),
+        (None, Some(loc)) => format!("{}   from {loc}", traced.ty),
+        (None, None) => traced.ty.to_string(),
     }
 }

@@ -1,6 +1,6 @@
 //! The values of symbols, from the shapes of inputs.
 
-use crate::dim::{Atom, Dim, Symbol};
+use crate::dim::{Dim, Symbol};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::op::{Attr, Op};
@@ -66,15 +66,8 @@ impl Bindings {
     /// Learns a symbol from an equation that is linear in it and has no other unknown.
     fn solve(&mut self, e: &Equation) -> bool {
         let dim = e.dim.substitute(&|s| self.0.get(&s).map(|&v| Dim::constant(v)));
-        let (mut unknown, mut rest) = (None, e.value);
-        for term in dim.terms() {
-            match term.atoms.as_slice() {
-                [] => rest = rest.saturating_sub(term.coefficient),
-                [Atom::Symbol(s)] if unknown.is_none() => unknown = Some((*s, term.coefficient)),
-                _ => return false,
-            }
-        }
-        let Some((symbol, factor)) = unknown else { return false };
+        let Some((symbol, factor, constant)) = dim.linear() else { return false };
+        let rest = e.value.saturating_sub(constant);
         rest.checked_rem(factor) == Some(0) && self.0.insert(symbol, rest / factor).is_none()
     }
 

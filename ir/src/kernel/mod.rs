@@ -49,7 +49,8 @@ pub struct Kernel {
     pub locs: Vec<Loc>,
 }
 
-/// A buffer, row-major and dense.
+/// A buffer, row-major and dense. A load from one without elements gives some number, whatever the index: there is no index
+/// to clamp one to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Param {
     /// The name in text.

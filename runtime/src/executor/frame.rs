@@ -28,7 +28,8 @@ impl Frame {
         let kept = plan.frames.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut frame = kept.unwrap_or_default();
         if frame.memory.is_none() {
-            frame.memory = Some(Buffer::new(plan.memory)?);
+            // Kernels may load from a buffer without elements: there is memory wherever one lies.
+            frame.memory = Some(Buffer::new(plan.memory + ALIGNMENT)?);
             frame.settle(program, plan);
         }
         Ok(frame)
@@ -55,6 +56,7 @@ impl Frame {
             match place {
                 // SAFETY: the plan's memory includes the whole arena.
                 PlannedPlace::Memory(offset) => *address = unsafe { start.add(offset) },
+                PlannedPlace::Constant(constant) if program.constants[constant].is_empty() => *address = start,
                 PlannedPlace::Constant(constant) => *address = program.constants[constant].as_ptr().cast_mut(),
                 _ => {}
             }

@@ -69,7 +69,16 @@ pub(super) fn bind_symbols(program: &Program, shapes: &[&[usize]]) -> Result<Val
     for &(symbol, input, axis) in &program.symbols {
         let extent = shapes.get(input).and_then(|s| s.get(axis));
         let &extent = extent.ok_or_else(|| Error::new(format!("symbol `{}` is read from no input's axis", symbol.name)))?;
-        let value = i64::try_from(extent).unwrap_or(i64::MAX);
+        let (_, factor, constant) = program.inputs[input].shape[axis]
+            .linear()
+            .filter(|l| l.0 == symbol)
+            .ok_or_else(|| Error::new(format!("symbol `{}` cannot be read off axis {axis} of input {input}", symbol.name)))?;
+        let rest = i64::try_from(extent).unwrap_or(i64::MAX).saturating_sub(constant);
+        if rest.checked_rem(factor) != Some(0) {
+            let why = format!("axis {axis} has extent {extent}, which is no `{}`", program.inputs[input].shape[axis]);
+            return Err(misfit(input, why));
+        }
+        let value = rest / factor;
         if value < symbol.lo || value > symbol.hi {
             let why = format!("dimension `{}` is {value}, outside its range {}..={}", symbol.name, symbol.lo, symbol.hi);
             return Err(misfit(input, why));

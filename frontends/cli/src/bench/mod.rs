@@ -1,5 +1,6 @@
 //! `igneous bench`: times workloads by name, one record each.
 
+mod check;
 mod kernels;
 mod models;
 mod process;
@@ -10,6 +11,7 @@ use clap::ValueEnum;
 use igneous::{Error, Result, set_num_threads};
 use serde_json::json;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Instant;
 use workloads::{Workload, find};
 
@@ -39,6 +41,9 @@ pub struct Arguments {
     /// What a core reads and writes at most: 10⁹ bytes a second.
     #[arg(long, default_value_t = 97.0)]
     gbps: f64,
+    /// Run once with the weights and inputs of this safetensors file, in both modes, and compare with the results in it.
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
     /// List the workloads and do nothing else.
     #[arg(long)]
     list: bool,
@@ -67,6 +72,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Err(Error::new("--seconds, --gflops and --gbps must be above 0"));
     }
     set_num_threads(arguments.threads.into());
+    if let Some(file) = &arguments.check {
+        let [workload] = chosen[..] else { return Err(Error::new("--check takes one workload")) };
+        return check::against(workload, file);
+    }
     for workload in chosen {
         record(workload, arguments).map_err(|e| e.context(format!("workload `{}`", workload.name)))?;
     }

@@ -29,25 +29,37 @@ type Wrapped = Box<dyn Fn(Vec<Tensor>) -> Result<Vec<Tensor>> + Send + Sync>;
 pub struct Case {
     eager: Step,
     compiled: Compiled<Wrapped, (Vec<Tensor>,)>,
-    inputs: Vec<Tensor>,
+    /// The parameters of the model, in order.
+    pub parameters: Vec<Tensor>,
+    /// What a step takes.
+    pub inputs: Vec<Tensor>,
 }
 
 impl Case {
-    fn new(inputs: Vec<Tensor>, step: impl Fn(Vec<Tensor>) -> Result<Vec<Tensor>> + Send + Sync + 'static) -> Result<Case> {
+    fn new(
+        parameters: Vec<Tensor>,
+        inputs: Vec<Tensor>,
+        step: impl Fn(Vec<Tensor>) -> Result<Vec<Tensor>> + Send + Sync + 'static,
+    ) -> Result<Case> {
         let eager: Step = Arc::new(step);
         let traced = eager.clone();
         let wrapped: Wrapped = Box::new(move |inputs| traced(inputs));
-        Ok(Case { eager, compiled: compile(wrapped).name("step"), inputs })
+        Ok(Case { eager, compiled: compile(wrapped).name("step"), parameters, inputs })
     }
 
     /// A function without gradients.
-    fn infer(inputs: Vec<Tensor>, f: impl Fn(&[Tensor]) -> Tensor + Send + Sync + 'static) -> Result<Case> {
-        Case::new(inputs, move |inputs| no_grad(|| Ok(vec![f(&inputs)])))
+    fn function(inputs: Vec<Tensor>, f: impl Fn(&[Tensor]) -> Tensor + Send + Sync + 'static) -> Result<Case> {
+        Case::new(Vec::new(), inputs, move |inputs| no_grad(|| Ok(vec![f(&inputs)])))
+    }
+
+    /// A model's forward pass.
+    fn infer(net: impl Forward + 'static, x: Vec<Tensor>) -> Result<Case> {
+        Case::new(net.parameters(), x, move |inputs| no_grad(|| Ok(vec![net.forward(&inputs[0])])))
     }
 
     /// A step of training on images and labels.
     fn train(net: Sequential, optimizer: impl Optimizer + 'static, x: Tensor, labels: Tensor) -> Result<Case> {
-        Case::new(vec![x, labels], move |inputs| {
+        Case::new(net.parameters(), vec![x, labels], move |inputs| {
             let loss = net.forward(&inputs[0]).cross_entropy(&inputs[1]);
             loss.backward()?;
             optimizer.step()?;
@@ -110,25 +122,25 @@ fn normal<const N: usize>(count: usize, shape: [usize; N]) -> Vec<Tensor> {
 }
 
 fn gate(elements: usize) -> Result<Case> {
-    Case::infer(normal(5, [elements]), |t| (&t[0] * &t[1] + &t[2]).gelu() * t[3].sigmoid() + t[4].tanh())
+    Case::function(normal(5, [elements]), |t| (&t[0] * &t[1] + &t[2]).gelu() * t[3].sigmoid() + t[4].tanh())
 }
 
 fn chain(elements: usize) -> Result<Case> {
-    Case::infer(normal(2, [elements]), |t| (0..5).fold(t[0].clone(), |x, i| (x * 0.9 + &t[1]).relu() - 0.1 * f64::from(i)))
+    Case::function(normal(2, [elements]), |t| (0..5).fold(t[0].clone(), |x, i| (x * 0.9 + &t[1]).relu() - 0.1 * f64::from(i)))
 }
 
 fn matmul(n: usize) -> Result<Case> {
-    Case::infer(normal(2, [n, n]), |t| t[0].matmul(&t[1]))
+    Case::function(normal(2, [n, n]), |t| t[0].matmul(&t[1]))
 }
 
 fn convolution(batch: usize) -> Result<Case> {
     manual_seed(0);
     let conv = Conv2d::with(64, 64, 3, Conv { padding: 1.into(), ..default() }).without_bias();
-    Case::infer(normal(1, [batch, 64, 56, 56]), move |t| conv.forward(&t[0]))
+    Case::infer(conv, normal(1, [batch, 64, 56, 56]))
 }
 
 fn attention(tokens: usize, causal: bool) -> Result<Case> {
-    Case::infer(normal(3, [1, 12, tokens, 64]), move |t| {
+    Case::function(normal(3, [1, 12, tokens, 64]), move |t| {
         let scores = t[0].matmul(&t[1].transpose(-1, -2)) / 8.0;
         let scores = match causal {
             true => scores.masked_fill(&Tensor::ones((tokens, tokens)).tril(0).equal(0.0), f64::NEG_INFINITY),
@@ -141,29 +153,29 @@ fn attention(tokens: usize, causal: bool) -> Result<Case> {
 fn linear_gelu() -> Result<Case> {
     let x = normal(1, [128, 768]);
     let net = Sequential::new().push(Linear::new(768, 3072)).push(Gelu);
-    Case::infer(x, move |t| net.forward(&t[0]))
+    Case::infer(net, x)
 }
 
 fn matvec() -> Result<Case> {
     let x = normal(1, [1, 768]);
     let net = Linear::new(768, 3072).without_bias();
-    Case::infer(x, move |t| net.forward(&t[0]))
+    Case::infer(net, x)
 }
 
 fn mlp_inference() -> Result<Case> {
     let x = normal(1, [1, 784]);
     let net = mlp(&[784, 512, 10]);
-    Case::infer(x, move |t| net.forward(&t[0]))
+    Case::infer(net, x)
 }
 
 fn layer_norm() -> Result<Case> {
     let norm = LayerNorm::new(1024);
-    Case::infer(normal(1, [4096, 1024]), move |t| norm.forward(&t[0]))
+    Case::infer(norm, normal(1, [4096, 1024]))
 }
 
 fn layer_norm_gradients() -> Result<Case> {
     let norm = LayerNorm::new(1024);
-    Case::new(normal(2, [4096, 1024]), move |t| {
+    Case::new(norm.parameters(), normal(2, [4096, 1024]), move |t| {
         let x = t[0].requires_grad_();
         let mut wanted = vec![x.clone()];
         wanted.extend(norm.parameters());
@@ -174,7 +186,7 @@ fn layer_norm_gradients() -> Result<Case> {
 fn rms_norm() -> Result<Case> {
     let mut inputs = normal(1, [4096, 1024]);
     inputs.extend(normal(1, [1024]));
-    Case::infer(inputs, |t| &t[0] * (t[0].square().mean_keepdim(-1) + 1e-5).rsqrt() * &t[1])
+    Case::function(inputs, |t| &t[0] * (t[0].square().mean_keepdim(-1) + 1e-5).rsqrt() * &t[1])
 }
 
 const M4: usize = 1 << 22;
@@ -192,12 +204,12 @@ static WORKLOADS: &[Workload] = &[
     elements("chain20_4m", "five times x = relu(x·0.9 + y) - 0.1·i, 2²² elements", M4, || chain(M4)),
     elements("chain20_16k", "the same, 2¹⁴ elements", K16, || chain(K16)),
     elements("softmax_4096x1024", "softmax over the last axis", M4, || {
-        Case::infer(normal(1, [4096, 1024]), |t| t[0].softmax(-1))
+        Case::function(normal(1, [4096, 1024]), |t| t[0].softmax(-1))
     }),
     elements("layernorm_fwd", "layer norm of [4096, 1024]", M4, layer_norm),
     elements("layernorm_fwdbwd", "the same with the gradients of input, weight and bias", M4, layer_norm_gradients),
     elements("rmsnorm_fwd", "RMS norm of [4096, 1024], written out", M4, rms_norm),
-    elements("sum_4m", "the sum of 2²² elements", M4, || Case::infer(normal(1, [M4]), |t| t[0].sum_all())),
+    elements("sum_4m", "the sum of 2²² elements", M4, || Case::function(normal(1, [M4]), |t| t[0].sum_all())),
     flops("matmul_512", "[512, 512] × [512, 512]", 2 * 512 * 512 * 512, || matmul(512)),
     flops("matmul_1024", "[1024, 1024] × [1024, 1024]", 2 * 1024 * 1024 * 1024, || matmul(1024)),
     flops("matmul_2048", "[2048, 2048] × [2048, 2048]", 2 * 2048 * 2048 * 2048, || matmul(2048)),

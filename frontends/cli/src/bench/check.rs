@@ -1,0 +1,61 @@
+//! Compares a workload's results with those of another framework, for equal weights and inputs.
+
+use super::Mode;
+use super::workloads::Workload;
+use igneous::nn::StateDict;
+use igneous::{Error, Result, Tensor};
+use std::path::Path;
+
+/// The largest difference of a result, relative to its largest element.
+const TOLERANCE: f64 = 2e-5;
+/// The largest difference of a parameter's change, relative to the largest change: Adam's first step divides each gradient by
+/// its own size, and so magnifies the rounding of small ones.
+const CHANGE_TOLERANCE: f64 = 1e-2;
+
+/// Runs a step in both modes from the tensors `parameter.N` and `input.N` of a safetensors file, and compares with its
+/// `output.N` and, after the step, `after.N`.
+///
+/// # Errors
+/// If a tensor is missing or does not fit, a step fails, or a result differs.
+pub fn against(workload: &Workload, file: &Path) -> Result<()> {
+    let known = StateDict::load(file)?;
+    let mut worst: f64 = 0.0;
+    for mode in [Mode::Eager, Mode::Compiled] {
+        let mut case = (workload.build)()?;
+        for (i, parameter) in case.parameters.iter().enumerate() {
+            parameter.assign(find(&known, &format!("parameter.{i}"))?)?;
+        }
+        for (i, input) in case.inputs.iter_mut().enumerate() {
+            *input = find(&known, &format!("input.{i}"))?.clone();
+        }
+        for (i, output) in case.step(mode)?.iter().enumerate() {
+            let name = format!("output.{i}");
+            worst = worst.max(compare(&name, output, find(&known, &name)?, TOLERANCE)?);
+        }
+        for (i, parameter) in case.parameters.iter().enumerate() {
+            let (name, before) = (format!("after.{i}"), find(&known, &format!("parameter.{i}"))?);
+            compare(&name, &(parameter - before), &(find(&known, &name)? - before), CHANGE_TOLERANCE)?;
+        }
+    }
+    println!("{:28} results agree: max difference {worst:.1e} of the largest element", workload.name);
+    Ok(())
+}
+
+fn find<'a>(known: &'a StateDict, name: &str) -> Result<&'a Tensor> {
+    known.get(name).ok_or_else(|| Error::new(format!("the file has no tensor `{name}`")))
+}
+
+/// The largest difference, relative to the largest expected element.
+fn compare(name: &str, found: &Tensor, expected: &Tensor, tolerance: f64) -> Result<f64> {
+    if found.shape() != expected.shape() {
+        return Err(Error::new(format!("the shapes of `{name}` are {:?} and {:?}", found.shape(), expected.shape())));
+    }
+    let (found, expected) = (found.to_f64_vec()?, expected.to_f64_vec()?);
+    let largest = expected.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
+    let differences = found.iter().zip(&expected).map(|(a, b)| (a - b).abs() / largest);
+    let worst = differences.fold(0.0, |worst: f64, d| if d > worst || d.is_nan() { d } else { worst });
+    if worst.is_nan() || worst > tolerance {
+        return Err(Error::new(format!("`{name}` differs by {worst:.1e} of its largest element")));
+    }
+    Ok(worst)
+}
