@@ -23,8 +23,8 @@ use igneous_ir::scalar::{ExprId, ScalarOp};
 use igneous_ir::types::{DType, Literal};
 use smallvec::SmallVec;
 
-/// Less work than this, in elements times instructions, is not worth a call.
-const LITTLE: i64 = 256;
+/// Less work than this, in elements times instructions, is not worth a call: without mask registers, with them.
+const LITTLE: [i64; 2] = [256, 128];
 
 /// Where the elements of a row go.
 #[derive(Clone, Copy)]
@@ -79,7 +79,7 @@ impl<'p> Emitter<'p, '_> {
         let mut builder = Builder::new(self, task, wide, ends.iter().map(|e| e.dtype))?;
         builder.values(ends.iter().map(|e| e.root))?;
         builder.stores(ends)?;
-        if little(length, &builder.body) {
+        if little(task, length, &builder.body) {
             return None;
         }
         let Builder { body, slots, partial, .. } = builder;
@@ -115,7 +115,7 @@ impl<'p> Emitter<'p, '_> {
         builder.body.reduce(fold.kind, fold.dtype, x, slot, chunked)?;
         let Builder { body, slots, partial, .. } = builder;
         // Some elements of a vector would be left, and their accumulators are in registers.
-        if !partial || little(length, &body) {
+        if !partial || little(task, length, &body) {
             return None;
         }
         let strip = assemble(&body, partial);
@@ -180,8 +180,14 @@ impl<'p> Emitter<'p, '_> {
     }
 }
 
-fn little(length: Num, body: &Body) -> bool {
-    length.known().is_some_and(|n| n * (body.insts.len() as i64) < LITTLE)
+/// Whether there is too little to do for a call.
+fn little(task: Task, length: Num, body: &Body) -> bool {
+    let plan = task.plan;
+    // A range of a parallel axis is mostly the whole of it.
+    let extent = task.of.inner.and_then(|a| plan.low.axes[a as usize].extent.as_const());
+    let block = plan.block.filter(|_| task.column.is_some());
+    let elements = [length.known(), extent, block].into_iter().flatten().min();
+    elements.is_some_and(|n| n * (body.insts.len() as i64) < LITTLE[usize::from(body.wide)])
 }
 
 impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
