@@ -1,15 +1,24 @@
-//! Time to compile a few kernels for this CPU, and how fast their code runs on one core, against the memory's floor.
+//! Time to compile a few kernels for this CPU, and how fast their code runs on one core with vectors of each width, against
+//! what the machine can do at most.
 //!
-//!     cargo run --release -p igneous-compiler --example cpu_kernels [name part] [--clif]
+//!     cargo run --release -p igneous-compiler --example cpu_kernels [name part] [--code]
+//!
+//! The floor of a kernel is the larger of two times: that of its bytes at the bandwidth of the smallest memory that holds
+//! them, and that of its products, quotients and fused multiply-adds at one 512-bit instruction in each cycle. The limits
+//! are those of one core of a Zen 4 server, so fractions on other machines only compare with each other.
 
-use igneous_compiler::cpu::{Target, compile_kernels};
+use igneous_compiler::cpu::{CpuCode, Target, compile_kernels};
 use igneous_ir::kernel::Kernel;
+use igneous_ir::math;
+use igneous_ir::scalar::ScalarOp;
 use igneous_runtime::program::{DotOut, ErrorWord, KernelFn, Operand, Work};
 use std::time::Instant;
 
-/// Bytes per nanosecond that one core reads and writes of arrays far larger than its caches: the floor of a kernel that
-/// touches each element once.
-const MEMORY_GB_PER_S: f64 = 25.0;
+/// Bytes that fit, and bytes per nanosecond that one core reads and writes there: caches of the second and third level,
+/// memory.
+const MEMORIES: [(f64, f64); 3] = [(1e6, 117.0), (32e6, 97.0), (f64::INFINITY, 37.0)];
+/// Multiplications of `f32`, fused with an addition or not, that one core does in a nanosecond.
+const MULTIPLICATIONS: f64 = 59.0;
 
 const KERNELS: &[(&str, &str)] = &[
     (
@@ -18,14 +27,56 @@ const KERNELS: &[(&str, &str)] = &[
     ),
     ("add (cache)", "kernel k(a: f32[4096], b: f32[4096]) -> (y: f32[4096])\n  axes i: par 4096\n  y[i] = a[i] + b[i]\n"),
     (
-        "gelu(x·a+b)·sigmoid(c)",
-        "kernel k(x: f32[4096], a: f32[4096], b: f32[4096], c: f32[4096]) -> (y: f32[4096])
-  axes i: par 4096
+        "gelu(x·a+b)·sigmoid(c) 16k",
+        "kernel k(x: f32[16384], a: f32[16384], b: f32[16384], c: f32[16384]) -> (y: f32[16384])
+  axes i: par 16384
   map {
     let t1 = x[i] * a[i] + b[i]
     y[i] = t1 * 0.5 * (erf(t1 * 0.70710677) + 1.0) * sigmoid(c[i])
   }
 ",
+    ),
+    (
+        "gelu(x·a+b)·sigmoid(c) 4M",
+        "kernel k(x: f32[4194304], a: f32[4194304], b: f32[4194304], c: f32[4194304]) -> (y: f32[4194304])
+  axes i: par 4194304
+  map {
+    let t1 = x[i] * a[i] + b[i]
+    y[i] = t1 * 0.5 * (erf(t1 * 0.70710677) + 1.0) * sigmoid(c[i])
+  }
+",
+    ),
+    (
+        "chain of 20 16k",
+        "kernel k(x: f32[16384], a: f32[16384]) -> (y: f32[16384])
+  axes i: par 16384
+  map {
+    let t1 = max(x[i] * 1.01 + a[i], -3.0)
+    let t2 = abs(t1 - 0.5) * 0.9 + t1
+    let t3 = min(t2 * t2 + 0.1, 4.0) - a[i]
+    let t4 = select(t3 > 0.0, t3 * 0.3, t3 * 0.7) + t2
+    let t5 = (t4 + 1.0) * 0.5 + t1
+    y[i] = max(t5 * t3, 0.0)
+  }
+",
+    ),
+    (
+        "chain of 20 4M",
+        "kernel k(x: f32[4194304], a: f32[4194304]) -> (y: f32[4194304])
+  axes i: par 4194304
+  map {
+    let t1 = max(x[i] * 1.01 + a[i], -3.0)
+    let t2 = abs(t1 - 0.5) * 0.9 + t1
+    let t3 = min(t2 * t2 + 0.1, 4.0) - a[i]
+    let t4 = select(t3 > 0.0, t3 * 0.3, t3 * 0.7) + t2
+    let t5 = (t4 + 1.0) * 0.5 + t1
+    y[i] = max(t5 * t3, 0.0)
+  }
+",
+    ),
+    (
+        "sum 4M",
+        "kernel k(x: f32[4194304]) -> (y: f32[])\n  axes j: ser 4194304\n  s = reduce sum j { x[j] }\n  y[] = s\n",
     ),
     ("exp", "kernel k(a: f32[4096]) -> (y: f32[4096])\n  axes i: par 4096\n  y[i] = exp(a[i])\n"),
     ("tanh", "kernel k(a: f32[4096]) -> (y: f32[4096])\n  axes i: par 4096\n  y[i] = tanh(a[i])\n"),
@@ -210,60 +261,108 @@ fn calls(work: &Work) -> Vec<Call> {
     }
 }
 
+/// How many multiplications a kernel does, and the points of its longest loops.
+fn work(kernel: &Kernel) -> (f64, f64) {
+    let (mut multiplications, mut points) = (0.0, 0f64);
+    for section in &kernel.sections {
+        let extent = |a: u32| section.axes[a as usize].extent.get().expect("constant extents") as f64;
+        let outer: f64 = section.parallel().map(extent).product();
+        for stage in &section.stages {
+            let turns = outer * stage.axes().iter().map(|&a| extent(a)).product::<f64>();
+            let (exprs, roots) = math::expand(&section.exprs, &stage.roots());
+            let counts = exprs.reachable(&roots).into_iter().map(|id| exprs.get(id));
+            let counts = counts.filter(|e| e.dtype.is_float() && matches!(e.op, ScalarOp::Mul | ScalarOp::Div | ScalarOp::Fma));
+            multiplications += turns * counts.map(|e| e.dtype.size() as f64 / 4.0).sum::<f64>();
+            points = points.max(turns);
+        }
+    }
+    (multiplications, points)
+}
+
+/// The seconds that a kernel takes at least.
+fn floor(bytes: f64, multiplications: f64) -> f64 {
+    let (_, bandwidth) = MEMORIES.into_iter().find(|(size, _)| bytes <= *size).expect("the last one holds everything");
+    1e-9 * (bytes / bandwidth).max(multiplications / MULTIPLICATIONS)
+}
+
+/// The fastest of some compilations, in microseconds.
+fn compile(kernel: &Kernel, target: &Target) -> (CpuCode, f64) {
+    let mut fastest = f64::INFINITY;
+    let mut code = None;
+    for _ in 0..7 {
+        let start = Instant::now();
+        code = Some(compile_kernels(std::slice::from_ref(kernel), &[], target).unwrap_or_else(|e| panic!("{e}")));
+        fastest = fastest.min(start.elapsed().as_secs_f64() * 1e6);
+    }
+    (code.expect("compiled above"), fastest)
+}
+
 fn main() {
     let mut names: Vec<String> = std::env::args().skip(1).collect();
-    let listing = names.iter().any(|n| n == "--clif");
-    names.retain(|n| n != "--clif");
-    println!("{:32} {:>10} {:>10} {:>10} {:>8} {:>8}", "kernel", "compile µs", "run µs", "Gelem/s", "GB/s", "of floor");
+    let listing = names.iter().any(|n| n == "--code");
+    names.retain(|n| n != "--code");
+    println!(
+        "{:32} {:9} {:>10} {:>10} {:>9} {:>8} {:>8}",
+        "kernel", "vectors", "compile µs", "run µs", "Gpoint/s", "GB/s", "of floor"
+    );
     for (name, text) in KERNELS.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|n| name.contains(n.as_str()))) {
         let kernel = Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        let mut fastest = f64::INFINITY;
-        let mut code = None;
-        for _ in 0..5 {
-            let start = Instant::now();
-            code = Some(compile_kernels(std::slice::from_ref(&kernel), &[], &Target::host()).unwrap_or_else(|e| panic!("{e}")));
-            fastest = fastest.min(start.elapsed().as_secs_f64() * 1e6);
-        }
-        let code = code.expect("compiled above");
+        let compiled: Vec<(Target, CpuCode, f64)> = Target::widths()
+            .into_iter()
+            .map(|target| {
+                let (code, time) = compile(&kernel, &target);
+                (target, code, time)
+            })
+            .collect();
         if listing {
-            code.listings.iter().for_each(|listing| println!("{listing}"));
+            compiled.iter().for_each(|(_, code, _)| code.listings.iter().for_each(|l| println!("{l}")));
         }
         let mut memory = Memory::new(&kernel);
         let pointers = memory.pointers();
-        let whole: f64 = kernel.params.iter().map(|p| p.ty.bytes().get().expect("constant extents") as f64).sum();
-        for call in calls(&code.work[0][0]) {
-            let mut scratch = vec![0u64; call.scratch / 8 + 16];
-            let skip = scratch.as_ptr().align_offset(64);
-            let mut error = ErrorWord::default();
-            let mut run = |times: usize| {
-                let start = Instant::now();
-                for _ in 0..times {
-                    // SAFETY: the buffers are those of the kernel's parameters, scratch is large enough and aligned, and the
-                    // code's memory is alive.
-                    unsafe {
-                        let scratch = scratch[skip..].as_mut_ptr().cast();
-                        (call.function)(pointers.as_ptr(), std::ptr::null(), call.bounds.as_ptr(), scratch, &mut error);
+        let bytes: f64 = kernel.params.iter().map(|p| p.ty.bytes().get().expect("constant extents") as f64).sum();
+        let (multiplications, points) = work(&kernel);
+        let all: Vec<Vec<Call>> = compiled.iter().map(|(_, code, _)| calls(&code.work[0][0])).collect();
+        for part in 0..all[0].len() {
+            let mut fastest = vec![f64::INFINITY; all.len()];
+            let mut times = 1;
+            // Turns of all widths, so that a slow phase of the machine meets each of them.
+            for round in 0..12 {
+                for (fastest, calls) in fastest.iter_mut().zip(&all) {
+                    let call = &calls[part];
+                    let mut scratch = vec![0u64; call.scratch / 8 + 16];
+                    let skip = scratch.as_ptr().align_offset(64);
+                    let mut error = ErrorWord::default();
+                    let start = Instant::now();
+                    for _ in 0..times {
+                        // SAFETY: the buffers are those of the kernel's parameters, scratch is large enough and aligned, and
+                        // the code's memory is alive.
+                        unsafe {
+                            let scratch = scratch[skip..].as_mut_ptr().cast();
+                            (call.function)(pointers.as_ptr(), std::ptr::null(), call.bounds.as_ptr(), scratch, &mut error);
+                        }
                     }
+                    *fastest = fastest.min(start.elapsed().as_secs_f64() / times as f64);
                 }
-                start.elapsed().as_secs_f64() / times as f64
-            };
-            let once = run(1);
-            let times = (2e-4 / once).clamp(1.0, 1e6) as usize;
-            let seconds =
-                (0..(0.3 / (once * times as f64)).clamp(7.0, 1000.0) as usize).map(|_| run(times)).fold(f64::INFINITY, f64::min);
-            // A part of a dot reads and writes each of its elements.
-            let bytes = if call.what.is_empty() { whole } else { 8.0 * call.elements };
-            let elements = if call.what.is_empty() { whole / 4.0 } else { call.elements };
-            let floor = bytes / (MEMORY_GB_PER_S * 1e9);
-            println!(
-                "{:32} {:10.0} {:10.2} {:10.2} {:8.1} {:8.2}",
-                format!("{name}{}", call.what),
-                fastest,
-                seconds * 1e6,
-                elements / seconds * 1e-9,
-                bytes / seconds * 1e-9,
-                floor / seconds
-            );
+                if round == 0 {
+                    times = (0.01 / fastest[0]).clamp(1.0, 1e6) as usize;
+                }
+            }
+            for ((target, _, compile), (seconds, calls)) in compiled.iter().zip(fastest.iter().zip(&all)) {
+                let call = &calls[part];
+                // A part of a dot reads and writes each of its elements.
+                let own = !call.what.is_empty();
+                let (bytes, points) = if own { (8.0 * call.elements, call.elements) } else { (bytes, points) };
+                let floor = floor(bytes, if own { 0.0 } else { multiplications });
+                println!(
+                    "{:32} {:9} {compile:10.0} {:10.2} {:9.2} {:8.1} {:8.2}",
+                    format!("{name}{}", call.what),
+                    target.width.name(),
+                    seconds * 1e6,
+                    points / seconds * 1e-9,
+                    bytes / seconds * 1e-9,
+                    floor / seconds
+                );
+            }
         }
     }
 }

@@ -97,6 +97,10 @@ impl<'p> Emitter<'p, '_> {
     /// A reduction over one axis.
     fn fold_axis(&mut self, task: Task<'p>, fold: Fold) -> Value {
         let (_, range) = self.innermost(task).expect("it reduces over an axis");
+        let kept = task.of.stores.get(1).copied().flatten();
+        if let Some(result) = self.scope(|e| e.fold_strip(task, range, fold, kept)) {
+            return result;
+        }
         let chunk = CHUNK as i64;
         if range.hi.known().is_some_and(|n| n <= chunk) {
             return self.fold_chunk(task, fold, range);

@@ -1,12 +1,13 @@
 //! Machine code for kernels on a CPU, by Cranelift: one function for each section, and for each packed operand and
-//! epilogue of a dot.
+//! epilogue of a dot. On x86-64, bodies of contiguous innermost loops are assembled at the machine's full width
+//! ([`strip`]) and called from it.
 //!
 //! A section goes through `lower` (passes over simple reductions), `nest` and `place` (loops, and where each expression is
 //! computed) to code: `section`, `passes`, `fold`, `fold_column` emit loops, `evaluate` expressions, `scalar` and `vector`
 //! single operations.
 //!
 //! Invariants: a kernel's reductions follow the tree of [`igneous_ir::kernel`] exactly, so a result depends neither on
-//! the vector width nor on how points are cut into boxes; generated code calls nothing, never traps, and is never
+//! the vector width nor on how points are cut into boxes; generated code calls nothing but its strips, never traps, and is never
 //! writable and executable at once.
 
 mod affine;

@@ -2,8 +2,8 @@
 //!
 //! A [`Group`] holds four elements: one register of 32-bit lanes, or two of 64-bit lanes. A `bool` is a mask of 32-bit
 //! lanes (0 or -1), a `u8` is zero-extended to 32 bits. What has no vector instruction is done lane by lane, so every
-//! operation exists. This module is all that knows of the vector width: wider strips would replace it for bodies whose
-//! loads and stores are contiguous.
+//! operation exists. This is the portable form; where [`strip`](super::strip)
+//! knows wider vectors, what is left for it is what does not lie one after the other.
 
 use super::scalar::{self, float_condition, int_condition, memory};
 use super::target::Target;

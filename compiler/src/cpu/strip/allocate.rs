@@ -57,6 +57,7 @@ struct Home {
 /// Emits a sequence of instructions.
 pub(super) struct Allocator<'a> {
     body: &'a Body,
+    insts: &'a [Inst],
     layout: &'a Layout,
     code: &'a mut Code,
     elements: Elements,
@@ -79,10 +80,19 @@ pub(super) struct Step {
 }
 
 impl<'a> Allocator<'a> {
-    pub fn new(body: &'a Body, layout: &'a Layout, code: &'a mut Code, elements: Elements, copies: u8) -> Allocator<'a> {
+    /// For up to `copies` vectors at once. The steps are of `insts`.
+    pub fn new(
+        body: &'a Body,
+        insts: &'a [Inst],
+        layout: &'a Layout,
+        code: &'a mut Code,
+        elements: Elements,
+        copies: u8,
+    ) -> Allocator<'a> {
         let values = body.classes.len() * copies as usize;
         Allocator {
             body,
+            insts,
             layout,
             code,
             elements,
@@ -95,20 +105,20 @@ impl<'a> Allocator<'a> {
         }
     }
 
-    /// Emits the steps. Accumulators of copy `c` are numbered from `c` times their number on.
+    /// Emits the steps.
     pub fn run(&mut self, steps: &[Step]) {
-        let body = self.body;
+        let insts = self.insts;
         let mut uses: Vec<SmallVec<[u32; 4]>> = Vec::with_capacity(steps.len());
         for (position, step) in steps.iter().enumerate().rev() {
             let mut after = SmallVec::new();
-            for v in values_of(&body.insts[step.inst as usize]) {
+            for v in values_of(&insts[step.inst as usize]) {
                 let v = self.renamed(v, step.copy) as usize;
                 after.push(std::mem::replace(&mut self.next[v], position as u32));
             }
             uses.push(after);
         }
         for (step, after) in steps.iter().zip(uses.iter().rev()) {
-            let inst = &body.insts[step.inst as usize];
+            let inst = &insts[step.inst as usize];
             // A value that is used twice here was asked twice before; the first answer is what comes after this step.
             let seen: SmallVec<[(V, u32); 4]> = values_of(inst).zip(after.iter().copied()).collect();
             for &(v, after) in seen.iter().rev() {
@@ -321,6 +331,8 @@ impl<'a> Allocator<'a> {
         match inst.kind {
             Kind::Load(stream) => self.load(inst, copy, stream),
             Kind::Store(stream) => self.store(inst, copy, stream),
+            Kind::Keep => self.keep(inst, copy),
+            Kind::Result(slot) => self.first_lane(inst, copy, slot),
             Kind::Index => self.index(inst, copy),
             Kind::Masks(opcode, name) => self.masks(inst, copy, opcode, name),
             Kind::Fma => self.fma(inst, copy),
@@ -568,6 +580,36 @@ impl<'a> Allocator<'a> {
         }
         let extra = if partial { Extra { mask: TAIL, zeroing: true, imm: None } } else { Extra::default() };
         self.code.vector(op, bytes, result, 0, Rm::Mem(from), extra, &[Shown::Vector(result, bytes), Shown::Mem(from)]);
+    }
+
+    fn keep(&mut self, inst: &Inst, copy: u8) {
+        let place = self.operand(inst.args[0], inst.op, copy);
+        let from = self.register(place, inst.args[0], inst.op, inst.bytes);
+        self.release(inst, copy);
+        let to = self.result(Arg::Accumulator(0), copy, &[]);
+        let vector = |r: u8| Shown::Vector(r, inst.bytes);
+        match (self.elements, self.body.wide) {
+            (Elements::All, _) => self.copy_register(inst.bytes, to, from),
+            (Elements::Some, true) => {
+                let extra = Extra { mask: TAIL, ..Extra::default() };
+                self.code.vector(inst.op, inst.bytes, to, 0, Rm::Reg(from), extra, &[vector(to), vector(from)]);
+            }
+            (Elements::Some, false) => {
+                let (op, mask) = if inst.op.prefix == 0 { (&BLENDV_PS, TAIL_WORD) } else { (&BLENDV_PD, TAIL_LONG) };
+                let extra = Extra { imm: Some(mask << 4), ..Extra::default() };
+                let shown = [vector(to), vector(to), vector(from), vector(mask)];
+                self.code.vector(op, inst.bytes, to, to, Rm::Reg(from), extra, &shown);
+            }
+        }
+    }
+
+    fn first_lane(&mut self, inst: &Inst, copy: u8, slot: u32) {
+        let place = self.operand(inst.args[0], inst.op, copy);
+        let from = self.register(place, inst.args[0], inst.op, inst.bytes);
+        self.release(inst, copy);
+        let to = Mem::at(RDI, 8 * slot as i32);
+        let shown = [Shown::Mem(to), Shown::Vector(from, 16)];
+        self.code.vector(inst.op, 16, from, 0, Rm::Mem(to), Extra::default(), &shown);
     }
 
     /// The instruction and mask for some elements where there are no mask registers.

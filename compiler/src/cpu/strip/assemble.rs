@@ -4,9 +4,10 @@
 //! convention on every platform.
 
 use super::allocate::{Allocator, Elements, Layout, POOL, Step, TAIL, TAIL_LONG, TAIL_WORD, values_of};
-use super::body::{Arg, Body, Class, Kind};
+use super::body::{Arg, Body, Class, Fold, Inst, Kind};
 use super::encode::{Code, Extra, Listing, Mem, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, Rm, Shown, When};
 use super::table::*;
+use igneous_ir::kernel::CHUNK;
 use std::collections::HashMap;
 
 /// A strip that is ready to be called.
@@ -33,6 +34,10 @@ struct Loops {
     together: u8,
     /// Vectors in one turn of the loop over the rest.
     rest: u8,
+    /// Vector registers for values and what is pinned.
+    registers: u8,
+    /// How many of them the values leave.
+    spare: usize,
 }
 
 /// Assembles the strip of a body. `partial`: the elements after the last whole vector are done too.
@@ -50,84 +55,171 @@ pub(super) fn assemble(body: &Body, partial: bool) -> Strip {
 }
 
 fn attempt(body: &Body, partial: bool, frame: u32) -> (Strip, u32) {
-    let registers: u8 = match (body.wide, partial) {
-        (true, _) => 32,
-        (false, false) => 16,
-        (false, true) => TAIL_LONG,
-    };
-    let (vectors, masks) = pressure(body);
-    let fits = |n: u8| {
-        n as usize * body.insts.len() <= TOGETHER
-            && u32::from(n) * vectors + 2 <= registers.into()
-            && u32::from(n) * masks < TAIL.into()
-    };
-    let together = [4, 2].into_iter().find(|&n| fits(n)).unwrap_or(1);
-    let long = together == 1 && partial && body.insts.len() > LONG_BODY;
-    let loops = Loops { vectors: if long { 0 } else { together }, together, rest: 1 };
-
-    let used = u32::from(together) * vectors + 2;
-    let spare = u32::from(registers).saturating_sub(used) as usize;
-    let (layout, pinned) = layout(body, &loops, registers, spare, frame > 0);
-    let mut code = Code::new(body.wide);
-    let mut spills = 0;
-    let saved: Vec<u8> = layout.streams.iter().flatten().copied().filter(|r| ![8, 9, 10].contains(r)).collect();
-    prologue(&mut code, &saved, frame);
-    for (stream, register) in body.streams.iter().zip(&layout.streams) {
+    let loops = Loops::of(body, partial);
+    let (layout, pinned) = layout(body, &loops, frame > 0);
+    let mut writer = Writer { body, loops, layout, code: Code::new(body.wide), partial, spills: 0 };
+    let saved: Vec<u8> = writer.used_streams().filter(|r| ![8, 9, 10].contains(r)).chain(writer.last_index()).collect();
+    prologue(&mut writer.code, &saved, frame);
+    for (stream, register) in body.streams.iter().zip(&writer.layout.streams) {
         if let Some(register) = register {
-            code.load(*register, Mem::at(RDI, 8 * stream.slot as i32));
+            writer.code.load(*register, Mem::at(RDI, 8 * stream.slot as i32));
         }
     }
-    let pool = code.label();
-    code.address(POOL, pool);
+    let pool = writer.code.label();
+    writer.code.address(POOL, pool);
     for &(arg, register, class) in &pinned {
-        pin(body, &layout, &mut code, arg, register, class);
+        writer.pin(arg, register, class);
     }
-    let end = code.label();
-    if loops.vectors > 0 {
-        let step = i32::from(loops.vectors) * i32::from(body.lanes);
-        let rest = code.label();
-        code.add_number(RDX, -step);
-        code.compare(RSI, RDX);
-        code.jump_when(When::Above, rest);
-        let turn = code.here();
-        let mut allocator = Allocator::new(body, &layout, &mut code, Elements::All, loops.vectors);
-        allocator.run(&interleaved(body, loops.vectors, loops.together));
-        spills = spills.max(allocator.spills);
-        code.add_number(RSI, step);
-        code.compare(RSI, RDX);
-        code.jump_when(When::AtMost, turn);
-        code.place(rest);
-        code.add_number(RDX, step);
+    match &body.fold {
+        None => writer.range(),
+        Some(fold) if fold.chunked => writer.chunks(fold),
+        Some(fold) => writer.chunk(fold),
     }
-    let step = i32::from(loops.rest) * i32::from(body.lanes);
-    let turn = code.here();
-    code.copy(RAX, RDX);
-    code.subtract(RAX, RSI);
-    if partial {
-        code.jump_when(When::AtMost, end);
-        first_elements(body, &mut code, loops.vectors == 0);
-    } else {
-        code.compare_number(RAX, step);
-        code.jump_when(When::Below, end);
-    }
-    for copy in 0..loops.rest {
-        if partial {
-            some_elements(body, &layout, &mut code, copy);
-        }
-        let elements = if partial { Elements::Some } else { Elements::All };
-        let mut allocator = Allocator::new(body, &layout, &mut code, elements, loops.rest);
-        let steps: Vec<Step> = (0..body.insts.len() as u32).map(|inst| Step { inst, copy }).collect();
-        allocator.run(&steps);
-        spills = spills.max(allocator.spills);
-    }
-    code.add_number(RSI, step);
-    code.jump(turn);
-    code.place(end);
+    let Writer { layout, loops, mut code, spills, .. } = writer;
     epilogue(&mut code, &saved, frame);
     write_pool(body, &layout, &mut code, pool);
     let (bytes, listing) = code.finish();
-    let unit = if partial { 1 } else { step.into() };
+    let unit = if partial { 1 } else { i64::from(loops.rest) * i64::from(body.lanes) };
     (Strip { bytes, listing, unit }, spills)
+}
+
+impl Loops {
+    fn of(body: &Body, partial: bool) -> Loops {
+        let accumulators = body.fold.as_ref().map_or(0, |f| f.registers);
+        let registers = match (body.wide, partial) {
+            (true, _) => 32,
+            (false, false) => 16,
+            (false, true) => TAIL_LONG,
+        } - accumulators;
+        let (vectors, masks) = pressure(body);
+        // Vectors that share an accumulator take turns with it, unless one instruction does all of that.
+        let apart = accumulators > 0 && body.whole().iter().filter(|i| i.args.contains(&Arg::Accumulator(0))).count() > 1;
+        let fits = |n: u8| {
+            !(apart && n > accumulators)
+                && n as usize * body.insts.len() <= TOGETHER
+                && u32::from(n) * vectors + 2 <= registers.into()
+                && u32::from(n) * masks < TAIL.into()
+        };
+        let together = [4, 2].into_iter().find(|&n| fits(n)).unwrap_or(1);
+        let spare = u32::from(registers).saturating_sub(u32::from(together) * vectors + 2) as usize;
+        let long = together == 1 && partial && body.insts.len() > LONG_BODY;
+        match accumulators {
+            0 => Loops { vectors: if long { 0 } else { together }, together, rest: 1, registers, spare },
+            n => Loops { vectors: n.max(together), together, rest: n, registers, spare },
+        }
+    }
+}
+
+/// The register that holds the index behind the last chunk.
+const LAST: u8 = 15;
+
+/// Writes the loops of a strip.
+struct Writer<'a> {
+    body: &'a Body,
+    loops: Loops,
+    layout: Layout,
+    code: Code,
+    partial: bool,
+    spills: u32,
+}
+
+impl Writer<'_> {
+    fn used_streams(&self) -> impl Iterator<Item = u8> {
+        self.layout.streams.clone().into_iter().flatten()
+    }
+
+    fn last_index(&self) -> Option<u8> {
+        self.body.fold.as_ref().is_some_and(|f| f.chunked).then_some(LAST)
+    }
+
+    fn emit(&mut self, insts: &[Inst], elements: Elements, copies: u8, steps: &[Step]) {
+        let mut allocator = Allocator::new(self.body, insts, &self.layout, &mut self.code, elements, copies);
+        allocator.run(steps);
+        self.spills = self.spills.max(allocator.spills);
+    }
+
+    /// Loads what stays in a register throughout.
+    fn pin(&mut self, arg: Arg, register: u8, class: Class) {
+        let from = match arg {
+            Arg::Pool(i) => Mem::at(POOL, self.layout.pool[i as usize]),
+            Arg::Slot(i) => Mem::at(RDI, 8 * i as i32),
+            _ => unreachable!("only constants and numbers of the table are pinned"),
+        };
+        let element = if class == Class::Long { 8 } else { 4 };
+        let bytes = self.body.bytes(class);
+        Allocator::new(self.body, &[], &self.layout, &mut self.code, Elements::All, 0)
+            .materialize(register, arg, element, bytes, from);
+    }
+
+    /// All chunks of a reduction: `RDX` is the end of the current one.
+    fn chunks(&mut self, fold: &Fold) {
+        self.code.copy(LAST, RDX);
+        let turn = self.code.here();
+        self.code.copy(RDX, RSI);
+        self.code.add_number(RDX, CHUNK as i32);
+        self.code.compare(RDX, LAST);
+        self.code.copy_when(When::Above, RDX, LAST);
+        self.chunk(fold);
+        self.code.copy(RSI, RDX);
+        self.code.compare(RSI, LAST);
+        self.code.jump_when(When::Below, turn);
+    }
+
+    fn chunk(&mut self, fold: &Fold) {
+        self.emit(&fold.start, Elements::All, 1, &in_order(fold.start.len(), 0));
+        self.range();
+        self.emit(&fold.finish, Elements::All, 1, &in_order(fold.finish.len(), 0));
+    }
+
+    /// The loops over the elements from `RSI` to `RDX`, which stays.
+    fn range(&mut self) {
+        let Loops { vectors, together, rest, .. } = self.loops;
+        if vectors > 0 {
+            self.whole_vectors(vectors, together);
+        }
+        // Partial vectors are dear without mask registers, so whole ones go first.
+        if vectors > rest && !(self.body.wide && self.partial) {
+            self.whole_vectors(rest, rest.min(together));
+        }
+        if self.partial {
+            self.partial_vectors(vectors == 0);
+        }
+    }
+
+    /// The loop over `vectors` whole vectors at a time.
+    fn whole_vectors(&mut self, vectors: u8, together: u8) {
+        let step = i32::from(vectors) * i32::from(self.body.lanes);
+        let end = self.code.label();
+        self.code.add_number(RDX, -step);
+        self.code.compare(RSI, RDX);
+        self.code.jump_when(When::Above, end);
+        let turn = self.code.here();
+        let whole = self.body.whole();
+        self.emit(&whole, Elements::All, vectors, &interleaved(whole.len(), vectors, together));
+        self.code.add_number(RSI, step);
+        self.code.compare(RSI, RDX);
+        self.code.jump_when(When::AtMost, turn);
+        self.code.place(end);
+        self.code.add_number(RDX, step);
+    }
+
+    /// The loop over all vectors that are left as if they were partial; `many`: not only a few are.
+    fn partial_vectors(&mut self, many: bool) {
+        let body = self.body;
+        let end = self.code.label();
+        let turn = self.code.here();
+        self.code.copy(RAX, RDX);
+        self.code.subtract(RAX, RSI);
+        self.code.jump_when(When::AtMost, end);
+        first_elements(body, &mut self.code, many);
+        for copy in 0..self.loops.rest {
+            some_elements(body, &self.layout, &mut self.code, copy);
+            self.emit(&body.insts, Elements::Some, self.loops.rest, &in_order(body.insts.len(), copy));
+        }
+        self.code.add_number(RSI, i32::from(self.loops.rest) * i32::from(body.lanes));
+        self.code.jump(turn);
+        self.code.place(end);
+    }
 }
 
 /// The most vector registers and masks that one run of the body needs at once.
@@ -152,18 +244,24 @@ fn pressure(body: &Body) -> (u32, u32) {
 }
 
 /// The instructions for `vectors` vectors, `together` at a time in step.
-fn interleaved(body: &Body, vectors: u8, together: u8) -> Vec<Step> {
-    let mut steps = Vec::with_capacity(body.insts.len() * vectors as usize);
+fn interleaved(insts: usize, vectors: u8, together: u8) -> Vec<Step> {
+    let mut steps = Vec::with_capacity(insts * vectors as usize);
     for first in (0..vectors).step_by(together as usize) {
-        for inst in 0..body.insts.len() as u32 {
+        for inst in 0..insts as u32 {
             steps.extend((first..first + together).map(|copy| Step { inst, copy }));
         }
     }
     steps
 }
 
+/// The instructions for one vector.
+fn in_order(insts: usize, copy: u8) -> Vec<Step> {
+    (0..insts as u32).map(|inst| Step { inst, copy }).collect()
+}
+
 /// Where everything lies, and what is pinned: the constants and numbers that are used most.
-fn layout(body: &Body, loops: &Loops, registers: u8, spare: usize, frame: bool) -> (Layout, Vec<(Arg, u8, Class)>) {
+fn layout(body: &Body, loops: &Loops, frame: bool) -> (Layout, Vec<(Arg, u8, Class)>) {
+    let Loops { registers, spare, .. } = *loops;
     let mut uses: Vec<(Arg, Class, u32)> = Vec::new();
     for inst in &body.insts {
         let class = if inst.op.element == 8 { Class::Long } else { Class::Word };
@@ -214,22 +312,13 @@ fn layout(body: &Body, loops: &Loops, registers: u8, spare: usize, frame: bool) 
             *at = take(element.into());
         }
     }
-    let registers_of_streams = STREAMS.iter().copied().filter(|&r| !(frame && r == RBP));
+    let chunked = body.fold.as_ref().is_some_and(|f| f.chunked);
+    let registers_of_streams = STREAMS.iter().copied().filter(|&r| !(frame && r == RBP || chunked && r == LAST));
     let streams = registers_of_streams.map(Some).chain(std::iter::repeat(None)).take(body.streams.len()).collect();
     let free = registers - pinned.len() as u8;
+    let accumulators = (registers..registers + body.fold.as_ref().map_or(0, |f| f.registers)).collect();
     let by_arg: HashMap<Arg, u8> = pinned.iter().map(|&(arg, register, _)| (arg, register)).collect();
-    (Layout { pool, lanes, tails, pinned: by_arg, streams, accumulators: Vec::new(), free }, pinned)
-}
-
-fn pin(body: &Body, layout: &Layout, code: &mut Code, arg: Arg, register: u8, class: Class) {
-    let from = match arg {
-        Arg::Pool(i) => Mem::at(POOL, layout.pool[i as usize]),
-        Arg::Slot(i) => Mem::at(RDI, 8 * i as i32),
-        _ => unreachable!("only constants and numbers of the table are pinned"),
-    };
-    let element = if class == Class::Long { 8 } else { 4 };
-    let bytes = body.bytes(class);
-    Allocator::new(body, layout, code, Elements::All, 0).materialize(register, arg, element, bytes, from);
+    (Layout { pool, lanes, tails, pinned: by_arg, streams, accumulators, free }, pinned)
 }
 
 fn prologue(code: &mut Code, saved: &[u8], frame: u32) {

@@ -28,8 +28,7 @@ pub(super) enum Arg {
     Slot(u32),
     /// The constants 0, 1, 2, … of the vector that is being computed.
     Lanes,
-    /// An accumulator of a reduction.
-    #[expect(dead_code, reason = "reductions have no strips yet")]
+    /// An accumulator of a reduction: of the vectors computed together, each has the next one.
     Accumulator(u8),
 }
 
@@ -54,6 +53,10 @@ pub(super) enum Kind {
     Load(u32),
     /// `a` to a stream.
     Store(u32),
+    /// `a` to the accumulator, of the elements that there are.
+    Keep,
+    /// The first lane of `a` to a slot of the table.
+    Result(u32),
     /// On masks: the opcode; `op` is not used.
     Masks(u8, &'static str),
 }
@@ -88,6 +91,19 @@ pub(super) struct Stream {
     pub dtype: DType,
 }
 
+/// What makes a body a reduction: it goes on with 32 accumulators, in as many registers as they take.
+#[derive(Clone, Debug)]
+pub(super) struct Fold {
+    /// Registers of accumulators.
+    pub registers: u8,
+    /// What gives them their first values, for each chunk.
+    pub start: Vec<Inst>,
+    /// What is done with them behind a chunk.
+    pub finish: Vec<Inst>,
+    /// Whether there may be more than one chunk.
+    pub chunked: bool,
+}
+
 /// What is done for one vector of elements.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
@@ -97,13 +113,14 @@ pub(super) struct Body {
     pub lanes: u8,
     pub classes: Vec<Class>,
     pub insts: Vec<Inst>,
+    pub fold: Option<Fold>,
     pub pool: Vec<Constant>,
     pub streams: Vec<Stream>,
 }
 
 impl Body {
     pub fn new(wide: bool, lanes: u8) -> Body {
-        Body { wide, lanes, classes: Vec::new(), insts: Vec::new(), pool: Vec::new(), streams: Vec::new() }
+        Body { wide, lanes, classes: Vec::new(), insts: Vec::new(), fold: None, pool: Vec::new(), streams: Vec::new() }
     }
 
     /// Bytes of a register of a class. Without mask registers, a mask has lanes of the widest elements.

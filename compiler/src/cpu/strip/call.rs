@@ -1,23 +1,30 @@
 //! From a pass to its strip and the call of it.
 
 use super::allocate::partial_vectors;
-use super::assemble::assemble;
+use super::assemble::{Strip, assemble};
 use super::body::{Arg, Body, Class, Stream, class_of};
+use super::scale::scaled;
+use super::table::{SCALEF_PD, SCALEF_PS};
 use crate::cpu::emitter::{Emitter, Num};
 use crate::cpu::evaluate::Walk;
+use crate::cpu::fold::Fold;
+use crate::cpu::lower::neutral;
 use crate::cpu::passes::{Range, Task};
 use crate::cpu::place::Placement;
+use crate::cpu::scalar;
 use crate::cpu::target::Width;
 use cranelift_codegen::ir::{
-    AbiParam, ExtFuncData, ExternalName, InstBuilder, Signature, StackSlotData, StackSlotKind, UserExternalName, Value, types,
+    AbiParam, ExtFuncData, ExternalName, InstBuilder, Signature, StackSlot, StackSlotData, StackSlotKind, UserExternalName,
+    Value, types,
 };
 use cranelift_codegen::isa::CallConv;
+use igneous_ir::kernel::CHUNK;
 use igneous_ir::scalar::{ExprId, ScalarOp};
-use igneous_ir::types::DType;
+use igneous_ir::types::{DType, Literal};
 use smallvec::SmallVec;
 
-/// Fewer elements than this are not worth a call.
-const FEW: i64 = 8;
+/// Less work than this, in elements times instructions, is not worth a call: without mask registers, with them.
+const LITTLE: [i64; 2] = [256, 128];
 
 /// Where the elements of a row go.
 #[derive(Clone, Copy)]
@@ -45,6 +52,7 @@ enum Slot {
     Address(Num),
     /// A number that is the same for all elements.
     Number(ExprId),
+    Constant(Literal),
 }
 
 /// Builds the body of a strip.
@@ -63,16 +71,18 @@ impl<'p> Emitter<'p, '_> {
     /// Does a range of the innermost loop by a strip, if the machine has wide vectors and the pass is fit for it: gives the
     /// index behind the last element that is done.
     pub fn strip(&mut self, task: Task<'p>, range: Range, ends: &[End]) -> Option<Num> {
-        let wide = match self.target.width {
-            Width::Portable => return None,
-            Width::Avx2 => false,
-            Width::Avx512 => true,
-        };
+        let wide = self.wide()?;
         let length = self.sub(range.hi, range.lo);
-        if ends.is_empty() || task.of.unrolled || length.known().is_some_and(|n| n < FEW) {
+        if ends.is_empty() || task.of.unrolled {
             return None;
         }
-        let (body, slots, partial) = Builder::new(self, task, wide, ends)?.finish(ends)?;
+        let mut builder = Builder::new(self, task, wide, ends.iter().map(|e| e.dtype))?;
+        builder.values(ends.iter().map(|e| e.root))?;
+        builder.stores(ends)?;
+        if little(task, length, &builder.body) {
+            return None;
+        }
+        let Builder { body, slots, partial, .. } = builder;
         let strip = assemble(&body, partial);
         let end = match strip.unit {
             1 => range.hi,
@@ -86,14 +96,52 @@ impl<'p> Emitter<'p, '_> {
         Some(end)
     }
 
-    /// Fills the table of a strip; gives its address.
-    fn table(&mut self, place: &Placement, slots: &[Slot]) -> Value {
+    /// Reduces a range of the innermost loop by a strip, which also stores the elements if they are kept.
+    pub fn fold_strip(&mut self, task: Task<'p>, range: Range, fold: Fold, kept: Option<u32>) -> Option<Value> {
+        let wide = self.wide()?;
+        let length = self.sub(range.hi, range.lo);
+        if !task.vector {
+            return None;
+        }
+        let root = task.roots()[0];
+        let mut builder = Builder::new(self, task, wide, [fold.dtype].into_iter())?;
+        builder.values([root].into_iter())?;
+        if let Some(access) = kept {
+            builder.stores(&[End { root, to: To::Access(access), dtype: fold.dtype, combine: None }])?;
+        }
+        let slot = builder.slot(Slot::Constant(neutral(fold.kind, fold.dtype)));
+        let x = builder.arg(root);
+        let chunked = length.known().is_none_or(|n| n > CHUNK as i64);
+        builder.body.reduce(fold.kind, fold.dtype, x, slot, chunked)?;
+        let Builder { body, slots, partial, .. } = builder;
+        // Some elements of a vector would be left, and their accumulators are in registers.
+        if !partial || little(task, length, &body) {
+            return None;
+        }
+        let strip = assemble(&body, partial);
+        let table = self.table(task.place(), &slots);
+        self.call_strip(strip, table, range);
+        Some(self.b.ins().stack_load(types::I64, scalar::register(fold.dtype), table, 8 * slot as i32))
+    }
+
+    /// Whether strips are of AVX-512; none if there are none.
+    fn wide(&self) -> Option<bool> {
+        match self.target.width {
+            Width::Portable => None,
+            Width::Avx2 => Some(false),
+            Width::Avx512 => Some(true),
+        }
+    }
+
+    /// Makes the table of a strip.
+    fn table(&mut self, place: &Placement, slots: &[Slot]) -> StackSlot {
         let size = 8 * slots.len().max(1) as u32;
         let table = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
         for (i, &slot) in slots.iter().enumerate() {
             let value = match slot {
                 Slot::Access(access) => self.start(place, access),
                 Slot::Address(address) => self.reg(address),
+                Slot::Constant(literal) => scalar::literal(&mut self.b, literal),
                 Slot::Number(id) => {
                     let x = self.scalar(place, id);
                     match self.exprs.dtype(id) {
@@ -107,7 +155,7 @@ impl<'p> Emitter<'p, '_> {
             };
             self.b.ins().stack_store(types::I64, value, table, 8 * i as i32);
         }
-        self.b.ins().stack_addr(types::I64, table, 0)
+        table
     }
 
     /// The address of the element at index 0 of the innermost loop.
@@ -116,7 +164,7 @@ impl<'p> Emitter<'p, '_> {
         self.pointers[access as usize].expect("it was just made").0
     }
 
-    fn call_strip(&mut self, strip: super::Strip, table: Value, range: Range) {
+    fn call_strip(&mut self, strip: Strip, table: StackSlot, range: Range) {
         // A callee that is not one of the platform's own: Cranelift saves what it may change.
         let mut signature = Signature::new(CallConv::SystemV);
         signature.params = vec![AbiParam::new(types::I64); 3];
@@ -126,17 +174,34 @@ impl<'p> Emitter<'p, '_> {
         let data = ExtFuncData { name: ExternalName::user(name), signature, colocated: true, patchable: false };
         let function = self.b.import_function(data);
         let (lo, hi) = (self.reg(range.lo), self.reg(range.hi));
+        let table = self.b.ins().stack_addr(types::I64, table, 0);
         self.b.ins().call(function, &[table, lo, hi]);
         self.strips.push(strip);
     }
 }
 
+/// Whether there is too little to do for a call.
+fn little(task: Task, length: Num, body: &Body) -> bool {
+    let plan = task.plan;
+    // A range of a parallel axis is mostly the whole of it.
+    let extent = task.of.inner.and_then(|a| plan.low.axes[a as usize].extent.as_const());
+    let block = plan.block.filter(|_| task.column.is_some());
+    let elements = [length.known(), extent, block].into_iter().flatten().min();
+    elements.is_some_and(|n| n * (body.insts.len() as i64) < LITTLE[usize::from(body.wide)])
+}
+
 impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
-    fn new(emitter: &'e Emitter<'p, 'f>, task: Task<'p>, wide: bool, ends: &[End]) -> Option<Builder<'e, 'p, 'f>> {
+    /// `dtypes` are those of the results.
+    fn new(
+        emitter: &'e Emitter<'p, 'f>,
+        task: Task<'p>,
+        wide: bool,
+        dtypes: impl Iterator<Item = DType>,
+    ) -> Option<Builder<'e, 'p, 'f>> {
         let place = task.place();
         let exprs = emitter.exprs;
         let varying = place.needed.iter().filter(|&&id| place.varies(id)).map(|&id| exprs.dtype(id));
-        let long = varying.chain(ends.iter().map(|e| e.dtype)).any(|d| class_of(d) == Class::Long);
+        let long = varying.chain(dtypes).any(|d| class_of(d) == Class::Long);
         let lanes = match (wide, long) {
             (true, false) => 16,
             (true, true) | (false, false) => 8,
@@ -147,13 +212,16 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         Some(Builder { emitter, task, axis, body: Body::new(wide, lanes), slots: Vec::new(), values, partial: true })
     }
 
-    /// All values, then all stores: what a store writes may be what another value was loaded from.
-    fn finish(mut self, ends: &[End]) -> Option<(Body, Vec<Slot>, bool)> {
-        let order = self.order(ends);
-        for id in order {
+    /// Computes all values, before anything is stored: what a store writes may be what a value is loaded from.
+    fn values(&mut self, roots: impl DoubleEndedIterator<Item = ExprId>) -> Option<()> {
+        for id in self.order(roots) {
             let arg = self.value(id)?;
             self.values[id.0 as usize] = Some(arg);
         }
+        Some(())
+    }
+
+    fn stores(&mut self, ends: &[End]) -> Option<()> {
         for end in ends {
             let x = self.arg(end.root);
             let slot = match end.to {
@@ -173,17 +241,17 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
             };
             self.body.store(stream, x);
         }
-        Some((self.body, self.slots, self.partial))
+        Some(())
     }
 
     /// The expressions that vary, each after its arguments, those that need more registers first.
-    fn order(&self, ends: &[End]) -> Vec<ExprId> {
+    fn order(&self, roots: impl DoubleEndedIterator<Item = ExprId>) -> Vec<ExprId> {
         let (exprs, place) = (self.emitter.exprs, self.task.place());
         let mut need = vec![0u32; exprs.len()];
         let inside = |id: ExprId| place.varies(id) && self.emitter.access_of(id).is_none();
         for &id in place.needed.iter().filter(|&&id| place.varies(id)) {
             let mut of_args: SmallVec<[u32; 3]> = match inside(id) {
-                true => exprs.get(id).args.iter().map(|a| need[a.0 as usize]).collect(),
+                true => self.args(id).iter().map(|a| need[a.0 as usize]).collect(),
                 false => SmallVec::new(),
             };
             of_args.sort_unstable_by(|a, b| b.cmp(a));
@@ -191,13 +259,13 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         }
         let mut order = Vec::new();
         let mut state = vec![0u8; exprs.len()];
-        let mut open: Vec<ExprId> = ends.iter().rev().map(|e| e.root).filter(|&r| place.varies(r)).collect();
+        let mut open: Vec<ExprId> = roots.rev().filter(|&r| place.varies(r)).collect();
         while let Some(&id) = open.last() {
             match std::mem::replace(&mut state[id.0 as usize], 2) {
                 0 => {
                     state[id.0 as usize] = 1;
                     if inside(id) {
-                        let mut args: SmallVec<[ExprId; 3]> = exprs.get(id).args.iter().copied().collect();
+                        let mut args = self.args(id);
                         args.retain(|a| place.varies(*a) && state[a.0 as usize] == 0);
                         args.sort_by_key(|a| need[a.0 as usize]);
                         open.extend(args);
@@ -213,6 +281,18 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
             }
         }
         order
+    }
+
+    /// The expressions that the value of one is made from.
+    fn args(&self, id: ExprId) -> SmallVec<[ExprId; 3]> {
+        match self.scaled(id) {
+            Some((x, n)) => SmallVec::from_slice(&[x, n]),
+            None => self.emitter.exprs.get(id).args.iter().copied().collect(),
+        }
+    }
+
+    fn scaled(&self, id: ExprId) -> Option<(ExprId, ExprId)> {
+        if self.body.wide { scaled(self.emitter.exprs, id) } else { None }
     }
 
     /// A value that varies, or that is the same for all elements.
@@ -270,6 +350,14 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
             ScalarOp::Axis(a) if a == self.axis => return Some(self.body.index()),
             ScalarOp::Axis(_) | ScalarOp::Load(_) | ScalarOp::Local(_) | ScalarOp::Literal(_) => return None,
             _ => {}
+        }
+        if let Some((x, n)) = self.scaled(id) {
+            let (x, n) = (self.arg(x), self.arg(n));
+            let (op, class) = match node.dtype {
+                DType::F64 => (&SCALEF_PD, Class::Long),
+                _ => (&SCALEF_PS, Class::Word),
+            };
+            return Some(self.body.plain(op, class, &[x, n]));
         }
         if matches!(node.op, ScalarOp::Min | ScalarOp::Max)
             && node.dtype.is_float()

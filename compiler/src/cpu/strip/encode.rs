@@ -350,10 +350,6 @@ impl Code {
         self.with_number("and", 4, to, number);
     }
 
-    pub fn compare_number(&mut self, x: u8, number: i32) {
-        self.with_number("cmp", 7, x, number);
-    }
-
     pub fn subtract(&mut self, to: u8, from: u8) {
         self.line(self.bytes.len(), "sub", &[Shown::General(to, 8), Shown::General(from, 8)]);
         self.general(true, &[0x29], from, Rm::Reg(to));

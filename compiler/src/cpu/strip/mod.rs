@@ -13,6 +13,8 @@ mod assemble;
 mod body;
 mod call;
 mod encode;
+mod fold;
+mod scale;
 mod select;
 mod table;
 #[cfg(test)]

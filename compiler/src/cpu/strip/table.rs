@@ -106,6 +106,8 @@ table! {
     FMA213_PD = long("vfmadd213pd", 0xa8);
     FMA231_PS = word("vfmadd231ps", 0xb8);
     FMA231_PD = long("vfmadd231pd", 0xb8);
+    SCALEF_PS = word("vscalefps", 0x2c);
+    SCALEF_PD = long("vscalefpd", 0x2c);
     CMP_PS = ps("vcmpps", 0xc2);
     CMP_PD = pd("vcmppd", 0xc2);
     BLENDM_PS = word("vblendmps", 0x65);
@@ -175,6 +177,7 @@ table! {
     STORE_PS = ps("vmovups", 0x11).plain();
     STORE_PD = pd("vmovupd", 0x11).plain();
     MOVE_PS = ps("vmovaps", 0x28).plain();
+    MOVE_PD = pd("vmovapd", 0x28).plain();
     BROADCAST_PS = word("vbroadcastss", 0x18).holding(Held::Bytes(4));
     BROADCAST_PD = long("vbroadcastsd", 0x19).narrow_vex().holding(Held::Bytes(8));
     BROADCAST_Q_OF = op("vpbroadcastq", 2, P66, 0x7c, 1, 0);
@@ -188,6 +191,10 @@ table! {
     MASKED_STORE_PS = word("vmaskmovps", 0x2e).plain();
     MASKED_STORE_PD = op("vmaskmovpd", 2, P66, 0x2f, 0, 0);
 
+    SHUFFLE_D = op("vpshufd", 1, P66, 0x70, 0, 4);
+    SHUFFLE_PD = op("vshufpd", 1, P66, 0xc6, 1, 8);
+    SHUFFLE_128 = coded("vshuff32x4", 0x23, 0);
+    PERMUTE_128 = op("vperm2f128", 3, P66, 0x06, 0, 0);
     SHUFFLE_2D = op("vshufps", 1, NONE, 0xc6, 0, 4);
     EXTRACT_128 = op("vextractf128", 3, P66, 0x19, 0, 0).holding(Held::Bytes(16));
     PACK_DW = op("vpackusdw", 2, P66, 0x2b, 0, 0);

@@ -82,7 +82,7 @@ fn welford_and_online_softmax() {
                 // The exponential uses fused multiply-add where the machine has it, and the interpreter always.
                 match kind {
                     "welford" => check(&text, &[("N", n)]),
-                    _ if Target::host().fma => check_with(&text, &[("N", n)], Fill::Ordinary, &[Target::host()]),
+                    _ if Target::host().fma => check_with(&text, &[("N", n)], Fill::Ordinary, &Target::widths()),
                     _ => {}
                 }
             }
@@ -154,12 +154,12 @@ kernel softmax(x: f32[5, N], b: f32[N]) -> (y: f32[5, N], at: i64[5])
 ";
     for n in [1, 3, 10, 64, 1000, 5000] {
         if Target::host().fma {
-            check_with(text, &[("N", n)], Fill::Ordinary, &[Target::host()]);
+            check_with(text, &[("N", n)], Fill::Ordinary, &Target::widths());
             check_with(
                 &text.replace("  dims N: 1..=10000\n", "").replace('N', &n.to_string()),
                 &[],
                 Fill::Ordinary,
-                &[Target::host()],
+                &Target::widths(),
             );
         }
     }

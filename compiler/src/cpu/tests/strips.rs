@@ -34,8 +34,9 @@ fn operands_that_are_the_same_for_all_elements() {
     for dtype in ["f32", "f64"] {
         for expr in floats.iter().chain(&selects) {
             if Target::host().fma {
-                let text =
-                    format!("kernel k(a: {dtype}[77], s: {dtype}[2]) -> (y: {dtype}[77])\n  axes i: par 77\n  y[i] = {expr}\n");
+                let text = format!(
+                    "kernel k(a: {dtype}[333], s: {dtype}[2]) -> (y: {dtype}[333])\n  axes i: par 333\n  y[i] = {expr}\n"
+                );
                 check_with(&text, &[], Fill::Special, &Target::widths());
             }
         }
@@ -45,12 +46,12 @@ fn operands_that_are_the_same_for_all_elements() {
     for dtype in ["i64", "i32", "u32", "u8"] {
         for expr in ints.iter().chain(&shifts).filter(|e| dtype.starts_with('i') || !e.starts_with('-')) {
             let text =
-                format!("kernel k(a: {dtype}[77], s: {dtype}[2]) -> (y: {dtype}[77])\n  axes i: par 77\n  y[i] = {expr}\n");
+                format!("kernel k(a: {dtype}[333], s: {dtype}[2]) -> (y: {dtype}[333])\n  axes i: par 333\n  y[i] = {expr}\n");
             check_special(&text, &[]);
         }
     }
     for expr in ["mulhi(a[i], s[0])", "mulhi(s[0], a[i])", "mulhi(a[i], 3528531795)"] {
-        let text = format!("kernel k(a: u32[77], s: u32[2]) -> (y: u32[77])\n  axes i: par 77\n  y[i] = {expr}\n");
+        let text = format!("kernel k(a: u32[333], s: u32[2]) -> (y: u32[333])\n  axes i: par 333\n  y[i] = {expr}\n");
         check_special(&text, &[]);
     }
 }
