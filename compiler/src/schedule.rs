@@ -1,14 +1,13 @@
 //! The schedule of a kernel: a pure function of its stages and shapes.
 
 use crate::cpu;
-use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{AxisKind, Directive, Kernel, Param, Section, Stage};
 
 /// Sets the schedule of every section.
 pub fn schedule(kernel: &mut Kernel) {
     for section in &mut kernel.sections {
         section.schedule = match section.stages.first() {
-            Some(Stage::Dot { .. }) => dot(section),
+            Some(Stage::Dot { .. }) => dot(section, &kernel.params),
             _ => loops(section, &kernel.params),
         };
     }
@@ -22,11 +21,9 @@ fn loops(section: &Section, params: &[Param]) -> Vec<Directive> {
     schedule
 }
 
-fn dot(section: &Section) -> Vec<Directive> {
-    let Some(Stage::Dot { m, n, axes, to, .. }) = section.stages.first() else { return Vec::new() };
-    let extent = |axes: &[u32]| -> Dim { axes.iter().map(|&a| section.axes[a as usize].extent).product() };
-    let dtype = section.locals[*to as usize].dtype;
-    let (_, _, split) = cpu::dot_blocking(extent(m), extent(n), extent(axes), dtype);
+fn dot(section: &Section, params: &[Param]) -> Vec<Directive> {
+    let Some(Stage::Dot { axes, .. }) = section.stages.first() else { return Vec::new() };
+    let split = cpu::contracted_parts(section, params);
     let mut schedule: Vec<Directive> = (0..section.axes.len() as u32)
         .filter(|&a| section.axes[a as usize].kind == AxisKind::Parallel)
         .map(Directive::Bind)

@@ -12,6 +12,7 @@ pub mod program;
 mod report;
 mod scratch;
 mod threads;
+mod tile;
 mod transpose;
 
 pub use buffer::{Buffer, Element};

@@ -175,6 +175,9 @@ pub enum Operand {
         /// The stride along k.
         k: Dim,
     },
+    /// Elements of a kernel parameter under windows. If one operand is of this kind, both are; the type is `f32`, and the left
+    /// operand lies inside of its parameter.
+    Window(Box<Window>),
     /// Computed into scratch by compiled code: a `KernelFn` whose bounds are, in order, those of the batch axes, of
     /// `outer` and of `k` (both flattened), and which writes `[k_hi-k_lo][outer_hi-outer_lo]` elements densely, k outermost,
     /// to `scratch` (batch ranges have length one).
@@ -182,6 +185,37 @@ pub enum Operand {
         /// The code.
         function: KernelFn,
     },
+}
+
+/// Elements of a kernel parameter whose index along each axis is a sum of multiples of the product's axes; zero where an
+/// index is outside of the parameter.
+#[derive(Clone)]
+pub struct Window {
+    /// The kernel parameter, dense and row-major.
+    pub param: usize,
+    /// The extents of the axes that m (left) or n (right) is flattened from.
+    pub outer: Vec<Dim>,
+    /// The extents of the axes that k is flattened from: the same for both operands.
+    pub k: Vec<Dim>,
+    /// The index along each axis of the parameter.
+    pub index: Vec<WindowIndex>,
+}
+
+/// `offset + Σ batch·coefficient + Σ outer·coefficient + Σ k·coefficient`, along an axis of a parameter.
+#[derive(Clone)]
+pub struct WindowIndex {
+    /// The extent of the parameter along the axis.
+    pub extent: Dim,
+    /// The parameter's elements are at multiples of this index, and zeros between them.
+    pub step: Dim,
+    /// The constant.
+    pub offset: Dim,
+    /// One coefficient for each batch axis.
+    pub batch: Vec<Dim>,
+    /// One coefficient for each outer axis.
+    pub outer: Vec<Dim>,
+    /// One coefficient for each axis of k.
+    pub k: Vec<Dim>,
 }
 
 /// Where the product of a dot goes.

@@ -61,7 +61,7 @@ fn pass_ns(plan: &Plan, pass: &Pass, of: &PassPlan, column: bool) -> f64 {
 
 /// Rows and columns per task, and the number of parts the contracted axis is cut into, of a matrix product of these
 /// extents. Independent of the number of threads.
-pub fn dot_blocking(m: Dim, n: Dim, k: Dim, dtype: DType) -> (Dim, Dim, usize) {
+pub(super) fn dot_blocking(m: Dim, n: Dim, k: Dim, dtype: DType) -> (Dim, Dim, usize) {
     let (rows, columns, depth) = (typical(m), typical(n), typical(k));
     // Some 50 GFLOP/s of one core (half of that for f64), and what it reads from its caches: a product with a vector is
     // bound by reading the matrix.

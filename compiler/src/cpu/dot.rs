@@ -6,6 +6,7 @@
 
 use super::affine::Affine;
 use super::cost::{dot_blocking, typical};
+use super::window::plan_windows;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{Access, Directive, Param, Section, Stage, Target};
 use igneous_ir::scalar::{ExprId, Exprs, ScalarOp};
@@ -62,10 +63,6 @@ impl<'a> DotSection<'a> {
         Some(DotSection { section, lhs: *lhs, rhs: *rhs, to: *to, rest, axes, dtype })
     }
 
-    fn extent(&self, axis: u32) -> Dim {
-        self.section.axes[axis as usize].extent
-    }
-
     fn size(&self, axes: &[u32]) -> Dim {
         axes.iter().map(|&a| self.extent(a)).product()
     }
@@ -85,7 +82,21 @@ impl<'a> DotSection<'a> {
                 }
             }
         }
-        best.expect("moving nothing is a choice").1
+        let plan = best.expect("moving nothing is a choice").1;
+        if plan.dtype == DType::F32 && (plan.lhs.is_none() || plan.rhs.is_none()) {
+            return plan_windows(self, params).unwrap_or(plan);
+        }
+        plan
+    }
+
+    /// The axes as the section has them.
+    pub fn axes(&self) -> &DotAxes {
+        &self.axes
+    }
+
+    /// The extent of an axis.
+    pub fn extent(&self, axis: u32) -> Dim {
+        self.section.axes[axis as usize].extent
     }
 
     fn with_axes(&self, axes: DotAxes, params: &[Param]) -> DotPlan {
@@ -101,28 +112,20 @@ impl<'a> DotSection<'a> {
             })
         };
         let (lhs, rhs) = (operand(self.lhs, &axes.m), operand(self.rhs, &axes.n));
-        let out = self.plain_store(params).and_then(|(param, position)| {
-            let (m, n) = (self.flat(&position, &axes.m)?, self.flat(&position, &axes.n)?);
-            // Elements that are not `offset + Σ index · stride` cannot be told to the library.
-            (position.constant == Dim::ZERO).then(|| DotOut::Param {
-                param: param as usize,
-                batch: self.strides(&position, &axes.batch),
-                m,
-                n,
-            })
-        });
+        let out = self.plain_out(&axes, params);
         let (rows, columns, split) = dot_blocking(m, n, k, self.dtype);
-        let split_k = if self.section.schedule.is_empty() { split } else { self.scheduled_split(&axes) };
+        let split_k = self.scheduled_split(&axes).unwrap_or(split);
         let block = (self.tile(&axes.m).unwrap_or(rows), self.tile(&axes.n).unwrap_or(columns));
         DotPlan { axes, dtype: self.dtype, lhs, rhs, out, split_k, block }
     }
 
-    fn scheduled_split(&self, axes: &DotAxes) -> usize {
+    /// Into how many parts the schedule cuts the contracted axes, if there is a schedule.
+    pub fn scheduled_split(&self, axes: &DotAxes) -> Option<usize> {
         let split = self.section.schedule.iter().find_map(|d| match d {
             Directive::Split(a, parts) if axes.k.contains(a) => Some(*parts as usize),
             _ => None,
         });
-        split.unwrap_or(1).max(1)
+        (!self.section.schedule.is_empty()).then(|| split.unwrap_or(1).max(1))
     }
 
     /// The block along flattened axes that `tile` asks for.
@@ -152,6 +155,15 @@ impl<'a> DotSection<'a> {
         Some(flat.map_or(Dim::ONE, |(stride, _)| stride))
     }
 
+    /// Where the product goes without an epilogue, if storing it at regular places is all that is left to do.
+    pub fn plain_out(&self, axes: &DotAxes, params: &[Param]) -> Option<DotOut> {
+        let (param, position) = self.plain_store(params)?;
+        let (m, n) = (self.flat(&position, &axes.m)?, self.flat(&position, &axes.n)?);
+        // Elements that are not `offset + Σ index · stride` cannot be told to the library.
+        let batch = self.strides(&position, &axes.batch);
+        (position.constant == Dim::ZERO).then_some(DotOut::Param { param: param as usize, batch, m, n })
+    }
+
     /// The place of the result, if storing it is all that is left to do.
     fn plain_store(&self, params: &[Param]) -> Option<(u32, Affine)> {
         let [Stage::Map { axes, stores }] = self.rest else { return None };
@@ -177,6 +189,13 @@ impl<'a> DotSection<'a> {
         let store = if plan.out.is_none() { 0.3 * m * n } else { 0.0 };
         batch * (multiply + pack_lhs + pack_rhs + store)
     }
+}
+
+/// Into how many parts to cut the contracted axes of the product that a section without a schedule begins with: partial sums are
+/// added in order. Independent of the number of threads.
+pub fn contracted_parts(section: &Section, params: &[Param]) -> usize {
+    let section = Section { schedule: Vec::new(), ..section.clone() };
+    DotSection::of(&section).map_or(1, |dot| dot.plan(params).split_k)
 }
 
 /// The parameter and place of an operand that is an element of a parameter at a place that only axes decide.

@@ -34,8 +34,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod vector;
+mod window;
 
 pub use build::{CpuCode, Listing, compile_kernels};
 pub use choose::choose_vector_axis;
-pub use cost::dot_blocking;
+pub use dot::contracted_parts;
 pub use target::{Target, Width};

@@ -3,6 +3,7 @@
 use super::boxes::{Bounds, Grid};
 use super::scope::Scope;
 use super::steps::Context;
+use super::window::{PlannedWindow, ROWS};
 use crate::buffer::ALIGNMENT;
 use crate::gemm::{Matrix, Real, multiply};
 use crate::program::{DotOut, DotWork, KernelFn, Operand};
@@ -26,15 +27,22 @@ pub(super) struct PlannedDot {
     parts: usize,
     /// The largest block.
     block: [usize; 2],
-    lhs: Side,
-    rhs: Side,
+    operands: Operands,
     out: Out,
-    /// How much of k is done at once when an operand is packed.
-    k_chunk: usize,
     /// Bytes per element.
     size: usize,
     /// The byte offset of the partial products in the frame's memory, when there are several parts.
     partials: usize,
+}
+
+enum Operands {
+    /// Matrices for the library; how much of k is done at once when one is packed.
+    Matrices {
+        lhs: Side,
+        rhs: Side,
+        k_chunk: usize,
+    },
+    Windows(Box<PlannedWindow>),
 }
 
 enum Side {
@@ -58,7 +66,18 @@ impl PlannedDot {
             return Err(broken(&format!("of {} cannot run: it takes f32 or f64", work.dtype)));
         }
         let (m, n, k) = (scope.size(work.m)?, scope.size(work.n)?, scope.size(work.k)?);
-        let block = [scope.size(work.block.0)?.clamp(1, m.max(1)), scope.size(work.block.1)?.clamp(1, n.max(1))];
+        let windows = match (&work.lhs, &work.rhs) {
+            (Operand::Window(lhs), Operand::Window(rhs)) if work.dtype == DType::F32 => Some([&**lhs, &**rhs]),
+            (Operand::Window(_), _) | (_, Operand::Window(_)) => {
+                return Err(broken("takes windows of f32 on both sides or none"));
+            }
+            _ => None,
+        };
+        let mut rows = scope.size(work.block.0)?;
+        if windows.is_some() {
+            rows = rows.next_multiple_of(ROWS);
+        }
+        let block = [rows.clamp(1, m.max(1)), scope.size(work.block.1)?.clamp(1, n.max(1))];
         let batch: Vec<i64> = work.batch.iter().map(|&b| scope.eval(b)).collect::<Result<_>>()?;
         let extents = batch.iter().copied().chain([m as i64, n as i64]);
         let blocks = Grid::of_chunks(extents, batch.iter().map(|_| 1).chain(block.map(|b| b as i64)));
@@ -80,6 +99,7 @@ impl PlannedDot {
                     k: scope.eval(*k)?,
                 }),
                 Operand::Packed { function } => Ok(Side::Packed(*function)),
+                Operand::Window(_) => Err(broken("has a window as a matrix")),
             }
         };
         let out = match &work.out {
@@ -91,15 +111,25 @@ impl PlannedDot {
         let size = work.dtype.size();
         let k_chunk = ((PACKED_BYTES / (size * (block[0] + block[1]))) & !15).clamp(32, 1024).min(k.max(1));
         let part = k.div_ceil(work.split_k.max(1)).max(1);
+        let operands = match windows {
+            Some(windows) => {
+                let window = PlannedWindow::new(windows, &batch, [m, n, k], n.div_ceil(block[1]), params, scope)?;
+                Operands::Windows(Box::new(window))
+            }
+            None => Operands::Matrices { lhs: side(&work.lhs)?, rhs: side(&work.rhs)?, k_chunk },
+        };
         let parts = k.div_ceil(part).max(1);
-        let (lhs, rhs) = (side(&work.lhs)?, side(&work.rhs)?);
-        Ok(PlannedDot { dtype: work.dtype, blocks, k, part, parts, block, lhs, rhs, out, k_chunk, size, partials: 0 })
+        Ok(PlannedDot { dtype: work.dtype, blocks, k, part, parts, block, operands, out, size, partials: 0 })
     }
 
     /// How many boxes the products are, and the estimated nanoseconds of each.
     pub fn products(&self) -> (usize, f64) {
         let flops = 2.0 * self.block[0] as f64 * self.block[1] as f64 * self.part as f64;
-        let per_ns = if self.dtype == DType::F64 { 25.0 } else { 50.0 };
+        let per_ns = match (&self.operands, self.dtype) {
+            (Operands::Windows(_), _) => 80.0,
+            (_, DType::F64) => 25.0,
+            _ => 50.0,
+        };
         (self.blocks.boxes() * self.parts, 100.0 + flops / per_ns)
     }
 
@@ -111,10 +141,34 @@ impl PlannedDot {
         (self.blocks.boxes(), 50.0 + 0.2 * (self.block[0] * self.block[1] * self.parts) as f64)
     }
 
-    /// Says where the partial products lie, in memory of the frame that starts at `offset`; returns how many bytes they take.
-    pub fn place_partials(&mut self, offset: usize) -> usize {
+    /// How many boxes the preparation of an operand that all blocks share is, and the estimated nanoseconds of each.
+    pub fn preparations(&self) -> (usize, f64) {
+        match &self.operands {
+            Operands::Windows(window) => window.preparations(),
+            Operands::Matrices { .. } => (0, 0.0),
+        }
+    }
+
+    /// Prepares a part of an operand.
+    ///
+    /// # Safety
+    /// As [`PlannedWindow::prepare`].
+    pub unsafe fn prepare(&self, index: usize, context: &Context) {
+        if let Operands::Windows(window) = &self.operands {
+            // SAFETY: by the caller.
+            unsafe { window.prepare(index, context) }
+        }
+    }
+
+    /// Says where partial products and prepared operands lie, in memory of the frame that starts at `offset`; returns how many
+    /// bytes they take.
+    pub fn place_memory(&mut self, offset: usize) -> usize {
         self.partials = offset;
-        if self.parts == 1 { 0 } else { aligned(self.blocks.boxes() * self.parts * self.partial_bytes()) }
+        let partials = if self.parts == 1 { 0 } else { aligned(self.blocks.boxes() * self.parts * self.partial_bytes()) };
+        match &mut self.operands {
+            Operands::Windows(window) => partials + window.place_prepared(offset + partials),
+            Operands::Matrices { .. } => partials,
+        }
     }
 
     fn partial_bytes(&self) -> usize {
@@ -242,8 +296,9 @@ impl PlannedDot {
 
     /// The bytes of the packed left and right operand of a block, for as much of k as is done at once.
     fn packed_room(&self, m: usize, n: usize) -> [usize; 2] {
-        [(&self.lhs, m), (&self.rhs, n)].map(|(side, outer)| match side {
-            Side::Packed(_) => aligned(outer * self.k_chunk * self.size),
+        let Operands::Matrices { lhs, rhs, k_chunk } = &self.operands else { return [0, 0] };
+        [(lhs, m), (rhs, n)].map(|(side, outer)| match side {
+            Side::Packed(_) => aligned(outer * k_chunk * self.size),
             Side::Strided { .. } => 0,
         })
     }
@@ -261,16 +316,24 @@ impl PlannedDot {
         context: &Context,
     ) -> Result<()> {
         let [m, n] = extents(bounds);
+        let (lhs, rhs, k_chunk) = match &self.operands {
+            Operands::Matrices { lhs, rhs, k_chunk } => (lhs, rhs, *k_chunk),
+            Operands::Windows(window) => {
+                let out = Matrix { start: out.start.cast::<f32>(), rows: out.rows, columns: out.columns };
+                // SAFETY: by the caller; windows are of `f32`, which `T` is then.
+                return unsafe { window.multiply(bounds, range, out, context) };
+            }
+        };
         let room = self.packed_room(m, n);
-        let chunk = if room == [0, 0] { range.len().max(1) } else { self.k_chunk };
+        let chunk = if room == [0, 0] { range.len().max(1) } else { k_chunk };
         let axes = bounds.len() / 2 - 2;
         let mut k = range.start;
         loop {
             let next = (k + chunk).min(range.end);
             // SAFETY: by the caller.
             unsafe {
-                let lhs: Matrix<T> = self.lhs.load(bounds, axes, k..next, scratch, context);
-                let rhs: Matrix<T> = self.rhs.load(bounds, axes + 1, k..next, scratch.add(room[0]), context);
+                let lhs: Matrix<T> = lhs.load(bounds, axes, k..next, scratch, context);
+                let rhs: Matrix<T> = rhs.load(bounds, axes + 1, k..next, scratch.add(room[0]), context);
                 multiply([m, n, next - k], out, k != range.start, lhs, rhs.transposed())?;
             }
             if next == range.end {

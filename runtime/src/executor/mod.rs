@@ -3,10 +3,13 @@
 mod boxes;
 mod dot;
 mod frame;
+mod image;
 mod inner;
+mod layout;
 mod plan;
 mod scope;
 mod steps;
+mod window;
 
 use crate::buffer::Buffer;
 use crate::program::{ErrorWord, Place, Program};

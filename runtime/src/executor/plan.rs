@@ -139,7 +139,7 @@ impl Planner<'_> {
         self.table.extend(&launch.params);
         let mut actions = Vec::new();
         let mut behind = self.arena;
-        let (mut work, mut sums) = (Vec::new(), Vec::new());
+        let (mut preparations, mut work, mut sums) = (Vec::new(), Vec::new(), Vec::new());
         let cost: f64 = launch.work.iter().map(|w| loop_cost(w, self.scope)).sum::<Result<f64>>()?;
         let tasks = tasks_for(cost, self.threads);
         for section in &launch.work {
@@ -161,8 +161,11 @@ impl Planner<'_> {
                 }
                 Work::Dot(section) => {
                     let mut dot = PlannedDot::new(section, launch.params.len(), self.scope)?;
-                    behind += dot.place_partials(behind);
+                    behind += dot.place_memory(behind);
                     let dot = Arc::new(dot);
+                    if dot.preparations().0 > 0 {
+                        preparations.push((dot.preparations(), PieceWork::Prepare(dot.clone())));
+                    }
                     work.push((dot.products(), PieceWork::Product(dot.clone())));
                     if dot.sums().0 > 0 {
                         sums.push((dot.sums(), PieceWork::Sum(dot)));
@@ -186,7 +189,7 @@ impl Planner<'_> {
                 }
             }
         }
-        for phase in [work, sums] {
+        for phase in [preparations, work, sums] {
             if let Some(boxes) = boxes(phase, self.threads) {
                 actions.push(Action::Boxes(boxes));
             }

@@ -53,6 +53,7 @@ pub(super) enum PieceWork {
         grid: Grid,
         whole: Bounds,
     },
+    Prepare(Arc<PlannedDot>),
     Product(Arc<PlannedDot>),
     Sum(Arc<PlannedDot>),
     Copy(Grid),
@@ -177,7 +178,12 @@ impl Piece {
                 }
                 (from..to).for_each(|index| call(&grid.bounds(index)));
             }),
-            // SAFETY: by the caller.
+            PieceWork::Prepare(dot) => {
+                // SAFETY: by the caller.
+                (from..to).for_each(|index| unsafe { dot.prepare(index, context) });
+                Ok(())
+            }
+            // SAFETY: by the caller; operands were prepared in the step before.
             PieceWork::Product(dot) => (from..to).try_for_each(|index| unsafe { dot.product(index, context) }),
             // SAFETY: by the caller; the products were computed in the step before.
             PieceWork::Sum(dot) => (from..to).try_for_each(|index| unsafe { dot.sum(index, context) }),

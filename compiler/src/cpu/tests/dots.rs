@@ -43,6 +43,31 @@ impl Call<'_> {
                     }
                 }
             }
+            Operand::Window(window) => {
+                let digits = |extents: &[Dim], i: i64| {
+                    let shape: Vec<usize> = extents.iter().map(|&d| self.eval(d) as usize).collect();
+                    igneous_ir::array::unravel(i as usize, &shape)
+                };
+                let sum = |axes: &[Dim], at: &[usize]| axes.iter().zip(at).map(|(&c, &i)| self.eval(c) * i as i64).sum::<i64>();
+                let batch: Vec<usize> = batch.iter().map(|&i| i as usize).collect();
+                for i in 0..rows {
+                    let outer = digits(&window.outer, outer[0] + i);
+                    for j in 0..k {
+                        let inner = digits(&window.k, j);
+                        let place = window.index.iter().try_fold(0, |place, index| {
+                            let own = sum(&index.batch, &batch) + sum(&index.outer, &outer) + sum(&index.k, &inner);
+                            let [at, extent, step] = [index.offset, index.extent, index.step].map(|d| self.eval(d));
+                            let (at, between) = ((at + own).div_euclid(step), (at + own).rem_euclid(step));
+                            ((0..extent).contains(&at) && between == 0).then_some(place * extent + at)
+                        });
+                        if let Some(place) = place {
+                            // SAFETY: every index is inside of the parameter.
+                            let element = unsafe { *self.pointers[window.param].cast::<T>().offset(place as isize) };
+                            matrix[(i * k + j) as usize] = element;
+                        }
+                    }
+                }
+            }
             Operand::Packed { function } => {
                 for lo in (0..k).step_by(piece as usize) {
                     let hi = (lo + piece).min(k);
@@ -163,6 +188,7 @@ fn describe(work: &Work) -> String {
     let side = |o: &Operand| match o {
         Operand::Strided { outer, k, .. } => format!("strided({outer}, {k})"),
         Operand::Packed { .. } => "packed".into(),
+        Operand::Window(_) => "window".into(),
     };
     let out = match &dot.out {
         DotOut::Param { m, n, .. } => format!("param({m}, {n})"),
@@ -310,7 +336,8 @@ fn convolutions() {
         for epilogue in ["acc", "max(acc + bias[o], 0.0)"] {
             for images in [1, 3] {
                 let text = convolution(&images.to_string(), channels, size, outputs, window, stride, pad, epilogue);
-                check_dot(&text.replace("  dims B: 0..=100\n", ""), &[]);
+                let got = check_dot(&text.replace("  dims B: 0..=100\n", ""), &[]);
+                assert_eq!(got.contains("window window"), window > 1, "{got}");
             }
             let text = convolution("B", channels, size, outputs, window, stride, pad, epilogue);
             for images in [0, 2] {
@@ -330,8 +357,59 @@ kernel wgrad(x: f32[2, 3, 9, 9], dy: f32[2, 4, 9, 9]) -> (dw: f32[4, 3, 3, 3])
   acc = dot g p q m(o) n(c, r, s) { dy[g, o, p, q] } { select((p + r - 1 >= 0) & (p + r - 1 < 9) & (q + s - 1 >= 0) & (q + s - 1 < 9), x[g, c, max(min(p + r - 1, 8), 0), max(min(q + s - 1, 8), 0)], 0.0) }
   dw[o, c, r, s] = acc
 ";
-    check_dot(text, &[]);
+    assert_eq!(check_dot(text, &[]), "batch [] 4x27x162 window window param(27, 1)");
     check_dot(&format!("{text}  schedule tile(o, 2) split(g, 3)\n"), &[]);
+}
+
+#[test]
+fn groups_and_dilated_windows() {
+    let text = "\
+kernel k(x: f32[2, 6, 9, 8], w: f32[4, 3, 2, 3]) -> (y: f32[2, 4, 9, 4])
+  axes g: par 2, o: par 2, b: par 2, p: par 9, q: par 4, c: ser 3, r: ser 2, s: ser 3
+  acc = dot c r s batch(g) m(o) n(b, p, q) { w[g * 2 + o, c, r, s] } { select((p + r * 2 - 1 >= 0) & (p + r * 2 < 10), x[b, g * 3 + c, max(min(p + r * 2 - 1, 8), 0), q + s * 2], 0.0) }
+  y[b, g * 2 + o, p, q] = acc
+";
+    let got = check_dot(text, &[]);
+    assert!(got.starts_with("batch [2] 2x72x18 window window"), "{got}");
+}
+
+/// The gradient of the image of a convolution with stride 2.
+#[test]
+fn windows_of_a_dilated_image() {
+    let text = "\
+kernel k(w: f32[5, 3, 3, 2], dy: f32[2, 5, 4, 6]) -> (dx: f32[2, 3, 9, 11])
+  axes c: par 3, b: par 2, p: par 9, q: par 11, o: ser 5, r: ser 3, s: ser 2
+  acc = dot o r s m(c) n(b, p, q) { w[o, c, 2 - r, 1 - s] } { select((p + r - 2 >= 0) & (p + r - 2 < 7) & ((p + r - 2) % 2 == 0) & (q + s - 1 >= 0) & (q + s - 1 < 11) & ((q + s - 1) % 2 == 0), dy[b, o, max(min(p + r - 2, 6), 0) / 2, max(min(q + s - 1, 10), 0) / 2], 0.0) }
+  dx[b, c, p, q] = acc
+";
+    let got = check_dot(text, &[]);
+    assert!(got.contains("window window"), "{got}");
+    assert!(!check_dot(&text.replace("& ((p + r - 2) % 2 == 0) ", ""), &[]).contains("window"));
+}
+
+/// Windows are read in place only where the tests of indices say no more than what a zero outside of the image does.
+#[test]
+fn tests_that_are_not_those_of_windows() {
+    let kernel = |test: &str, index: &str, zero: &str| {
+        let text = format!(
+            "kernel k(x: f32[3, 9], w: f32[4, 3, 3]) -> (y: f32[4, 9])
+  axes o: par 4, p: par 9, c: ser 3, s: ser 3
+  acc = dot c s m(o) n(p) {{ w[o, c, s] }} {{ select({test}, x[c, {index}], {zero}) }}
+  y[o, p] = acc
+"
+        );
+        check_dot(&text, &[]).contains("window")
+    };
+    let inside = "(p + s - 1 >= 0) & (p + s - 1 < 9)";
+    let clamped = "max(min(p + s - 1, 8), 0)";
+    assert!(kernel(inside, clamped, "0.0"));
+    assert!(kernel("(0 <= p + s - 1) & (9 > p + s - 1)", "min(max(p + s - 1, 0), 8)", "0.0"));
+    assert!(!kernel(inside, clamped, "1.0"));
+    assert!(!kernel("(p + s - 1 >= 0) & (p + s - 1 < 8)", clamped, "0.0"));
+    assert!(!kernel("p + s - 1 >= 0", clamped, "0.0"));
+    assert!(!kernel(&format!("{inside} & (c < 2)"), clamped, "0.0"));
+    assert!(!kernel(inside, "max(min(p + s - 1, 7), 0)", "0.0"));
+    assert!(!kernel("p >= 4", clamped, "0.0"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::program::{DotOut, DotWork, Operand};
 
 /// Numbers that look random: small integers over 8, so that short sums are exact in f32.
-fn numbers(n: usize, seed: u32) -> Vec<f64> {
+pub(super) fn numbers(n: usize, seed: u32) -> Vec<f64> {
     let mut state = seed.wrapping_mul(2654435761) | 1;
     let mut next = || {
         state ^= state << 13;

@@ -4,6 +4,7 @@ mod dots;
 mod inner;
 mod loops;
 mod shapes;
+mod windows;
 
 use super::plan::Plan;
 use super::scope::bind_symbols;
