@@ -3,6 +3,46 @@
 //! You write eager code on [`Tensor`]s; [`compile()`] traces that very code into a graph, differentiates and rewrites it,
 //! fuses it into a few kernels and runs them.
 //!
+//! ```
+//! use igneous::nn::{Forward, Gelu, Linear, ModuleExt, Sequential};
+//! use igneous::optim::{Adam, Optimizer};
+//! use igneous::{Tensor, compile, manual_seed};
+//!
+//! manual_seed(0);
+//! let net = Sequential::new().push(Linear::new(2, 32)).push(Gelu).push(Linear::new(32, 2));
+//! let adam = Adam::new(net.parameters(), 0.01)?;
+//!
+//! // A training step as eager code. Called as it is, it runs operator by operator; compiled, it is a few kernels that
+//! // update the weights in place.
+//! let step = compile(|x: Tensor, labels: Tensor| {
+//!     let loss = net.forward(&x).cross_entropy(&labels);
+//!     loss.backward()?;
+//!     adam.step()?;
+//!     Ok(loss)
+//! });
+//!
+//! let x = Tensor::randn((64, 2));
+//! let labels = (x.i((.., 0)) * x.i((.., 1))).gt(0.0).to_dtype(igneous::DType::I64);
+//! let first = step.run((x.clone(), labels.clone()))?.item()?;
+//! for _ in 0..200 {
+//!     step.run((x.clone(), labels.clone()))?;
+//! }
+//! assert!(step.run((x.clone(), labels.clone()))?.item()? < 0.5 * first);
+//!
+//! // What it became: kernels, graphs after each pass, rewrites, code, memory.
+//! let program = step.lower((x, labels))?;
+//! println!("{} launches\n{}", program.launches(), program.kernels_text());
+//! # Ok::<(), igneous::Error>(())
+//! ```
+//!
+//! - [`Tensor`] has the operations, by PyTorch's names; [`nn`] the layers and losses, [`optim`] the optimizers, [`data`] data
+//!   sets and loaders.
+//! - [`compile()`] explains what a compiled function keeps, [`Compiled::lower`] shows what it became, [`Stages`] every stage.
+//! - [`testing`] has what tests of models need. [`ir`] has the graphs and kernels themselves.
+//!
+//! With `IGNEOUS_DUMP=directory` in the environment every compiled function writes its stages there;
+//! `IGNEOUS_CHECK_TRACE=n` traces every n-th run again and tells what host state changed.
+//!
 //! What lives here: tensors, variables, the tape of eager mode, tracing and compiled functions, and on top of them layers,
 //! optimizers and data. What does not: operators (`igneous-ir`), passes and code generation (`igneous-compiler`), memory
 //! and execution (`igneous-runtime`).

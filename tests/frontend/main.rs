@@ -2,10 +2,13 @@
 
 mod autograd;
 mod compiled;
+mod data;
 mod dumps;
+mod edges;
 mod errors;
 mod kernels;
 mod loops;
+mod modules;
 mod parity;
 mod random;
 mod readme;

@@ -2,6 +2,7 @@
 
 use proc_macro::TokenStream;
 use quote::{format_ident, quote};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Field, Fields, parse_macro_input, parse_quote};
 
@@ -22,7 +23,7 @@ fn expand(mut input: DeriveInput) -> Result<proc_macro2::TokenStream, Error> {
         Data::Struct(data) => {
             let visits = kept(&data.fields)?.into_iter().map(|(i, field)| {
                 let (member, name) = match &field.ident {
-                    Some(ident) => (quote!(#ident), ident.to_string()),
+                    Some(ident) => (quote!(#ident), ident.unraw().to_string()),
                     None => {
                         let index = syn::Index::from(i);
                         (quote!(#index), i.to_string())
@@ -48,7 +49,7 @@ fn expand(mut input: DeriveInput) -> Result<proc_macro2::TokenStream, Error> {
                 });
                 let visits = kept.iter().map(|(i, field)| {
                     let binding = format_ident!("field_{i}");
-                    let name = field.ident.as_ref().map_or_else(|| i.to_string(), ToString::to_string);
+                    let name = field.ident.as_ref().map_or_else(|| i.to_string(), |ident| ident.unraw().to_string());
                     quote!(visitor.child(#name, #binding);)
                 });
                 Ok(quote!(Self::#ident { #(#bindings,)* .. } => { #(#visits)* }))

@@ -132,9 +132,13 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         Ok((value, times))
     }
 
-    pub(crate) fn execute(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
+    pub(crate) fn execute(&self, arguments: &Args, loc: Loc, times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
+        self.find_and_run(arguments, loc, times).map_err(|e| e.at(loc))
+    }
+
+    fn find_and_run(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
         let (tensors, structure) = values_of(arguments)?;
-        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled()).map_err(|e| e.at(loc))?;
+        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
         loop {
             let entry = self.entry(arguments, &tensors, &signature)?;
             self.check_trace(&entry, arguments, &tensors)?;
@@ -157,9 +161,11 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         if trace::is_tracing() {
             return Err(Error::new("a program cannot be lowered under a trace").at(loc));
         }
-        let (tensors, structure) = values_of(&arguments)?;
-        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled()).map_err(|e| e.at(loc))?;
-        Ok(Lowered::new(self.entry(&arguments, &tensors, &signature)?))
+        let lowered = values_of(&arguments).and_then(|(tensors, structure)| {
+            let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
+            Ok(Lowered::new(self.entry(&arguments, &tensors, &signature)?))
+        });
+        lowered.map_err(|e| e.at(loc))
     }
 
     /// The program for these arguments: one that there is, or a new one.

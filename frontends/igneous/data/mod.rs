@@ -1,4 +1,16 @@
 //! Data sets and how they are read in batches: PyTorch's `torch.utils.data`.
+//!
+//! ```no_run
+//! use igneous::data::{DataLoader, Mnist};
+//!
+//! let train = DataLoader::new(Mnist::train("examples/data/mnist")?, 64).shuffle(1);
+//! for epoch in 0..5 {
+//!     for batch in train.epoch(epoch).progress(&format!("epoch {epoch}")) {
+//!         let (images, labels) = batch?; // f32[64, 1, 28, 28] and i64[64]
+//!     }
+//! }
+//! # Ok::<(), igneous::Error>(())
+//! ```
 
 mod collate;
 mod idx;

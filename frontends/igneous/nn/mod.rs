@@ -1,4 +1,45 @@
 //! Layers, their parameters and their state: PyTorch's `torch.nn`, with its names, defaults and initialisation.
+//!
+//! A model is a struct of layers, parameters and whatever else it needs. The derived [`Module`] finds the parameters in it;
+//! [`ModuleExt`] names, counts, freezes, saves and loads them and switches between training and evaluation:
+//!
+//! ```
+//! use igneous::nn::{Dropout, Forward, LayerNorm, Linear, Module, ModuleExt};
+//! use igneous::Tensor;
+//!
+//! #[derive(Module)]
+//! struct Block {
+//!     norm: LayerNorm,
+//!     up: Linear,
+//!     down: Linear,
+//!     gain: Tensor,
+//!     dropout: Dropout,
+//! }
+//!
+//! impl Forward for Block {
+//!     fn forward(&self, x: &Tensor) -> Tensor {
+//!         let hidden = self.up.forward(&self.norm.forward(x)).gelu();
+//!         x + self.dropout.forward(&self.down.forward(&hidden)) * &self.gain
+//!     }
+//! }
+//!
+//! let block = Block {
+//!     norm: LayerNorm::new(8),
+//!     up: Linear::new(8, 32),
+//!     down: Linear::new(32, 8),
+//!     gain: Tensor::parameter(Tensor::ones(8)),
+//!     dropout: Dropout::new(0.1),
+//! };
+//! assert_eq!(block.parameter_count(), 16 + 8 * 32 + 32 + 32 * 8 + 8 + 8);
+//! assert_eq!(block.named_parameters()[2].0, "up.weight");
+//! block.eval();
+//! let x = Tensor::randn((4, 8));
+//! assert_eq!(block.forward(&x).to_vec::<f32>()?, block.forward(&x).to_vec::<f32>()?);
+//! # Ok::<(), igneous::Error>(())
+//! ```
+//!
+//! Layers are made outside of compiled functions. Bad arguments make a layer whose parameters are invalid: the error, with
+//! the line of the constructor, comes out where they are first used.
 
 mod activation;
 mod container;

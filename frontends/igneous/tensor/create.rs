@@ -118,7 +118,13 @@ impl Tensor {
         literal_data(or_invalid(made.map_err(|e| e.at(loc))))
     }
 
-    /// A tensor from elements in row-major order.
+    /// A tensor from elements in row-major order, of their Rust type; one extent may be −1.
+    ///
+    /// ```
+    /// # use igneous::{DType, Tensor};
+    /// let x = Tensor::from_vec(vec![1.0f64, 2.0, 3.0, 4.0], (2, -1));
+    /// assert_eq!(x.dtype(), DType::F64);
+    /// ```
     #[track_caller]
     pub fn from_vec<T: Element>(data: Vec<T>, shape: impl IntoShape) -> Tensor {
         Tensor::from_slice(&data, shape)

@@ -219,6 +219,16 @@ impl Tensor {
     /// The part of the tensor that an index chooses:
     /// `x.i(0)`, `x.i(-1)`, `x.i((.., 1..3))`, `x.i((Ellipsis, (0..8).step(2)))`, `x.i((NewAxis, ..))`, `x.i(&indices)`.
     ///
+    /// ```
+    /// use igneous::{Ellipsis, NewAxis, Tensor};
+    /// let x = Tensor::arange(0, 12).reshape((3, 4));
+    /// assert_eq!(x.i((-1, 1..3)).to_vec::<i64>()?, [9, 10]);
+    /// assert_eq!(x.i((Ellipsis, 0)).to_vec::<i64>()?, [0, 4, 8]);
+    /// assert_eq!(x.i((NewAxis, ..)).rank(), 3);
+    /// assert_eq!(x.i(x.ge(10)).to_vec::<i64>()?, [10, 11]);
+    /// # Ok::<(), igneous::Error>(())
+    /// ```
+    ///
     /// Several index tensors broadcast and choose together; their axes come where the first of them stood. A mask of bools
     /// needs eager mode: how much it chooses is known only when its values are.
     #[track_caller]

@@ -8,7 +8,7 @@ use igneous_ir::types::normalize_axis;
 use igneous_ir::{DType, Dim, Error, Result, Shape, ops};
 
 impl Tensor {
-    /// `e^x / Σ e^x` along an axis.
+    /// `e^x / Σ e^x` along an axis (`torch.softmax`); the shape stays.
     #[track_caller]
     pub fn softmax(&self, axis: i64) -> Tensor {
         match self.axis(axis) {
@@ -17,7 +17,7 @@ impl Tensor {
         }
     }
 
-    /// `x − log Σ e^x` along an axis.
+    /// `x − log Σ e^x` along an axis (`torch.log_softmax`); the shape stays.
     #[track_caller]
     pub fn log_softmax(&self, axis: i64) -> Tensor {
         match self.axis(axis) {
@@ -26,13 +26,23 @@ impl Tensor {
         }
     }
 
-    /// The mean cross-entropy of logits `[N, C]` (or `[N, C, d…]`) and class labels `[N]` (or `[N, d…]`).
+    /// The mean cross-entropy of logits `[N, C]` (or `[N, C, d…]`) and class labels `[N]` (or `[N, d…]`):
+    /// `torch.nn.functional.cross_entropy`, whose options [`CrossEntropyLoss`](crate::nn::CrossEntropyLoss) has. A label
+    /// outside of `0..C` is an error.
+    ///
+    /// ```
+    /// let logits = igneous::Tensor::zeros((2, 10));
+    /// let loss = logits.cross_entropy(&igneous::Tensor::new([3, 9]));
+    /// assert!((loss.item()? - 10f64.ln()).abs() < 1e-6);
+    /// # Ok::<(), igneous::Error>(())
+    /// ```
     #[track_caller]
     pub fn cross_entropy(&self, labels: &Tensor) -> Tensor {
         self.cross_entropy_each(labels).mean_all()
     }
 
-    /// The cross-entropy of each example: [`cross_entropy`](Tensor::cross_entropy) without the mean.
+    /// The cross-entropy of each example, of the shape of the labels: [`cross_entropy`](Tensor::cross_entropy) without the
+    /// mean.
     #[track_caller]
     pub fn cross_entropy_each(&self, labels: &Tensor) -> Tensor {
         let loc = here();
@@ -64,8 +74,9 @@ impl Tensor {
         (self - target).square()
     }
 
-    /// Normalised over the last axes (as many as `weight` has) to mean 0 and variance 1, then scaled and shifted.
-    /// Ba, Kiros & Hinton 2016, arXiv:1607.06450.
+    /// Normalised over the last axes (as many as `weight` has) to mean 0 and variance 1, then scaled and shifted
+    /// (`torch.nn.functional.layer_norm`). `weight` and `bias` have the shape of those axes. Ba, Kiros & Hinton 2016,
+    /// arXiv:1607.06450.
     #[track_caller]
     pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
         let loc = here();
@@ -85,7 +96,8 @@ impl Tensor {
         y
     }
 
-    /// 1 where the last axis of the result equals the label, elsewhere 0; `i64` like PyTorch's `one_hot`.
+    /// 1 where the last axis of the result equals the label, elsewhere 0: `[…] → […, classes]`, `i64` as in PyTorch's
+    /// `one_hot`. A label outside of `0..classes` is an error.
     #[track_caller]
     pub fn one_hot(&self, classes: impl Into<Dim>) -> Tensor {
         let loc = here();
@@ -101,7 +113,8 @@ impl Tensor {
         }
     }
 
-    /// Rows of the table `[classes, features]` that these indices choose: `[…] → […, features]`.
+    /// Rows of the table `[classes, features]` that these indices choose: `[…] → […, features]`
+    /// (`torch.nn.functional.embedding`). An index outside of the table is an error.
     #[track_caller]
     pub fn embedding(&self, table: &Tensor) -> Tensor {
         table.index_rows(self)

@@ -6,8 +6,17 @@ use crate::location::here;
 use igneous_ir::{Dim, Error, Result, Shape, ops};
 
 impl Tensor {
-    /// The matrix product, with all of PyTorch's cases: two vectors give a scalar; a vector on the left counts as a row,
-    /// on the right as a column; leading axes are a batch and broadcast.
+    /// The matrix product, with all of PyTorch's cases: `[…, m, k] · […, k, n] → […, m, n]`, where the leading axes are a
+    /// batch and broadcast; a vector on the left counts as a row, on the right as a column; two vectors give a scalar.
+    ///
+    /// ```
+    /// use igneous::{Dim, Tensor};
+    /// let (batch, matrix, vector) = (Tensor::ones((7, 2, 3)), Tensor::ones((3, 4)), Tensor::ones(3));
+    /// assert_eq!(batch.matmul(&matrix).shape()[..], [7, 2, 4].map(Dim::from));
+    /// assert_eq!(batch.matmul(&vector).shape()[..], [7, 2].map(Dim::from));
+    /// assert_eq!(vector.matmul(&vector).item()?, 3.0);
+    /// # Ok::<(), igneous::Error>(())
+    /// ```
     #[track_caller]
     pub fn matmul(&self, other: &Tensor) -> Tensor {
         let loc = here();

@@ -37,6 +37,18 @@ use std::sync::Arc;
 
 /// A tensor. `clone` shares it; it can be sent to and used from any thread.
 ///
+/// ```
+/// use igneous::{Ellipsis, Tensor};
+///
+/// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+/// let [rows, columns] = x.dims();
+/// let y = (&x - x.mean_keepdim(-1)) / 2.0 + Tensor::arange(0, columns); // numpy's broadcasting
+/// assert_eq!(y.shape(), x.shape());
+/// assert_eq!(x.i((Ellipsis, 1..)).reshape((-1, rows)).to_vec::<f32>()?, [2.0, 3.0, 5.0, 6.0]);
+/// assert_eq!(x.gt(2.0).sum_all().item()?, 4.0);
+/// # Ok::<(), igneous::Error>(())
+/// ```
+///
 /// A tensor is one of
 /// - a value: its elements exist and never change;
 /// - a *variable* ([`Tensor::variable`]): a value that is read at each use and can be assigned;
@@ -44,6 +56,35 @@ use std::sync::Arc;
 /// - *invalid*: the result of an operation that failed. It carries the first error through all that follows, and the
 ///   first method that returns a `Result` ([`to_vec`](Tensor::to_vec), [`item`](Tensor::item),
 ///   [`backward`](Tensor::backward), [`check`](Tensor::check)) returns it.
+///
+/// # Errors
+/// Methods that return a tensor return an invalid one if the operands' shapes or element types do not fit, an axis is not
+/// there, or memory is short. What depends on elements (a label or an index out of range) is found in eager mode at once,
+/// and in a compiled function when it runs: its `run` fails then and has changed no variable.
+///
+/// ```
+/// let (x, w) = (igneous::Tensor::ones((2, 3)), igneous::Tensor::ones((4, 5)));
+/// let loss = x.matmul(&w).relu().mean_all();
+/// assert!(loss.backward().unwrap_err().to_string().starts_with("matmul needs the last dimension of the left operand"));
+/// ```
+///
+/// # Names
+/// Methods are called as in PyTorch, with these differences:
+///
+/// | PyTorch | here | |
+/// |---|---|---|
+/// | `torch.tensor(…)` | [`Tensor::new`] | [`from_vec`](Tensor::from_vec) keeps the Rust type |
+/// | `x[1, ..., 2:5]` | `x.i((1, Ellipsis, 2..5))` | [`i`](Tensor::i) takes numbers, ranges, tensors, masks |
+/// | `x.sum()`, `x.sum(1)`, `x.sum(1, keepdim=True)` | `x.sum_all()`, `x.sum(1)`, `x.sum_keepdim(1)` | and so all reductions |
+/// | `x.amax(1)`, `x.amin(1)` | `x.max(1)`, `x.min(1)` | the index is [`argmax`](Tensor::argmax) |
+/// | `x == y`, `x.eq(y)` | [`equal`](Tensor::equal) | elementwise |
+/// | `x.dim()`, `x.numel()` | [`rank`](Tensor::rank), [`elements`](Tensor::elements) | |
+/// | `x.t()` | [`t`](Tensor::t) | exchanges the last two axes, whatever the rank |
+/// | `x.to(torch.float64)` | [`to_dtype`](Tensor::to_dtype) | [`to`](Tensor::to) takes a device |
+/// | `x.tolist()` | [`to_vec`](Tensor::to_vec) | |
+/// | `nn.Parameter(x)`, `register_buffer` | [`Tensor::parameter`], [`Tensor::buffer`] | |
+/// | `x.requires_grad_()` | [`requires_grad_`](Tensor::requires_grad_) | returns the handle that has the gradient |
+/// | `w.grad` after `step()` | [`grad`](Tensor::grad) before `step()` | `step` takes the gradients |
 #[derive(Clone)]
 pub struct Tensor(pub(crate) Repr);
 

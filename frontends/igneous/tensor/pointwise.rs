@@ -44,7 +44,7 @@ macro_rules! float_unary {
 }
 
 float_unary! {
-    /// Square root. Of integers and bools, as of all functions here with real values: `f32`.
+    /// Square root. Of integers and bools, as of all functions with real values: `f32`.
     sqrt "sqrt";
     /// `1 / √self`
     rsqrt "rsqrt";
@@ -140,11 +140,11 @@ comparison! {
     gt "gt";
     /// Where elements are greater or equal.
     ge "ge";
-    /// The larger of two; NaN if either is.
+    /// The larger of two; NaN if either is NaN.
     maximum "maximum";
-    /// The smaller of two; NaN if either is.
+    /// The smaller of two; NaN if either is NaN.
     minimum "minimum";
-    /// `self^exponent`
+    /// `self^exponent`, of floats.
     pow "pow";
     /// The remainder of division, with the sign of the divisor.
     remainder "rem";
@@ -157,14 +157,14 @@ impl Tensor {
         if self.dtype().is_float() { self.clone() } else { self.to_dtype(DType::F32) }
     }
 
-    /// The largest integer not above `self / divisor`, in the common type.
+    /// The largest integer not above `self / divisor`, in the common type. An integer divided by 0 is 0.
     #[track_caller]
     pub fn floor_divide(&self, divisor: impl Operand) -> Tensor {
         let quotient = binary("div", self.operand(), divisor.operand());
         if quotient.dtype().is_float() { quotient.floor() } else { quotient }
     }
 
-    /// `1 − self` of a bool tensor's negation, bitwise complement of integers.
+    /// Where elements are false (zero).
     #[track_caller]
     pub fn logical_not(&self) -> Tensor {
         self.as_bool().bitwise_not()

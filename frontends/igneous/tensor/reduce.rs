@@ -152,7 +152,15 @@ macro_rules! reductions {
 }
 
 reductions! {
-    sum_axes: /// The sum over some axes. Integers and bools are added as `i64`.
+    sum_axes: /// The sum over some axes: a number, a tuple or an array of them, negative ones counted from the end. Integers and
+              /// bools are added as `i64`.
+              ///
+              /// ```
+              /// let x = igneous::Tensor::ones((2, 3, 4));
+              /// assert_eq!(x.sum((0, -1)).to_vec::<f32>()?, [8.0; 3]);
+              /// assert_eq!(x.sum_keepdim(1).shape()[..], [2, 1, 4].map(igneous::Dim::from));
+              /// # Ok::<(), igneous::Error>(())
+              /// ```
         sum sum_keepdim sum_all;
     prod_axes: /// The product over some axes. Integers and bools are multiplied as `i64`.
         prod prod_keepdim prod_all;

@@ -31,7 +31,12 @@ pub(super) fn infer_extent(shape: &[Dim], elements: Dim) -> Result<Shape> {
 }
 
 impl Tensor {
-    /// The same elements in row-major order with another shape; one extent may be −1.
+    /// The same elements in row-major order with another shape; one extent may be −1, and stands for what is left.
+    ///
+    /// ```
+    /// let x = igneous::Tensor::arange(0, 6).reshape((2, -1));
+    /// assert_eq!(x.to_string(), "tensor([[0, 1, 2],\n        [3, 4, 5]])");
+    /// ```
     #[track_caller]
     pub fn reshape(&self, shape: impl IntoShape) -> Tensor {
         let loc = here();
@@ -67,7 +72,7 @@ impl Tensor {
         normalize_axis(axis, rank).map_err(|e| e.note("tensor", self.describe()).at(loc))
     }
 
-    /// Two axes exchanged.
+    /// Two axes exchanged; negative ones count from the end.
     #[track_caller]
     pub fn transpose(&self, a: i64, b: i64) -> Tensor {
         match (self.axis(a), self.axis(b)) {
@@ -178,7 +183,7 @@ impl Tensor {
         self.reshape_to(self.shape().into_iter().filter(|&d| d != Dim::ONE).collect())
     }
 
-    /// With a new axis of extent one at `axis`, counted in the result.
+    /// With a new axis of extent one at `axis`, counted in the result: `[a, b]` with `unsqueeze(1)` is `[a, 1, b]`.
     #[track_caller]
     pub fn unsqueeze(&self, axis: i64) -> Tensor {
         let loc = here();
@@ -263,7 +268,7 @@ impl Tensor {
         }
     }
 
-    /// The tensors one after the other along an existing axis (PyTorch's `torch.cat`).
+    /// The tensors one after the other along an existing axis (PyTorch's `torch.cat`). Their other extents agree.
     #[track_caller]
     pub fn cat(tensors: &[impl std::borrow::Borrow<Tensor>], axis: i64) -> Tensor {
         let tensors: Vec<&Tensor> = tensors.iter().map(|t| t.borrow()).collect();
@@ -276,7 +281,7 @@ impl Tensor {
         }
     }
 
-    /// The tensors, of equal shapes, along a new axis (PyTorch's `torch.stack`).
+    /// The tensors, of equal shapes, along a new axis (PyTorch's `torch.stack`): two of `[a, b]` at axis 0 are `[2, a, b]`.
     #[track_caller]
     pub fn stack(tensors: &[impl std::borrow::Borrow<Tensor>], axis: i64) -> Tensor {
         let mut raised = Vec::new();
@@ -289,7 +294,7 @@ impl Tensor {
         Tensor::cat(&raised, axis)
     }
 
-    /// Elements `start` to `end` (not included) along an axis.
+    /// `length` elements from `start` on along an axis.
     #[track_caller]
     pub fn narrow(&self, axis: i64, start: impl Into<Dim>, length: impl Into<Dim>) -> Tensor {
         let (start, length) = (start.into(), length.into());
