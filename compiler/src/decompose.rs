@@ -33,18 +33,26 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
     }
 }
 
-/// Equal nodes (same operator, same operands) become one.
+/// Equal nodes (same operator, same operands) become one, and so do reshapes in a row.
 fn share(graph: &Graph) -> Result<Graph> {
     let mut known: HashMap<(Op, SmallVec<[Value; 4]>), Values> = HashMap::new();
     let shared = graph.rewrite(|g, _, node, operands| {
         if !node.op.removable() {
             return Ok(g.push(node.op.clone(), operands, node.results.clone()));
         }
-        let key = (node.op.clone(), SmallVec::from(operands));
+        let mut operands: SmallVec<[Value; 4]> = SmallVec::from(operands);
+        // A reshape of a reshape is one of what that is a reshape of.
+        if node.op.name() == "reshape" {
+            let inner = g.node(operands[0].node);
+            if inner.op.name() == "reshape" {
+                operands[0] = inner.operands[0];
+            }
+        }
+        let key = (node.op.clone(), operands.clone());
         if let Some(values) = known.get(&key) {
             return Ok(values.clone());
         }
-        let values = g.push(node.op.clone(), operands, node.results.clone());
+        let values = g.push(node.op.clone(), &operands, node.results.clone());
         known.insert(key, values.clone());
         Ok(values)
     })?;

@@ -488,3 +488,28 @@ fn symbols_that_no_operand_of_a_loop_shows() {
     let outer = "scan {body=@block, constants=0, carries=1, reverse=true, length=5}";
     check(&format!("{block} {head} {{ %y, %z = {outer}(%c, %x) return %y, %z, %n }}"), &[0, 1, 4]);
 }
+
+/// A graph of `count` nodes, each of the last one, written by `node` from the numbers of operand and result.
+fn chain(count: usize, header: &str, node: impl Fn(usize, usize) -> String) -> String {
+    let nodes: String = (0..count).map(|i| format!("{}\n", node(i, i + 1))).collect();
+    format!("graph f({header} {{ {nodes} return %v{count} }}")
+}
+
+#[test]
+fn very_long_chains() {
+    check(&chain(5000, "%v0: f32[3]) -> (f32[3])", |x, y| format!("%v{y} = neg(%v{x})")), &[]);
+    check(&chain(5000, "%v0: f32[4]) -> (f32[4])", |x, y| format!("%v{y} = flip {{axes=[0]}}(%v{x})")), &[]);
+    let transposed = |x, y| format!("%v{y} = transpose {{permutation=[1, 0]}}(%v{x})");
+    check(&chain(1000, "%v0: f32[2, 2]) -> (f32[2, 2])", transposed), &[]);
+    let reshaped = |x, y| format!("%v{y} = reshape {{shape=[{}]}}(%v{x})", if y % 2 == 0 { "2, 2" } else { "4" });
+    check(&chain(1000, "%v0: f32[2, 2]) -> (f32[2, 2])", reshaped), &[]);
+    check(&chain(1000, "%v0: f32[3]) -> (f32[3])", |x, y| format!("%v{y} = tanh(%v{x})")), &[]);
+    let alternating = |x, y| format!("%v{y} = {}(%v{x}, %w)", if y % 2 == 0 { "add" } else { "sub" });
+    check(&chain(1000, "%v0: f32[3], %w: f32[3]) -> (f32[3])", alternating), &[]);
+    let padded = chain(300, "%v0: f32[3]) -> (f32[303])", |x, y| {
+        format!("%c{y} = constant {{value=f32[] [0.5]}}() %v{y} = pad {{high=[1], interior=[0], low=[0]}}(%v{x}, %c{y})")
+    });
+    check(&padded, &[]);
+    let nodes: String = (0..1000).map(|x| format!("%v{} = sin(%v{x})\n", x + 1)).collect();
+    check(&format!("graph f(%v0: f32[]) -> (f32[]) {{ {nodes} %d = grad {{seeded=false}}(%v1000, %v0) return %d }}"), &[]);
+}

@@ -98,3 +98,25 @@ fn results_are_made_side_by_side() {
     assert_eq!(k.len(), 1);
     assert_eq!(k[0].matches("section").count(), 2, "{}", k[0]);
 }
+
+#[test]
+fn groups_with_early_and_late_nodes_make_no_circle() {
+    // %s + %w fuse over the scatter between them; %r cannot join: the scatter depends on it.
+    let k = kernels(
+        "graph f(%x: f64[8], %y: f64[5], %z: f64[5], %i: i64[]) -> (f64[5], f64[8]) {
+           %s = reduce {axes=[0], kind=sum}(%x)
+           %b = broadcast {axes=[], shape=[5]}(%s)
+           %a = mul(%y, %b)
+           %m = sub(%y, %z)
+           %r = reduce {axes=[0], kind=sum}(%m)
+           %c = constant {value=f64[] [0.0]}()
+           %d = broadcast {axes=[], shape=[8]}(%c)
+           %t = scatter {axes=[0], combine=sum}(%d, %i, %r)
+           %u = reduce {axes=[0], kind=sum}(%t)
+           %v = broadcast {axes=[], shape=[8]}(%u)
+           %w = mul(%x, %v)
+           return %a, %w
+         }",
+    );
+    assert_eq!(k.len(), 3);
+}

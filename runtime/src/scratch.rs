@@ -4,6 +4,11 @@ use crate::buffer::{ALIGNMENT, Buffer};
 use igneous_ir::error::Result;
 use std::cell::RefCell;
 
+/// In debug builds, bytes behind the memory that show whether somebody wrote past its end.
+const GUARD: usize = if cfg!(debug_assertions) { ALIGNMENT } else { 0 };
+/// What these bytes hold.
+const UNTOUCHED: u8 = 0xa5;
+
 /// The block, how much of it is in use, and how much was wanted in use at most.
 #[derive(Default)]
 struct Stack {
@@ -24,11 +29,15 @@ pub(crate) fn with_scratch<R>(bytes: usize, work: impl FnOnce(*mut u8) -> R) -> 
     if bytes == 0 {
         return Ok(work(std::ptr::without_provenance_mut(ALIGNMENT)));
     }
-    let bytes = bytes.next_multiple_of(ALIGNMENT);
-    let (place, extra) = STACK.with_borrow_mut(|stack| stack.push(bytes))?;
+    let room = (bytes + GUARD).next_multiple_of(ALIGNMENT);
+    let (place, extra) = STACK.with_borrow_mut(|stack| stack.push(room))?;
+    // SAFETY: the place has that much room, and what lies behind `bytes` is nobody else's.
+    let guard = || unsafe { std::slice::from_raw_parts_mut(place.add(bytes), GUARD) };
+    guard().fill(UNTOUCHED);
     let result = work(place);
+    debug_assert!(guard().iter().all(|&b| b == UNTOUCHED), "a kernel wrote behind its {bytes} bytes of scratch memory");
     drop(extra);
-    STACK.with_borrow_mut(|stack| stack.used -= bytes);
+    STACK.with_borrow_mut(|stack| stack.used -= room);
     Ok(result)
 }
 
@@ -72,7 +81,7 @@ mod tests {
         };
         use_two();
         let grown = use_two();
-        assert_eq!(grown[1] as usize - grown[0] as usize, 128);
+        assert_eq!(grown[1] as usize - grown[0] as usize, (100 + GUARD).next_multiple_of(ALIGNMENT));
         assert_eq!(use_two(), grown);
     }
 }

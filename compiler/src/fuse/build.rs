@@ -31,6 +31,8 @@ pub struct Built {
     pub values: Vec<Value>,
 }
 
+/// Values nested deeper than this make a kernel that takes too much stack to build.
+const MAX_DEPTH: u32 = 160;
 /// More expression nodes than this make a kernel too large to compile quickly and to keep in registers.
 const MAX_EXPRS: usize = 6000;
 
@@ -79,6 +81,8 @@ struct Builder<'g, 'x> {
     /// While probing: the first index at which an anchor was wanted.
     probe: RefCell<Option<(u32, Vec<ExprId>)>>,
     probing: Cell<bool>,
+    /// How many values are being built, each for the one before.
+    depth: Cell<u32>,
     refusal: RefCell<Option<Refusal>>,
 }
 
@@ -97,6 +101,7 @@ impl<'g, 'x> Builder<'g, 'x> {
             anchors: RefCell::default(),
             probe: RefCell::default(),
             probing: Cell::new(false),
+            depth: Cell::new(0),
             refusal: RefCell::default(),
         }
     }
@@ -233,7 +238,9 @@ impl<'g, 'x> Builder<'g, 'x> {
         if let Some(&id) = self.memo.borrow().get(&(value, ids.clone())) {
             return S::of(self.exprs, id);
         }
+        self.depth.set(self.depth.get() + 1);
         let made = self.at_uncached(value, index, &ids);
+        self.depth.set(self.depth.get() - 1);
         self.memo.borrow_mut().insert((value, ids), made.id);
         made
     }
@@ -244,6 +251,10 @@ impl<'g, 'x> Builder<'g, 'x> {
         let unknown = || S::literal(self.exprs, ty.dtype, 0.0);
         if self.exprs.borrow().len() > MAX_EXPRS {
             self.fail(format!("the kernel would have more than {MAX_EXPRS} expressions"));
+            return unknown();
+        }
+        if self.depth.get() > MAX_DEPTH {
+            self.fail(format!("values would be nested more than {MAX_DEPTH} deep"));
             return unknown();
         }
         if let Some(literal) = self.units.literal(self.graph, value) {

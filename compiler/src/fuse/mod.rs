@@ -142,6 +142,10 @@ struct Fusion<'g> {
     group_of: BTreeMap<u32, u32>,
     /// For each stored value, the groups that read it.
     readers: BTreeMap<Value, BTreeSet<u32>>,
+    /// A group's place in an order in which none depends on a later one.
+    ranks: BTreeMap<u32, usize>,
+    /// The groups in that order, with gaps.
+    line: Vec<Option<u32>>,
     graph_outputs: BTreeSet<Value>,
     queue: BinaryHeap<Candidate>,
     tried: BTreeSet<(u32, u32)>,
@@ -157,6 +161,8 @@ impl<'g> Fusion<'g> {
             groups: BTreeMap::new(),
             group_of: BTreeMap::new(),
             readers: BTreeMap::new(),
+            ranks: BTreeMap::new(),
+            line: Vec::new(),
             graph_outputs: graph.outputs().iter().map(|(v, _)| without_reshapes(graph, *v)).collect(),
             queue: BinaryHeap::new(),
             tried: BTreeSet::new(),
@@ -173,6 +179,8 @@ impl<'g> Fusion<'g> {
             let group = Group { members: BTreeSet::from([n]), reads, outputs: BTreeSet::new(), built: None };
             fusion.groups.insert(n, group);
             fusion.group_of.insert(n, n);
+            fusion.ranks.insert(n, fusion.line.len());
+            fusion.line.push(Some(n));
         }
         fusion.next = graph.len() as u32;
         for &n in &unit_nodes {
@@ -266,7 +274,7 @@ impl<'g> Fusion<'g> {
     }
 
     fn merged(&self, a: u32, b: u32) -> std::result::Result<Group, Refusal> {
-        if self.path_outside(a, b) || self.path_outside(b, a) {
+        if self.path_outside(a, b) {
             return Err(Refusal("one depends on the other through a third".into()));
         }
         let (ga, gb) = (&self.groups[&a], &self.groups[&b]);
@@ -293,23 +301,25 @@ impl<'g> Fusion<'g> {
         Ok(())
     }
 
-    /// Whether `to` depends on `from` through a group that is neither.
-    fn path_outside(&self, from: u32, to: u32) -> bool {
-        let mut open: Vec<u32> = self.successors(from).into_iter().filter(|&g| g != to).collect();
-        let mut seen: BTreeSet<u32> = open.iter().copied().collect();
-        let last = self.groups[&to].members.last();
+    /// Whether one of two groups depends on the other through a third.
+    fn path_outside(&self, a: u32, b: u32) -> bool {
+        let (from, to) = self.in_order(a, b);
+        self.between(from, to).iter().any(|&g| self.successors(g).contains(&to))
+    }
+
+    fn in_order(&self, a: u32, b: u32) -> (u32, u32) {
+        if self.ranks[&a] < self.ranks[&b] { (a, b) } else { (b, a) }
+    }
+
+    /// The groups before `to` that depend on `from`.
+    fn between(&self, from: u32, to: u32) -> BTreeSet<u32> {
+        let end = self.ranks[&to];
+        let mut open = vec![from];
+        let mut seen = BTreeSet::new();
         while let Some(g) = open.pop() {
-            for next in self.successors(g) {
-                if next == to {
-                    return true;
-                }
-                // Nodes are in topological order: what begins behind the end of `to` does not lead there.
-                if self.groups[&next].members.first() < last && seen.insert(next) {
-                    open.push(next);
-                }
-            }
+            open.extend(self.successors(g).into_iter().filter(|next| self.ranks[next] < end && seen.insert(*next)));
         }
-        false
+        seen
     }
 
     fn successors(&self, id: u32) -> BTreeSet<u32> {
@@ -320,6 +330,7 @@ impl<'g> Fusion<'g> {
     fn replace(&mut self, a: u32, b: u32, group: Group) {
         let id = self.next;
         self.next += 1;
+        self.rank(a, b, id);
         for old in [a, b] {
             let old_group = self.groups.remove(&old).expect("both were there");
             for v in &old_group.reads {
@@ -335,6 +346,22 @@ impl<'g> Fusion<'g> {
         }
         self.groups.insert(id, group);
         self.offer(id);
+    }
+
+    /// Gives the place of `a` and `b` to their fusion `id`: what depends on the first of them comes behind it.
+    fn rank(&mut self, a: u32, b: u32, id: u32) {
+        let (from, to) = self.in_order(a, b);
+        let behind = self.between(from, to);
+        let (start, end) = (self.ranks[&from], self.ranks[&to]);
+        let inside: Vec<u32> = self.line[start + 1..end].iter().flatten().copied().collect();
+        let (after, before): (Vec<u32>, Vec<u32>) = inside.into_iter().partition(|g| behind.contains(g));
+        self.line[start..=end].fill(None);
+        for (g, place) in before.into_iter().chain([id]).chain(after).zip(start..) {
+            self.line[place] = Some(g);
+            self.ranks.insert(g, place);
+        }
+        self.ranks.remove(&a);
+        self.ranks.remove(&b);
     }
 
     fn describe(&self, id: u32) -> String {

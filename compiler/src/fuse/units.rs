@@ -42,6 +42,8 @@ pub struct Units {
 const CHEAP: u32 = 2;
 /// An expression that costs more operations than this per element is stored once.
 const LARGE: u32 = 250;
+/// A value that is nested deeper than this in others is stored.
+const DEEP: u32 = 48;
 
 impl Units {
     /// Decides the roles. `first_check` numbers the graph's checks.
@@ -49,6 +51,7 @@ impl Units {
         let uses = Uses::new(graph);
         let mut roles = vec![Role::Leaf; graph.len()];
         let mut cost = vec![0u32; graph.len()];
+        let mut depth = vec![0u32; graph.len()];
         let mut math = vec![false; graph.len()];
         let mut near_dot = vec![false; graph.len()];
         let mut near_reduction = vec![false; graph.len()];
@@ -64,6 +67,7 @@ impl Units {
             for v in &node.operands {
                 if inlined(&roles, v) {
                     cost[n] = cost[n].saturating_add(cost[v.node as usize]);
+                    depth[n] = depth[n].max(depth[v.node as usize]);
                     math[n] |= math[v.node as usize];
                     near_dot[n] |= near_dot[v.node as usize];
                     near_reduction[n] |= near_reduction[v.node as usize];
@@ -85,6 +89,7 @@ impl Units {
                 Lowering::Scatter(_) => Role::Scatter,
                 Lowering::Map(_) => {
                     let (own, own_math) = weight(node);
+                    depth[n] += u32::from(node.op.name() != "reshape");
                     cost[n] = cost[n].saturating_add(own);
                     math[n] |= own_math;
                     let output = (0..node.results.len() as u32).any(|result| stored_outputs.contains(&Value { node: i, result }));
@@ -94,7 +99,8 @@ impl Units {
                         || !view && uses.reduction[n] && near_reduction[n]
                         || !view && uses.count[n] > 1 && (cost[n] > CHEAP || near_dot[n])
                         || !view && uses.expanded[n] && (math[n] || cost[n] > CHEAP)
-                        || cost[n] > LARGE;
+                        || cost[n] > LARGE
+                        || depth[n] > DEEP;
                     if stored { Role::Map } else { Role::Inline }
                 }
             };

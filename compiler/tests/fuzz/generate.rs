@@ -278,6 +278,10 @@ impl Generator {
             "div" | "rem" => all(1, &|x| x != 0.0),
             "pow" if float => all(0, &|x| x > 0.05) && all(1, &|x| x.abs() < 4.0),
             "pow" => all(1, &|x| (0.0..4.0).contains(&x)),
+            // In any order, no part of the product is too large or too small.
+            "reduce" if float && op.choice("kind") == "prod" => {
+                array(0).to_f64().into_iter().filter(|x| *x != 0.0).map(|x| x.abs().ln().abs()).sum::<f64>() < 60.0
+            }
             "shift_left" | "shift_right" => all(1, &|x| (0.0..8.0).contains(&x)),
             _ => true,
         };

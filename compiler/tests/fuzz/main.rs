@@ -11,9 +11,9 @@ mod minimise;
 mod programs;
 mod symbolic;
 
-use generate::Case;
+use generate::{Case, Random};
 use igneous_compiler::cpu::Target;
-use igneous_compiler::{Compiled, Options, Precision};
+use igneous_compiler::{Compiled, Options, Precision, Variables};
 use igneous_ir::array::Array;
 use igneous_ir::error::{Error, Result};
 use igneous_ir::graph::{Graph, Value};
@@ -24,7 +24,7 @@ use igneous_runtime::set_num_threads;
 use minimise::minimise;
 use programs::rounding::compare;
 use programs::stepwise::stepwise;
-use programs::{compiled, guarded, run, same_bits, without_egraph};
+use programs::{compiled, guarded, run_compiled, same_bits, without_egraph};
 use std::fmt;
 
 /// At which stage a case fails.
@@ -55,13 +55,15 @@ struct Mode {
     options: Options,
     /// With symbols for extents, which this seed chooses; where the type rules do not allow it, nothing is tried.
     symbols: Option<u64>,
+    /// With variables among the inputs, which this seed chooses.
+    variables: Option<u64>,
     /// Compiled twice, and run by the interpreter of kernels too.
     thorough: bool,
 }
 
 /// The ways to compile the graph of this seed.
 fn modes(seed: u64) -> Vec<Mode> {
-    let mode = |name, options| Mode { name, options, symbols: None, thorough: false };
+    let mode = |name, options| Mode { name, options, symbols: None, variables: None, thorough: false };
     let default = Options::default;
     let rare = match seed % 4 {
         0 => mode("strict", Options { precision: Precision::Strict, ..default() }),
@@ -74,6 +76,7 @@ fn modes(seed: u64) -> Vec<Mode> {
         mode("without e-graph", without_egraph()),
         rare,
         Mode { symbols: Some(seed), thorough: seed.is_multiple_of(4), ..mode("with symbols", default()) },
+        Mode { variables: Some(seed), ..mode("with variables", default()) },
     ]
 }
 
@@ -87,15 +90,19 @@ fn check(case: &Case, mode: &Mode) -> std::result::Result<(), Failure> {
         Some(None) => return Ok(()),
         None => &case.graph,
     };
-    let program = compiled(graph, &mode.options).map_err(at(Stage::Compile))?;
+    let variables = mode.variables.map_or(Variables::default(), |seed| variables(graph, seed));
+    let compile = || guarded(|| igneous_compiler::compile(graph, &variables, &mode.options)).map_err(at(Stage::Compile));
+    let program = compile()?;
     let found = run_with(&program, &case.inputs, 1).map_err(at(Stage::Run))?;
-    compare(&case.graph, program.graph(), &case.inputs, &expected, &found).map_err(at(Stage::Compare))?;
+    // What is prepared is not in the graph that was compiled last.
+    let rewritten = if program.prepare.is_some() { &case.graph } else { program.graph() };
+    compare(&case.graph, rewritten, &case.inputs, &expected, &found).map_err(at(Stage::Compare))?;
     for threads in [2, 3] {
         let again = run_with(&program, &case.inputs, threads).map_err(at(Stage::Run))?;
         same(&found, &again).map_err(|e| at(Stage::Threads)(e.note("threads", threads)))?;
     }
     if mode.thorough {
-        let again = compiled(graph, &mode.options).map_err(at(Stage::Compile))?;
+        let again = compile()?;
         equal_texts(&program, &again).map_err(at(Stage::Texts))?;
         let small = case.inputs.iter().chain(&found).all(|x| x.len() <= SMALL);
         if small {
@@ -110,7 +117,23 @@ const SMALL: usize = 4000;
 
 fn run_with(program: &Compiled, inputs: &[Array], threads: usize) -> Result<Vec<Array>> {
     set_num_threads(threads);
-    run(&program.program, inputs)
+    run_compiled(program, inputs)
+}
+
+/// Some inputs as variables that do not change, some as variables whose new value is an output.
+fn variables(graph: &Graph, seed: u64) -> Variables {
+    let mut random = Random::new(seed);
+    let mut variables = Variables::default();
+    for (i, (v, _)) in graph.inputs().iter().enumerate() {
+        let taken = |k: usize| variables.assigned.iter().any(|&(_, output)| output == k);
+        let output = graph.outputs().iter().enumerate().find(|(k, (w, _))| !taken(*k) && graph.ty(*w) == graph.ty(*v));
+        match output {
+            Some((k, _)) if !random.once_in(3) => variables.assigned.push((i, k)),
+            _ if random.once_in(2) => variables.stable.push(i),
+            _ => {}
+        }
+    }
+    variables
 }
 
 fn same(first: &[Array], second: &[Array]) -> Result<()> {

@@ -49,11 +49,25 @@ pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// Runs a program on arrays.
+/// Runs what was compiled on arrays, with what it prepares.
+pub fn run_compiled(compiled: &Compiled, inputs: &[Array]) -> Result<Vec<Array>> {
+    let Some(prepare) = &compiled.prepare else { return run(&compiled.program, inputs) };
+    let given: Vec<Array> = prepare.inputs.iter().map(|&i| inputs[i].clone()).collect();
+    let prepared = run(&prepare.program, &given)?;
+    run(&compiled.program, &[inputs, &prepared].concat())
+}
+
+/// Runs a program on arrays. Only an input that is updated in place may change, and none does in a run that fails.
 pub fn run(program: &Program, inputs: &[Array]) -> Result<Vec<Array>> {
     let buffers: Vec<Buffer> = inputs.iter().map(|a| Buffer::from_slice(&a.to_bytes())).collect::<Result<_>>()?;
     let shapes: Vec<&[usize]> = inputs.iter().map(Array::shape).collect();
-    let outputs = guarded(|| program.run_with_shapes(&buffers, &shapes))?;
+    let outputs = guarded(|| program.run_with_shapes(&buffers, &shapes));
+    let in_place = |i: usize| outputs.is_ok() && program.buffers.iter().any(|b| b.place == Place::InOut(i));
+    let kept = |i: usize| in_place(i) || buffers[i].bytes() == inputs[i].to_bytes();
+    if let Some(i) = (0..inputs.len()).find(|&i| !kept(i)) {
+        return Err(Error::new(format!("the run changed input {i}")));
+    }
+    let outputs = outputs?;
     let value = |symbol: Symbol| {
         let &(_, input, axis) = program.symbols.iter().find(|(s, _, _)| *s == symbol)?;
         let (_, factor, constant) = program.inputs[input].shape[axis].linear()?;

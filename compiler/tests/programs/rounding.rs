@@ -30,13 +30,17 @@ pub fn compare(graph: &Graph, rewritten: &Graph, inputs: &[Array], expected: &[O
     Ok(())
 }
 
-/// SplitMix64: the signs of disturbances.
-struct Signs(u64);
+/// The signs of disturbances, by SplitMix64.
+struct Signs {
+    state: u64,
+    /// Whether all elements of a value move together, as they do where they are equal.
+    together: bool,
+}
 
 impl Signs {
     fn next(&mut self) -> bool {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) & 1 == 1
@@ -49,8 +53,8 @@ fn noise(graph: &Graph, inputs: &[Array], k: usize) -> Result<f64> {
     let still = interpret_f64(graph, inputs)?.swap_remove(k);
     let bindings = Bindings::of(graph, &inputs.iter().map(Array::ty).collect::<Vec<_>>())?;
     let mut most: f64 = 0.0;
-    for version in 0..4 {
-        let mut signs = Signs(version);
+    for version in 0..6 {
+        let mut signs = Signs { state: version, together: version % 2 == 1 };
         let moved: Vec<Array> =
             inputs.iter().map(|x| if x.dtype().is_float() { jolted(x, &mut signs) } else { x.clone() }).collect();
         let moved = interpret_f64(&disturbed(graph, &bindings, &mut signs)?, &moved)?.swap_remove(k);
@@ -70,7 +74,9 @@ fn largest(graph: &Graph, inputs: &[Array]) -> Result<f64> {
 
 fn jolted(x: &Array, signs: &mut Signs) -> Array {
     let step = x.dtype().epsilon();
-    Array::from_fn_f64(x.dtype(), x.shape(), |i| x.f(i) * if signs.next() { 1.0 + step } else { 1.0 - step })
+    let first = signs.next();
+    let mut up = |i: usize| if i == 0 || signs.together { first } else { signs.next() };
+    Array::from_fn_f64(x.dtype(), x.shape(), |i| x.f(i) * if up(i) { 1.0 + step } else { 1.0 - step })
 }
 
 /// The graph with each rounded result, and each element of a sum, multiplied by a number next to one.

@@ -4,6 +4,7 @@ use super::{extent_as, normal, wide};
 use crate::array::Array;
 use crate::emit::X;
 use crate::op::*;
+use crate::ops::fold::total;
 use crate::ops::type_rule::*;
 use crate::ops::{gather, iota, online_softmax};
 use crate::types::{DType, Shape, TensorType};
@@ -36,7 +37,7 @@ pub static CROSS_ENTROPY: Record = Record {
         let (n, c) = (logits.shape()[0], logits.shape()[1]);
         let row = |i: usize| (0..c).map(move |k| logits.f(i * c + k));
         let max = |i: usize| if row(i).any(f64::is_nan) { f64::NAN } else { row(i).fold(f64::NEG_INFINITY, f64::max) };
-        let lse = |i: usize| max(i) + row(i).map(|x| (x - max(i)).exp()).sum::<f64>().ln();
+        let lse = |i: usize| max(i) + total(row(i).map(|x| (x - max(i)).exp())).ln();
         let label = |i: usize| labels.i(i).clamp(0, c as i64 - 1) as usize;
         let loss = |i: usize| lse(i) - logits.f(i * c + label(i));
         Ok(vec![Array::from_fn_f64(r.results[0].dtype, [n], loss), Array::from_fn_f64(r.results[1].dtype, [n], lse)])

@@ -5,6 +5,7 @@ use crate::array::Array;
 use crate::dim::Dim;
 use crate::emit::X;
 use crate::op::*;
+use crate::ops::fold::total;
 use crate::ops::type_rule::*;
 use crate::ops::welford;
 use crate::types::{DType, Shape, TensorType};
@@ -45,8 +46,8 @@ pub static LAYER_NORM: Record = Record {
         let n = weight.len();
         let rows = x.len().checked_div(n).unwrap_or_else(|| r.results[1].elements().get().unwrap_or(0));
         let row = |i: usize| (0..n).map(move |k| x.f(i * n + k));
-        let mean: Vec<f64> = (0..rows).map(|i| row(i).sum::<f64>() / n as f64).collect();
-        let variance = |i: usize| row(i).map(|v| (v - mean[i]).powi(2)).sum::<f64>() / n as f64;
+        let mean: Vec<f64> = (0..rows).map(|i| total(row(i)) / n as f64).collect();
+        let variance = |i: usize| total(row(i).map(|v| (v - mean[i]).powi(2))) / n as f64;
         let deviation: Vec<f64> = (0..rows).map(|i| (variance(i) + r.op.float("eps")).sqrt()).collect();
         let y = |i: usize| (x.f(i) - mean[i / n]) / deviation[i / n] * weight.f(i % n) + bias.f(i % n);
         let kept = &x.shape()[..x.shape().len() - weight.shape().len()];

@@ -5,6 +5,7 @@ use crate::array::{Array, unravel};
 use crate::emit::{Emitter, X};
 use crate::error::Result;
 use crate::op::*;
+use crate::ops::fold::total;
 use crate::ops::type_rule::*;
 use crate::ops::{exp, online_softmax};
 use crate::types::{DType, TensorType};
@@ -97,7 +98,7 @@ fn reference(r: &Reference, f: impl Fn(f64, f64, f64) -> f64) -> Result<Vec<Arra
         let first = i - unravel(i, x.shape())[axis] * stride;
         let row = || (0..n).map(|k| x.f(first + k * stride));
         let max = if row().any(f64::is_nan) { f64::NAN } else { row().fold(f64::NEG_INFINITY, f64::max) };
-        f(x.f(i), max, row().map(|v| (v - max).exp()).sum())
+        f(x.f(i), max, total(row().map(|v| (v - max).exp())))
     };
     Ok(vec![Array::from_fn_f64(x.dtype(), x.shape(), value)])
 }

@@ -5,6 +5,7 @@ use crate::array::{Array, Data};
 use crate::dim::Dim;
 use crate::error::Error;
 use crate::op::*;
+use crate::ops::fold::Total;
 use crate::ops::inputs::*;
 use crate::ops::type_rule::*;
 use crate::scalar::{S, ScalarOp};
@@ -66,9 +67,9 @@ pub static CONVOLUTION: Record = Record {
         let shape = r.results[0].sizes()?;
         Ok(vec![match (x.data(), w.data()) {
             (Data::Float(xs), Data::Float(ws)) => {
-                let mut y = vec![0.0; shape.iter().product()];
-                for_each_product(r.op, [x.shape(), w.shape(), &shape], |p, i, j| y[p] += xs[i] * ws[j]);
-                Array::floats(x.dtype(), shape, y)
+                let mut y = vec![Total::default(); shape.iter().product()];
+                for_each_product(r.op, [x.shape(), w.shape(), &shape], |p, i, j| y[p].add(xs[i] * ws[j]));
+                Array::floats(x.dtype(), shape, y.into_iter().map(Total::value).collect())
             }
             (Data::Int(xs), Data::Int(ws)) => {
                 let mut y = vec![0i64; shape.iter().product()];

@@ -4,6 +4,7 @@ use crate::array::{Array, Data};
 use crate::dim::Dim;
 use crate::emit::X;
 use crate::op::*;
+use crate::ops::fold::total;
 use crate::ops::inputs::*;
 use crate::ops::type_rule::*;
 use crate::ops::{inverse, walk};
@@ -72,7 +73,7 @@ pub static DOT_GENERAL: Record = Record {
         Ok(vec![match (a.data(), b.data()) {
             (Data::Float(a), Data::Float(b)) => Array::from_fn_f64(dtype, shape, |e| {
                 let (p, q) = pair(e);
-                left[p..p + k].iter().zip(&right[q..q + k]).map(|(&i, &j)| a[i] * b[j]).sum()
+                total(left[p..p + k].iter().zip(&right[q..q + k]).map(|(&i, &j)| a[i] * b[j]))
             }),
             (Data::Int(a), Data::Int(b)) => Array::from_fn_i64(dtype, shape, |e| {
                 let (p, q) = pair(e);

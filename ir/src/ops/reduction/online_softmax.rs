@@ -3,7 +3,7 @@
 use super::{batch_over_axes, over_axes, reduced_axes, result_positions, share_of_extremum, spread};
 use crate::array::Array;
 use crate::op::*;
-use crate::ops::fold::combine_f64;
+use crate::ops::fold::{Total, combine_f64};
 use crate::ops::inputs::*;
 use crate::ops::type_rule::*;
 use crate::types::DType;
@@ -29,9 +29,10 @@ pub static ONLINE_SOFTMAX: Record = Record {
         let (x, shape) = (r.inputs[0], r.results[0].sizes()?);
         let places = result_positions(x, &r.op.axes("axes"));
         let n = shape.iter().product();
-        let (mut max, mut sum) = (vec![f64::NEG_INFINITY; n], vec![0.0; n]);
+        let (mut max, mut sum) = (vec![f64::NEG_INFINITY; n], vec![Total::default(); n]);
         places.iter().enumerate().for_each(|(e, &p)| max[p] = combine_f64(ReduceKind::Max, max[p], x.f(e)));
-        places.iter().enumerate().for_each(|(e, &p)| sum[p] += (x.f(e) - max[p]).exp());
+        places.iter().enumerate().for_each(|(e, &p)| sum[p].add((x.f(e) - max[p]).exp()));
+        let sum = sum.into_iter().map(Total::value).collect();
         Ok(vec![Array::floats(x.dtype(), shape.clone(), max), Array::floats(x.dtype(), shape, sum)])
     },
     lowering: Lowering::Reduction(|at| over_axes(at, ReduceKind::OnlineSoftmax)),

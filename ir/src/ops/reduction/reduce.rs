@@ -5,7 +5,7 @@ use super::{batch_over_axes, not_empty, over_axes, reduced_axes, result_position
 use crate::array::{Array, Data};
 use crate::emit::X;
 use crate::op::*;
-use crate::ops::fold::{combine_f64, combine_i64};
+use crate::ops::fold::{Total, combine_f64, combine_i64};
 use crate::ops::inputs::*;
 use crate::ops::type_rule::*;
 use crate::types::DType;
@@ -40,6 +40,11 @@ pub static REDUCE: Record = Record {
         let places = result_positions(x, &r.op.axes("axes"));
         let (n, first) = (shape.iter().product(), kind.identity(x.dtype()));
         Ok(vec![match x.data() {
+            Data::Float(elements) if kind == ReduceKind::Sum => {
+                let mut y = vec![Total::default(); n];
+                elements.iter().zip(places).for_each(|(&e, p)| y[p].add(e));
+                Array::floats(x.dtype(), shape, y.into_iter().map(Total::value).collect())
+            }
             Data::Float(elements) => {
                 let mut y = vec![first.as_f64(); n];
                 elements.iter().zip(places).for_each(|(&e, p)| y[p] = combine_f64(kind, y[p], e));

@@ -3,6 +3,7 @@
 use super::{batch_over_axes, count, over_axes, reduced_axes, result_positions, spread};
 use crate::array::Array;
 use crate::op::*;
+use crate::ops::fold::Total;
 use crate::ops::inputs::*;
 use crate::ops::type_rule::*;
 use crate::types::DType;
@@ -29,10 +30,11 @@ pub static WELFORD: Record = Record {
         let places = result_positions(x, &r.op.axes("axes"));
         let n: usize = shape.iter().product();
         let each = places.len() as f64 / n as f64;
-        let (mut mean, mut squares) = (vec![0.0; n], vec![0.0; n]);
-        places.iter().enumerate().for_each(|(e, &p)| mean[p] += x.f(e));
-        mean.iter_mut().for_each(|m| *m /= each);
-        places.iter().enumerate().for_each(|(e, &p)| squares[p] += (x.f(e) - mean[p]).powi(2));
+        let (mut sum, mut squares) = (vec![Total::default(); n], vec![Total::default(); n]);
+        places.iter().enumerate().for_each(|(e, &p)| sum[p].add(x.f(e)));
+        let mean: Vec<f64> = sum.into_iter().map(|sum| sum.value() / each).collect();
+        places.iter().enumerate().for_each(|(e, &p)| squares[p].add((x.f(e) - mean[p]).powi(2)));
+        let squares = squares.into_iter().map(Total::value).collect();
         Ok(vec![Array::floats(x.dtype(), shape.clone(), mean), Array::floats(x.dtype(), shape, squares)])
     },
     lowering: Lowering::Reduction(|at| over_axes(at, ReduceKind::Welford)),

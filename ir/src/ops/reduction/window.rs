@@ -5,7 +5,7 @@ use crate::array::Array;
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::op::*;
-use crate::ops::fold::{combine_f64, combine_i64, replaces};
+use crate::ops::fold::{Total, combine_f64, combine_i64, replaces};
 use crate::ops::gather;
 use crate::ops::inputs::*;
 use crate::ops::type_rule::*;
@@ -49,7 +49,11 @@ pub static REDUCE_WINDOW: Record = Record {
             return Ok(vec![Array::from_fn_i64(DType::I64, shape, |p| places[p].map_or(0, |(k, _)| k as i64))]);
         }
         let identity = kind.identity(x.dtype());
-        Ok(vec![if x.dtype().is_float() {
+        Ok(vec![if x.dtype().is_float() && kind == ReduceKind::Sum {
+            let mut y = vec![Total::default(); shape.iter().product()];
+            for_each_in_windows(r.op, x.shape(), &shape, |p, _, e| y[p].add(x.f(e)));
+            Array::floats(x.dtype(), shape, y.into_iter().map(Total::value).collect())
+        } else if x.dtype().is_float() {
             let mut y = vec![identity.as_f64(); shape.iter().product()];
             for_each_in_windows(r.op, x.shape(), &shape, |p, _, e| y[p] = combine_f64(kind, y[p], x.f(e)));
             Array::floats(x.dtype(), shape, y)
