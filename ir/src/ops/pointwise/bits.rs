@@ -27,17 +27,26 @@ pointwise! { BITS;
         int: a ^ b,
     }
 
-    /// `a · 2^b`, wrapping; the count `b` must be from 0 to the width less one.
+    /// `a · 2^b`, wrapping: 0 where the count `b` is negative or not below the width.
     SHIFT_LEFT shift_left(a, b) int {
-        kernel: a << b,
-        int: a.wrapping_shl(b as u32),
-        domain: [Fill::Range(-99, 99), Fill::Range(0, 8)],
+        kernel: is_count(b).select(a << (b & last_bit(b)), a.lit(0.0)),
+        int: if (0..64).contains(&b) { a << b } else { 0 },
+        domain: [Fill::Range(-99, 99), Fill::Range(0, 70)],
     }
 
-    /// `⌊a / 2^b⌋`; the count `b` must be from 0 to the width less one.
+    /// `⌊a / 2^b⌋`: what is left is the sign, 0 or -1, where the count `b` is negative or not below the width.
     SHIFT_RIGHT shift_right(a, b) int {
-        kernel: a >> b,
-        int: a.wrapping_shr(b as u32),
-        domain: [Fill::Range(-99, 99), Fill::Range(0, 8)],
+        kernel: is_count(b).select(a >> (b & last_bit(b)), (a >> last_bit(b)) >> b.lit(1.0)),
+        int: if (0..64).contains(&b) { a >> b } else { a >> 63 },
+        domain: [Fill::Range(-99, 99), Fill::Range(0, 70)],
     }
+}
+
+/// The largest count of a shift: machines differ in what they do beyond it.
+fn last_bit(count: S<'_>) -> S<'_> {
+    count.lit((8 * count.dtype().size() - 1) as f64)
+}
+
+fn is_count(count: S<'_>) -> S<'_> {
+    count.ge(count.lit(0.0)) & count.le(last_bit(count))
 }
