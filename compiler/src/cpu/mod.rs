@@ -1,6 +1,6 @@
 //! Machine code for kernels on a CPU, by Cranelift: one function for each section, and for each packed operand and
 //! epilogue of a dot. On x86-64, bodies of contiguous innermost loops are assembled at the machine's full width
-//! ([`strip`]) and called from it.
+//! (`strip`) and called from it.
 //!
 //! A section goes through `lower` (passes over simple reductions), `nest` and `place` (loops, and where each expression is
 //! computed) to code: `section`, `passes`, `fold`, `fold_column` emit loops, `evaluate` expressions, `scalar` and `vector`
