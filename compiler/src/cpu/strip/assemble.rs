@@ -3,7 +3,9 @@
 //! It is called with the address of its table, the first index and the index behind the last one, by the System V
 //! convention on every platform.
 
-use super::allocate::{Allocator, Elements, Layout, POOL, Step, TAIL, TAIL_LONG, TAIL_WORD, values_of};
+use super::allocate::{
+    Allocator, Elements, Layout, POOL, Step, TAIL, TAIL_HALVES, TAIL_LONG, TAIL_WORD, first_reserved, values_of,
+};
 use super::body::{Arg, Body, Class, Fold, Inst, Kind};
 use super::encode::{Code, Extra, Listing, Mem, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, Rm, Shown, When};
 use super::table::*;
@@ -98,7 +100,7 @@ impl Loops {
             !(apart && n > accumulators)
                 && n as usize * body.insts.len() <= TOGETHER
                 && u32::from(n) * vectors + 2 <= registers.into()
-                && u32::from(n) * masks < TAIL.into()
+                && u32::from(n) * masks < first_reserved(body).into()
         };
         let together = [4, 2].into_iter().find(|&n| fits(n)).unwrap_or(1);
         let spare = u32::from(registers).saturating_sub(u32::from(together) * vectors + 2) as usize;
@@ -211,6 +213,9 @@ impl Writer<'_> {
         self.code.copy(RAX, RDX);
         self.code.subtract(RAX, RSI);
         self.code.jump_when(When::AtMost, end);
+        if body.has_pairs() {
+            first_pairs(body, &mut self.code, many);
+        }
         first_elements(body, &mut self.code, many);
         for copy in 0..self.loops.rest {
             some_elements(body, &self.layout, &mut self.code, copy);
@@ -352,6 +357,24 @@ fn first_elements(body: &Body, code: &mut Code, many: bool) {
         code.number(RCX, -1);
         code.low_bits(RAX, RCX, RAX);
     }
+}
+
+/// Sets the masks of the elements of the pairs that are left, `RAX` of them, more than 0, for a body with mask registers that
+/// does one vector at a time.
+fn first_pairs(body: &Body, code: &mut Code, many: bool) {
+    code.double(RAX);
+    if many {
+        code.number(RCX, 32);
+        code.compare(RAX, RCX);
+        code.copy_when(When::Above, RAX, RCX);
+    }
+    code.number(RCX, -1);
+    code.low_bits(RAX, RCX, RAX);
+    code.mask_from(TAIL_HALVES[0], RAX);
+    code.shift_right(RAX, body.lanes);
+    code.mask_from(TAIL_HALVES[1], RAX);
+    code.copy(RAX, RDX);
+    code.subtract(RAX, RSI);
 }
 
 /// Sets the mask of the elements that the `copy`-th vector has. `RAX` is the mask of those that are left, or their number.

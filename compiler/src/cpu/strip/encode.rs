@@ -371,6 +371,11 @@ impl Code {
         self.general(true, &[0x0f, 0x40 | when as u8], to, Rm::Reg(from));
     }
 
+    pub fn double(&mut self, x: u8) {
+        self.line(self.bytes.len(), "add", &[Shown::General(x, 8), Shown::General(x, 8)]);
+        self.general(true, &[0x01], x, Rm::Reg(x));
+    }
+
     /// A logical shift of the lower 32 bits to the right.
     pub fn shift_right(&mut self, x: u8, count: u8) {
         self.line(self.bytes.len(), "shr", &[Shown::General(x, 4), Shown::Number(count.into())]);

@@ -195,6 +195,9 @@ table! {
     SHUFFLE_PD = op("vshufpd", 1, P66, 0xc6, 1, 8);
     SHUFFLE_128 = coded("vshuff32x4", 0x23, 0);
     PERMUTE_128 = op("vperm2f128", 3, P66, 0x06, 0, 0);
+    PERMUTE_PS = word("vpermps", 0x16);
+    UNPACK_LOW_PS = ps("vunpcklps", 0x14);
+    UNPACK_HIGH_PS = ps("vunpckhps", 0x15);
     SHUFFLE_2D = op("vshufps", 1, NONE, 0xc6, 0, 4);
     EXTRACT_128 = op("vextractf128", 3, P66, 0x19, 0, 0).holding(Held::Bytes(16));
     PACK_DW = op("vpackusdw", 2, P66, 0x2b, 0, 0);
