@@ -44,6 +44,8 @@ pub(super) struct Layout {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Elements {
     All,
+    /// All, and what may be stored past the caches is: it is aligned, and nothing else.
+    AllPast,
     /// Those of the mask [`TAIL`].
     Some,
 }
@@ -560,7 +562,7 @@ impl<'a> Allocator<'a> {
     }
 
     /// The place of the elements of a stream, or of the second half of pairs.
-    fn place(&mut self, stream: u32, copy: u8, half: u8) -> Mem {
+    pub fn place(&mut self, stream: u32, copy: u8, half: u8) -> Mem {
         let (size, step) = (self.body.streams[stream as usize].dtype.size(), self.body.streams[stream as usize].step());
         let base = self.layout.streams[stream as usize].unwrap_or_else(|| {
             let slot = self.body.streams[stream as usize].slot;
@@ -599,7 +601,7 @@ impl<'a> Allocator<'a> {
         let to = self.result(Arg::Accumulator(0), copy, &[]);
         let vector = |r: u8| Shown::Vector(r, inst.bytes);
         match (self.elements, self.body.wide) {
-            (Elements::All, _) => self.copy_register(inst.bytes, to, from),
+            (Elements::All | Elements::AllPast, _) => self.copy_register(inst.bytes, to, from),
             (Elements::Some, true) => {
                 let extra = Extra { mask: TAIL, ..Extra::default() };
                 self.code.vector(inst.op, inst.bytes, to, 0, Rm::Reg(from), extra, &[vector(to), vector(from)]);
@@ -634,6 +636,12 @@ impl<'a> Allocator<'a> {
         let to = self.place(stream, copy, half);
         let partial = self.elements == Elements::Some;
         self.release(inst, copy);
+        let past = self.elements == Elements::AllPast && self.body.streams[stream as usize].past;
+        let op = match past {
+            true if op.prefix == 0 => &STREAM_PS,
+            true => &STREAM_PD,
+            false => op,
+        };
         let shown = [Shown::Mem(to), Shown::Vector(register, bytes)];
         if partial && !self.body.wide {
             let (op, mask) = self.partial(op, &MASKED_STORE_PS, &MASKED_STORE_PD);

@@ -94,6 +94,8 @@ pub(super) struct Stream {
     pub slot: u32,
     pub dtype: DType,
     pub pair: bool,
+    /// Whether it is stored past the caches where that is possible.
+    pub past: bool,
 }
 
 /// What makes a body a reduction: it goes on with 32 accumulators, in as many registers as they take.

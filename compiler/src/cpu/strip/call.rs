@@ -10,7 +10,7 @@ use crate::cpu::evaluate::Walk;
 use crate::cpu::fold::Fold;
 use crate::cpu::lower::neutral;
 use crate::cpu::passes::{Range, Task};
-use crate::cpu::place::Placement;
+use crate::cpu::place::{Access, Base, Placement};
 use crate::cpu::scalar;
 use crate::cpu::target::Width;
 use cranelift_codegen::ir::{
@@ -19,7 +19,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 use igneous_ir::dim::Dim;
-use igneous_ir::kernel::CHUNK;
+use igneous_ir::kernel::{Access as Use, CHUNK};
 use igneous_ir::scalar::{ExprId, ScalarOp};
 use igneous_ir::types::{DType, Literal};
 use smallvec::SmallVec;
@@ -86,6 +86,7 @@ impl<'p> Emitter<'p, '_> {
             return None;
         }
         let Builder { body, slots, partial, .. } = builder;
+        self.past |= body.streams.iter().any(|s| s.past);
         let strip = assemble(&body, partial);
         let end = match strip.unit {
             1 => range.hi,
@@ -242,6 +243,7 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
                         let pair = [self.arg(own), self.arg(other)];
                         let stream = self.pair_stream(first);
                         self.body.store_pair(stream, pair);
+                        self.past(stream, first);
                     }
                     continue;
                 }
@@ -256,6 +258,9 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
                 }
             };
             self.body.store(stream, x);
+            if let (To::Access(access), None) = (end.to, end.combine) {
+                self.past(stream, access);
+            }
         }
         Some(())
     }
@@ -333,7 +338,7 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
     }
 
     fn stream(&mut self, slot: Slot, dtype: DType, pair: bool) -> u32 {
-        let stream = Stream { slot: self.slot(slot), dtype, pair };
+        let stream = Stream { slot: self.slot(slot), dtype, pair, past: false };
         self.partial &= partial_vectors(self.body.wide, &stream);
         let streams = &mut self.body.streams;
         let found = streams.iter().position(|s| *s == stream);
@@ -341,6 +346,15 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
             streams.push(stream);
             streams.len() - 1
         }) as u32
+    }
+
+    /// Lets what is stored to a stream go past the caches if it would be of no use there.
+    fn past(&mut self, stream: u32, access: u32) {
+        let Access { base: Base::Param(param), size: 4.., .. } = self.emitter.accesses[access as usize] else { return };
+        let (footprint, caches) = (&self.task.plan.footprint, self.emitter.target.caches);
+        let large = |&(p, bytes, used): &(u32, usize, Use)| p == param && used == Use::Write && bytes > caches / 8;
+        let all: usize = footprint.iter().map(|(_, bytes, _)| bytes).sum();
+        self.body.streams[stream as usize].past = all > caches && footprint.iter().any(large);
     }
 
     fn pair_stream(&mut self, first: u32) -> u32 {

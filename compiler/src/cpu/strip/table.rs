@@ -176,6 +176,8 @@ table! {
     LOAD_PD = pd("vmovupd", 0x10).plain();
     STORE_PS = ps("vmovups", 0x11).plain();
     STORE_PD = pd("vmovupd", 0x11).plain();
+    STREAM_PS = ps("vmovntps", 0x2b).plain();
+    STREAM_PD = pd("vmovntpd", 0x2b).plain();
     MOVE_PS = ps("vmovaps", 0x28).plain();
     MOVE_PD = pd("vmovapd", 0x28).plain();
     BROADCAST_PS = word("vbroadcastss", 0x18).holding(Held::Bytes(4));

@@ -59,6 +59,27 @@ fn pairs_of_elements_are_taken_apart_and_put_together() {
 }
 
 #[test]
+fn large_results_are_stored_past_the_caches() {
+    let targets: Vec<Target> = Target::widths().into_iter().map(|t| Target { caches: 0, ..t }).collect();
+    for n in [1, 15, 64, 100, 333] {
+        let texts = [
+            format!("kernel k(x: f32[{n}]) -> (y: f32[{n}])\n  axes i: par {n}\n  y[i] = x[i] + 1.0\n"),
+            format!("kernel k(x: f64[5, {n}]) -> (y: f64[5, {n}])\n  axes i: par 5, j: par {n}\n  y[i, j] = x[i, j] * 2.0\n"),
+            format!(
+                "kernel k(x: f32[3, {n}]) -> (y: f32[3, {n}], z: i64[3, {n}])\n  axes i: par 3, j: par {n}\n  map {{\n    \
+                     y[i, j] = -x[i, j]\n    z[i, j] = i * j\n  }}\n"
+            ),
+        ];
+        texts.iter().for_each(|text| check_with(text, &[], Fill::Ordinary, &targets));
+    }
+    let text = "kernel k(x: f32[640]) -> (y: f32[640])\n  axes i: par 640\n  y[i] = x[i] + 1.0\n";
+    for target in targets {
+        assert_eq!(listing(text, &target).contains("vmovntps"), target.width != Width::Portable);
+        assert!(!listing(text, &Target { caches: 1 << 20, ..target }).contains("vmovntps"));
+    }
+}
+
+#[test]
 fn operands_that_are_the_same_for_all_elements() {
     let floats =
         ["a[i] + s[0]", "s[0] - a[i]", "s[0] / a[i]", "max(a[i], s[0])", "fma(s[0], a[i], s[1])", "fma(a[i], s[0], 2.0)"];
