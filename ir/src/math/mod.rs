@@ -29,6 +29,7 @@ use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
+pub use exponential::{EXP_SINGLE, LN_2_SINGLE};
 pub use trigonometric::trigonometric_limit;
 
 /// The arithmetic that computes `f` of floating-point arguments.
