@@ -1,5 +1,6 @@
 //! A program with numbers for its dimensions: what every run of those shapes needs, made once.
 
+use super::attention::PlannedAttention;
 use super::boxes::{Bounds, Grid, group, tasks_for};
 use super::dot::PlannedDot;
 use super::frame::Frame;
@@ -170,6 +171,10 @@ impl Planner<'_> {
                     if dot.sums().0 > 0 {
                         sums.push((dot.sums(), PieceWork::Sum(dot)));
                     }
+                }
+                Work::Attention(section) => {
+                    let attention = PlannedAttention::new(section, launch.params.len(), self.scope)?;
+                    work.push((attention.boxes(), PieceWork::Attention(Box::new(attention))));
                 }
                 Work::Copy => {
                     let &[from, to] = &launch.params[..] else { return Err(Error::new("a copy has two parameters")) };

@@ -1,5 +1,6 @@
 //! Programs of hand-written kernels.
 
+mod attention;
 mod dots;
 mod inner;
 mod loops;
