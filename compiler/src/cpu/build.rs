@@ -1,5 +1,6 @@
 //! From kernels to callable work: functions that are equal are compiled once, several at a time.
 
+use super::attention::{attention_work, is_attention};
 use super::cost::point_ns;
 use super::dot::{DotPlan, DotSection};
 use super::emitter::{Emitter, check_symbols, signature};
@@ -18,7 +19,7 @@ use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
 use igneous_ir::kernel::{Kernel, Param, Section, Stage};
 use igneous_ir::types::DType;
-use igneous_runtime::program::{DotOut, DotWork, KernelFn, LoopWork, Operand, Work};
+use igneous_runtime::program::{AttentionWork, DotOut, DotWork, KernelFn, LoopWork, Operand, Work};
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -61,6 +62,7 @@ impl fmt::Display for Listing {
 enum Pending {
     Loop { function: usize, extents: Vec<Dim>, bind: Vec<usize>, point_ns: f64, scratch: Dim, params: Option<Vec<usize>> },
     Dot(Box<PendingDot>),
+    Attention(Box<AttentionWork>),
 }
 
 #[derive(Clone)]
@@ -129,6 +131,14 @@ pub fn compile_kernels(kernels: &[Kernel], symbols: &[Symbol], target: &Target) 
     let mut pending: Vec<Vec<Pending>> = Vec::new();
     for kernel in kernels {
         let mut sections = Vec::new();
+        if is_attention(kernel) {
+            let of = |why: &str| Error::new(format!("kernel {} {why}", kernel.name));
+            check_symbols(kernel.params.iter().flat_map(|p| p.ty.shape.iter().copied()), symbols)?;
+            let work =
+                attention_work(kernel).ok_or_else(|| of("has products for each index of a serial axis, but is no attention"))?;
+            pending.push(vec![Pending::Attention(Box::new(work))]);
+            continue;
+        }
         for (number, section) in kernel.sections.iter().enumerate() {
             let done = if kernel.sections.len() == 1 {
                 units.section(&kernel.name, section, &kernel.params, symbols)
@@ -234,6 +244,7 @@ impl Pending {
             Pending::Loop { function, extents, bind, point_ns, scratch, params } => {
                 Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, scratch, params })
             }
+            Pending::Attention(work) => Work::Attention(work),
             Pending::Dot(dot) => {
                 let PendingDot { dtype, batch, m, n, k, lhs, rhs, out, split_k, block } = *dot;
                 let out = match out {
