@@ -87,8 +87,8 @@ pub use random::{manual_seed, random_state};
 pub use scan::{scan, scan_reverse};
 pub use tape::{grad, grad_with};
 pub use tensor::{
-    Axes, Conv, Data, Element, Ellipsis, Extent, Index, IndexItem, IntoShape, NewAxis, Operand, Padding, Pair, Pool, Scalar,
-    Slice, Stepped, Tensor, broadcast_tensors, promote, where_,
+    Attention, Axes, Conv, Data, Element, Ellipsis, Extent, Index, IndexItem, IntoShape, NewAxis, Operand, Padding, Pair, Pool,
+    Scalar, Slice, Stepped, Tensor, broadcast_tensors, promote, where_,
 };
 pub use trace::scope;
 pub use tracked::{State, Tracked};

@@ -1,6 +1,7 @@
 //! `Tensor`: an immutable value, a variable whose value is read at use, a value of a trace, or an error.
 
 mod arguments;
+mod attention;
 mod bytes;
 mod convolution;
 mod create;
@@ -16,6 +17,7 @@ mod shape;
 
 pub(crate) use arguments::valid_shape;
 pub use arguments::{Axes, Extent, IntoShape, Operand, Scalar};
+pub use attention::Attention;
 pub use convolution::{Conv, Padding, Pair, Pool};
 pub use create::Data;
 pub use element::Element;
