@@ -130,6 +130,9 @@ pub struct LoopWork {
     pub bind: Vec<usize>,
     /// Estimated nanoseconds per point of the parallel axes: decides into how many tasks the work is cut.
     pub point_ns: f64,
+    /// Whether each box reads a part of many rows: then there are no more boxes than threads, because memory gives long rows
+    /// faster.
+    pub rows: bool,
     /// Scratch bytes each call needs.
     pub scratch: Dim,
     /// The parameters of the launch that the code takes, in its order; none: all of them.

@@ -4,6 +4,7 @@ use super::attention::{attention_work, is_attention};
 use super::cost::point_ns;
 use super::dot::{DotPlan, DotSection};
 use super::emitter::{Emitter, check_symbols, signature};
+use super::lower::Pass;
 use super::memory::{CodeMemory, MachineCode};
 use super::nest::Plan;
 use super::operand::{Epilogue, Pack, epilogue, pack};
@@ -60,7 +61,15 @@ impl fmt::Display for Listing {
 /// What a section becomes; functions are named by their number.
 #[derive(Clone)]
 enum Pending {
-    Loop { function: usize, extents: Vec<Dim>, bind: Vec<usize>, point_ns: f64, scratch: Dim, params: Option<Vec<usize>> },
+    Loop {
+        function: usize,
+        extents: Vec<Dim>,
+        bind: Vec<usize>,
+        point_ns: f64,
+        rows: bool,
+        scratch: Dim,
+        params: Option<Vec<usize>>,
+    },
     Dot(Box<PendingDot>),
     Attention(Box<AttentionWork>),
 }
@@ -196,6 +205,7 @@ impl Units {
                     extents: section.parallel().map(|a| section.axes[a as usize].extent).collect(),
                     bind: bindings(section),
                     point_ns: point_ns(&plan),
+                    rows: plan.form.column().is_some() && plan.low.passes.iter().any(|p| matches!(p, Pass::Fold { .. })),
                     scratch: plan.scratch,
                     params: None,
                     function: self.add(name.to_string(), Function::Section(plan)),
@@ -241,8 +251,8 @@ impl Pending {
             Side::Packed(function) => Operand::Packed { function: functions[function] },
         };
         match self {
-            Pending::Loop { function, extents, bind, point_ns, scratch, params } => {
-                Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, scratch, params })
+            Pending::Loop { function, extents, bind, point_ns, rows, scratch, params } => {
+                Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, rows, scratch, params })
             }
             Pending::Attention(work) => Work::Attention(work),
             Pending::Dot(dot) => {

@@ -146,7 +146,8 @@ impl Planner<'_> {
         for section in &launch.work {
             match section {
                 Work::Loop(section) => {
-                    let wanted = (tasks as f64 * section_cost(section, self.scope)? / cost.max(1e-9)).round() as usize;
+                    let most = if section.rows { tasks.min(self.threads) } else { tasks };
+                    let wanted = (most as f64 * section_cost(section, self.scope)? / cost.max(1e-9)).round() as usize;
                     let own = match &section.params {
                         None => 0,
                         Some(chosen) => {
