@@ -5,6 +5,7 @@ use crate::driver::Options;
 use crate::fuse::FusionLog;
 use crate::lower::{Flat, FlatStep, Lowered, StepKind, lower};
 use crate::plan::{Plan, plan};
+use crate::schedule::license;
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
 use igneous_ir::kernel::Kernel;
@@ -32,7 +33,8 @@ pub struct Built {
 /// # Errors
 /// If a kernel uses what the back end does not support, or a symbol cannot be read off an input.
 pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options: &Options) -> Result<Built> {
-    let Lowered { flat, kernels, checks, log, .. } = lowered;
+    let Lowered { flat, mut kernels, checks, log, .. } = lowered;
+    kernels.iter_mut().for_each(|kernel| license(kernel, options.precision.licences()));
     if cfg!(debug_assertions) {
         for kernel in &kernels {
             kernel.verify().map_err(|e| e.context(format_args!("kernel `{}` is wrong", kernel.name)))?;

@@ -1,6 +1,7 @@
 //! The schedule of a kernel: a pure function of its stages and shapes.
 
 use crate::cpu;
+use crate::precision::{Licence, Licences};
 use igneous_ir::kernel::{AxisKind, Directive, Kernel, Param, Section, Stage};
 
 /// Sets the schedule of every section.
@@ -10,6 +11,18 @@ pub fn schedule(kernel: &mut Kernel) {
             Some(Stage::Dot { .. }) => dot(section, &kernel.params),
             _ => loops(section, &kernel.params),
         };
+    }
+}
+
+/// Adds what a schedule may ask for under these licences.
+pub fn license(kernel: &mut Kernel, licences: Licences) {
+    if !licences.grant(Licence::Reassociate) {
+        return;
+    }
+    for section in &mut kernel.sections {
+        if cpu::winograd_pays(section, &kernel.params) {
+            section.schedule.push(Directive::Winograd(2));
+        }
     }
 }
 

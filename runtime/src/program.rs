@@ -183,6 +183,11 @@ pub enum Operand {
     /// Elements of a kernel parameter under windows. If one operand is of this kind, both are; the type is `f32`, and the left
     /// operand lies inside of its parameter.
     Window(Box<Window>),
+    /// As [`Operand::Window`], for a right operand that is an image under 3×3 windows which move by one along its last two axes:
+    /// `k` is channel, row and column of the window, `outer` row and column of the result. The product is made from transformed
+    /// squares of 2×2 results, with other rounding; `k` is in one part, blocks are of whole rows of the image, and columns of the
+    /// result are neighbours.
+    Winograd(Box<Window>),
     /// Computed into scratch by compiled code: a `KernelFn` whose bounds are, in order, those of the batch axes, of
     /// `outer` and of `k` (both flattened), and which writes `[k_hi-k_lo][outer_hi-outer_lo]` elements densely, k outermost,
     /// to `scratch` (batch ranges have length one).

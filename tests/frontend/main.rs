@@ -3,6 +3,7 @@
 mod attention;
 mod autograd;
 mod compiled;
+mod convolutions;
 mod data;
 mod dumps;
 mod edges;

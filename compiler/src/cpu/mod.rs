@@ -38,8 +38,10 @@ mod tests;
 mod unroll;
 mod vector;
 mod window;
+mod winograd;
 
 pub use build::{CpuCode, Listing, compile_kernels};
 pub use choose::choose_vector_axis;
 pub use dot::contracted_parts;
 pub use target::{Target, Width};
+pub use winograd::winograd_pays;

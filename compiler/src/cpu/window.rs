@@ -4,8 +4,9 @@
 use super::affine::Affine;
 use super::cost::typical;
 use super::dot::{DotAxes, DotPlan, DotSection};
+use super::winograd::plan_tiles;
 use igneous_ir::dim::Dim;
-use igneous_ir::kernel::{Access, Param};
+use igneous_ir::kernel::{Access, Directive, Param};
 use igneous_ir::scalar::{Compare, ExprId, Exprs, ScalarOp};
 use igneous_ir::types::DType;
 use igneous_runtime::program::{Operand, Window, WindowIndex};
@@ -24,17 +25,24 @@ const ROWS: i64 = 480;
 const SUMS: f64 = 73728.0;
 
 /// An element of a parameter at sums of multiples of axes, zero outside of the parameter and between its elements.
-struct WindowLoad {
-    param: u32,
+pub(super) struct WindowLoad {
+    pub param: u32,
     /// The index along each axis of the parameter.
-    index: Vec<Affine>,
+    pub index: Vec<Affine>,
     /// The distance between the indices of elements along each axis.
-    steps: Vec<Dim>,
+    pub steps: Vec<Dim>,
     /// Whether an index may lie outside.
     padded: bool,
 }
 
 impl WindowLoad {
+    /// The operands of a product, if they are of windows; the left one lies inside of its parameter.
+    pub fn operands(dot: &DotSection, params: &[Param]) -> Option<[WindowLoad; 2]> {
+        let exprs = &dot.section.exprs;
+        let lhs = WindowLoad::of(exprs, dot.lhs, params).filter(|load| !load.padded)?;
+        Some([lhs, WindowLoad::of(exprs, dot.rhs, params)?])
+    }
+
     fn of(exprs: &Exprs, root: ExprId, params: &[Param]) -> Option<WindowLoad> {
         let node = exprs.get(root);
         let (load, conditions) = match node.op {
@@ -87,8 +95,10 @@ impl WindowLoad {
         (tests.is_empty() && even.is_empty()).then_some(WindowLoad { param, index, steps, padded })
     }
 
-    fn window(&self, exprs: &Exprs, params: &[Param], axes: &DotAxes, outer: &[u32], extent: impl Fn(u32) -> Dim) -> Operand {
-        let extents = |axes: &[u32]| axes.iter().map(|&a| extent(a)).collect();
+    /// The elements as the runtime finds them; `outer` are the axes of m or n.
+    pub fn window(&self, dot: &DotSection, params: &[Param], axes: &DotAxes, outer: &[u32]) -> Window {
+        let exprs = &dot.section.exprs;
+        let extents = |axes: &[u32]| axes.iter().map(|&a| dot.extent(a)).collect();
         let shape = &params[self.param as usize].ty.shape;
         let index = self.index.iter().zip(&self.steps).zip(shape).map(|((position, &step), &extent)| {
             let along = |axes: &[u32]| axes.iter().map(|&a| position.coefficient(exprs, a)).collect();
@@ -102,7 +112,7 @@ impl WindowLoad {
             }
         });
         let index = index.collect();
-        Operand::Window(Box::new(Window { param: self.param as usize, outer: extents(outer), k: extents(&axes.k), index }))
+        Window { param: self.param as usize, outer: extents(outer), k: extents(&axes.k), index }
     }
 }
 
@@ -184,8 +194,12 @@ fn same(a: &Affine, b: &Affine) -> bool {
 /// Plans a product with windows, if it is one.
 pub(super) fn plan_windows(dot: &DotSection, params: &[Param]) -> Option<DotPlan> {
     let exprs = &dot.section.exprs;
-    let lhs = WindowLoad::of(exprs, dot.lhs, params).filter(|load| !load.padded)?;
-    let rhs = WindowLoad::of(exprs, dot.rhs, params)?;
+    let [lhs, rhs] = WindowLoad::operands(dot, params)?;
+    if dot.section.schedule.contains(&Directive::Winograd(2))
+        && let Some(plan) = plan_tiles(dot, params, &lhs, &rhs)
+    {
+        return Some(plan);
+    }
     let mut axes = dot.axes().clone();
     let has = |position: &Affine, axis: u32| depends(exprs, position, &[axis]);
     let size = |axes: &[u32]| axes.iter().map(|&a| typical(dot.extent(a))).product::<f64>();
@@ -234,9 +248,8 @@ pub(super) fn plan_windows(dot: &DotSection, params: &[Param]) -> Option<DotPlan
     let parts = (flops(&axes) * size(&axes.batch) / PART_FLOPS).min(PARTS / boxes).max(1.0);
     let own = if columns_are_places { 1 } else { parts as usize };
     let split_k = dot.scheduled_split(&axes).unwrap_or(own);
-    let extent = |a: u32| dot.extent(a);
-    let windows = [lhs.window(exprs, params, &axes, &axes.m, extent), rhs.window(exprs, params, &axes, &axes.n, extent)];
-    let [lhs, rhs] = windows.map(Some);
+    let windows = [lhs.window(dot, params, &axes, &axes.m), rhs.window(dot, params, &axes, &axes.n)];
+    let [lhs, rhs] = windows.map(|window| Some(Operand::Window(Box::new(window))));
     let out = dot.plain_out(&axes, params);
     Some(DotPlan { out, lhs, rhs, dtype: DType::F32, split_k, block: (Dim::constant(ROWS).min(m), columns), axes })
 }

@@ -212,6 +212,9 @@ pub enum Directive {
     PackLhs,
     /// `pack(rhs)`: the right side.
     PackRhs,
+    /// `winograd(2)`: a convolution by 3×3 windows computes squares of that many results a side from transformed operands, with
+    /// other rounding. Lavin and Gray 2016, arXiv:1509.09308.
+    Winograd(u32),
 }
 
 impl Kernel {

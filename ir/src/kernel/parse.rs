@@ -317,6 +317,7 @@ impl<'t> Parser<'t> {
                     Directive::Bind(axis)
                 }
                 "unroll" => Directive::Unroll(self.number()?),
+                "winograd" => Directive::Winograd(self.number()?),
                 "pack" => match self.word()? {
                     "lhs" => Directive::PackLhs,
                     "rhs" => Directive::PackRhs,

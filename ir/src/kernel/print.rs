@@ -166,6 +166,7 @@ impl<'a> Scope<'a> {
                 Directive::Split(a, n) => write!(out, "split({}, {n})", self.axis(*a))?,
                 Directive::PackLhs => out.push_str("pack(lhs)"),
                 Directive::PackRhs => out.push_str("pack(rhs)"),
+                Directive::Winograd(n) => write!(out, "winograd({n})")?,
             }
         }
         out.push_str(if section.schedule.is_empty() { "" } else { "\n" });

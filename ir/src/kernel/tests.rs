@@ -152,7 +152,7 @@ kernel linear(x: f32[4, 64, 784], w: f32[4, 784, 512], bias: f32[512]) -> (y: f3
   axes b: par 4, i: par 64, j: par 512, k: ser 784
   acc = dot k batch(b) m(i) n(j) { x[b, i, k] } { w[b, k, j] }
   y[b, i, j] = max(acc + bias[j], 0.0)
-  schedule tile(i, 32) tile(j, 64) split(k, 2) pack(rhs)
+  schedule tile(i, 32) tile(j, 64) split(k, 2) pack(rhs) winograd(2)
 ",
     // Dots for each index of a serial axis.
     "\
@@ -245,6 +245,7 @@ fn the_verifier_names_what_is_wrong() {
     dot("{ w[b, k, j] }", "{ 2i64 }", "stage 0: the sides of a dot are f32 and i64");
     dot("split(k, 2)", "split(j, 2)", "schedule: split(j): the axis is not contracted");
     dot("tile(j, 64)", "tile(j, 0)", "schedule: a count of zero for axis j");
+    dot("winograd(2)", "winograd(4)", "schedule: winograd(4): only squares of 2 results are known");
     let nested = |old: &str, new: &str, expected: &str| check(FORMS[7], old, new, expected);
     nested("m(i) n(j)", "m(i)", "stage 0: each axis of the result has one role in a dot: batch, m or n");
     nested("qk[j] = dot d", "qk[d] = dot d", "stage 0: axis d is contracted and of the result");

@@ -307,9 +307,9 @@ impl Checker<'_> {
                 }
                 Directive::Unroll(n) => ensure(n > 0, || "unroll(0)".into())?,
                 Directive::PackLhs | Directive::PackRhs => {}
+                Directive::Winograd(n) => ensure(n == 2, || format!("winograd({n}): only squares of 2 results are known"))?,
             }
-            let only_dots =
-                matches!(directive, Directive::Tile(..) | Directive::Split(..) | Directive::PackLhs | Directive::PackRhs);
+            let only_dots = !matches!(directive, Directive::Bind(_) | Directive::Vec(..) | Directive::Unroll(_));
             ensure(!only_dots || dot.is_some(), || format!("{directive:?} without a dot"))?;
         }
         Ok(())

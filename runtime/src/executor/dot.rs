@@ -4,6 +4,7 @@ use super::boxes::{Bounds, Grid};
 use super::scope::Scope;
 use super::steps::Context;
 use super::window::{PlannedWindow, ROWS};
+use super::winograd::PlannedWinograd;
 use crate::buffer::ALIGNMENT;
 use crate::gemm::{Matrix, Real, multiply};
 use crate::program::{DotOut, DotWork, KernelFn, Operand};
@@ -43,6 +44,7 @@ enum Operands {
         k_chunk: usize,
     },
     Windows(Box<PlannedWindow>),
+    Winograd(Box<PlannedWinograd>),
 }
 
 enum Side {
@@ -67,8 +69,10 @@ impl PlannedDot {
         }
         let (m, n, k) = (scope.size(work.m)?, scope.size(work.n)?, scope.size(work.k)?);
         let windows = match (&work.lhs, &work.rhs) {
-            (Operand::Window(lhs), Operand::Window(rhs)) if work.dtype == DType::F32 => Some([&**lhs, &**rhs]),
-            (Operand::Window(_), _) | (_, Operand::Window(_)) => {
+            (Operand::Window(lhs), Operand::Window(rhs) | Operand::Winograd(rhs)) if work.dtype == DType::F32 => {
+                Some([&**lhs, &**rhs])
+            }
+            (Operand::Window(_) | Operand::Winograd(_), _) | (_, Operand::Window(_) | Operand::Winograd(_)) => {
                 return Err(broken("takes windows of f32 on both sides or none"));
             }
             _ => None,
@@ -99,7 +103,7 @@ impl PlannedDot {
                     k: scope.eval(*k)?,
                 }),
                 Operand::Packed { function } => Ok(Side::Packed(*function)),
-                Operand::Window(_) => Err(broken("has a window as a matrix")),
+                Operand::Window(_) | Operand::Winograd(_) => Err(broken("has a window as a matrix")),
             }
         };
         let out = match &work.out {
@@ -111,14 +115,21 @@ impl PlannedDot {
         let size = work.dtype.size();
         let k_chunk = ((PACKED_BYTES / (size * (block[0] + block[1]))) & !15).clamp(32, 1024).min(k.max(1));
         let part = k.div_ceil(work.split_k.max(1)).max(1);
+        let parts = k.div_ceil(part).max(1);
         let operands = match windows {
+            Some(windows) if matches!(work.rhs, Operand::Winograd(_)) => {
+                if parts > 1 || matches!(out, Out::Param { n, .. } if n != 1) {
+                    return Err(broken("of transformed tiles is in parts, or has columns that are no neighbours"));
+                }
+                let winograd = PlannedWinograd::new(windows, &batch, [m, n, k], block[1], params, scope)?;
+                Operands::Winograd(Box::new(winograd))
+            }
             Some(windows) => {
                 let window = PlannedWindow::new(windows, &batch, [m, n, k], n.div_ceil(block[1]), params, scope)?;
                 Operands::Windows(Box::new(window))
             }
             None => Operands::Matrices { lhs: side(&work.lhs)?, rhs: side(&work.rhs)?, k_chunk },
         };
-        let parts = k.div_ceil(part).max(1);
         Ok(PlannedDot { dtype: work.dtype, blocks, k, part, parts, block, operands, out, size, partials: 0 })
     }
 
@@ -127,6 +138,7 @@ impl PlannedDot {
         let flops = 2.0 * self.block[0] as f64 * self.block[1] as f64 * self.part as f64;
         let per_ns = match (&self.operands, self.dtype) {
             (Operands::Windows(_), _) => 80.0,
+            (Operands::Winograd(_), _) => 150.0,
             (_, DType::F64) => 25.0,
             _ => 50.0,
         };
@@ -145,6 +157,7 @@ impl PlannedDot {
     pub fn preparations(&self) -> (usize, f64) {
         match &self.operands {
             Operands::Windows(window) => window.preparations(),
+            Operands::Winograd(winograd) => winograd.preparations(),
             Operands::Matrices { .. } => (0, 0.0),
         }
     }
@@ -152,11 +165,15 @@ impl PlannedDot {
     /// Prepares a part of an operand.
     ///
     /// # Safety
-    /// As [`PlannedWindow::prepare`].
+    /// As [`PlannedWindow::prepare`] and [`PlannedWinograd::prepare`].
     pub unsafe fn prepare(&self, index: usize, context: &Context) {
-        if let Operands::Windows(window) = &self.operands {
-            // SAFETY: by the caller.
-            unsafe { window.prepare(index, context) }
+        // SAFETY: by the caller.
+        unsafe {
+            match &self.operands {
+                Operands::Windows(window) => window.prepare(index, context),
+                Operands::Winograd(winograd) => winograd.prepare(index, context),
+                Operands::Matrices { .. } => {}
+            }
         }
     }
 
@@ -167,6 +184,7 @@ impl PlannedDot {
         let partials = if self.parts == 1 { 0 } else { aligned(self.blocks.boxes() * self.parts * self.partial_bytes()) };
         match &mut self.operands {
             Operands::Windows(window) => partials + window.place_prepared(offset + partials),
+            Operands::Winograd(winograd) => partials + winograd.place_prepared(offset + partials),
             Operands::Matrices { .. } => partials,
         }
     }
@@ -322,6 +340,11 @@ impl PlannedDot {
                 let out = Matrix { start: out.start.cast::<f32>(), rows: out.rows, columns: out.columns };
                 // SAFETY: by the caller; windows are of `f32`, which `T` is then.
                 return unsafe { window.multiply(bounds, range, out, context) };
+            }
+            Operands::Winograd(winograd) => {
+                let out = Matrix { start: out.start.cast::<f32>(), rows: out.rows, columns: out.columns };
+                // SAFETY: as above; it was checked that there is one part and that columns are neighbours.
+                return unsafe { winograd.multiply(bounds, out, context) };
             }
         };
         let room = self.packed_room(m, n);

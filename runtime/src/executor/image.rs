@@ -40,6 +40,18 @@ pub(super) struct Located {
     pub k: Strides,
 }
 
+/// An image under 3×3 windows that move by one along its last two axes.
+pub(super) struct Planes {
+    pub param: usize,
+    /// The strides of batch axes and of channels.
+    pub batch: SmallVec<[isize; 2]>,
+    pub channel: isize,
+    /// Rows and columns, which lie densely.
+    pub extents: [isize; 2],
+    /// The place under the first element of the first window.
+    pub origin: [isize; 2],
+}
+
 /// First and last index along an axis of the parameter.
 type Limits = SmallVec<[(isize, isize); 5]>;
 
@@ -93,6 +105,28 @@ impl Image {
             (0..self.outer_extents.len()).map(|a| sum(&|i| i.outer[a])).collect(),
             (0..self.k_extents.len()).map(|a| sum(&|i| i.k[a])).collect(),
         )
+    }
+
+    /// The image as planes, if windows are 3×3 and move by one, and reach out of it along the last two axes only.
+    pub fn planes(&self, batch: &[i64]) -> Option<Planes> {
+        let [others @ .., rows, columns] = &self.axes[..] else { return None };
+        let (&[height, width], &[channels, 3, 3]) = (&self.outer_extents[..], &self.k_extents[..]) else { return None };
+        let moves = |index: &Index, outer: [isize; 2], k: [isize; 3]| {
+            index.outer[..] == outer && index.k[..] == k && index.step == 1 && index.batch.iter().all(|&c| c == 0)
+        };
+        let fixed = |index: &Index| {
+            let mut limits = (index.offset, index.offset);
+            batch.iter().zip(&index.batch).for_each(|(&n, &c)| widen(&mut limits, c, 0, (n as usize).saturating_sub(1)));
+            widen(&mut limits, index.k[0], 0, channels.saturating_sub(1));
+            let inside = limits.0 >= 0 && limits.1 < index.extent || height * width * channels == 0 || batch.contains(&0);
+            inside && index.outer[..] == [0, 0] && index.k[1..] == [0, 0] && index.step == 1 && index.offset == 0
+        };
+        if !moves(rows, [1, 0], [0, 1, 0]) || !moves(columns, [0, 1], [0, 0, 1]) || !others.iter().all(fixed) {
+            return None;
+        }
+        let (_, batch, _, k) = self.in_place();
+        let [extents, origin] = [[rows.extent, columns.extent], [rows.offset, columns.offset]];
+        Some(Planes { param: self.param, batch, channel: k[0], extents, origin })
     }
 
     /// Whether elements along the last of these axes, whose coefficients `of` gives, are neighbours.

@@ -11,6 +11,7 @@ mod plan;
 mod scope;
 mod steps;
 mod window;
+mod winograd;
 
 use crate::buffer::Buffer;
 use crate::program::{ErrorWord, Place, Program};

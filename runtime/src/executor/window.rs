@@ -520,7 +520,7 @@ fn pieces(range: Range<usize>, piece: usize) -> impl Iterator<Item = Range<usize
 }
 
 /// The kernel for tiles of this height that wastes least on this many vectors.
-fn stream_kernel(kernels: &Kernels, height: usize, vectors: usize) -> &Kernel<Stream> {
+pub(super) fn stream_kernel(kernels: &Kernels, height: usize, vectors: usize) -> &Kernel<Stream> {
     let fitting = kernels.stream.iter().filter(|k| k.height == height);
     fitting.min_by_key(|k| (vectors.div_ceil(k.width) * k.width, usize::MAX - k.width)).expect("the height is a kernel's")
 }
@@ -535,19 +535,20 @@ fn column_tiles(kernels: &Kernels, rows: usize, columns: usize) -> (usize, &Kern
 }
 
 /// What part of the arithmetic of tiles is of use, for `n` of them in steps of `step`.
-fn used(n: usize, step: usize) -> f64 {
+pub(super) fn used(n: usize, step: usize) -> f64 {
     n as f64 / n.next_multiple_of(step) as f64
+}
+
+/// What part of its time a tile multiplies, with so many loads: they run beside the arithmetic, but not for nothing.
+pub(super) fn busy(height: usize, width: usize, loads: f64) -> f64 {
+    let products = (height * width) as f64;
+    products / (products.max(loads) + 0.2 * loads + 1.0)
 }
 
 /// The form of the least estimated cost.
 fn choose(kernels: &'static Kernels, rows_along_k: bool, image: &Image, [m, n, k]: [usize; 3]) -> Form {
     let (m, n, k) = (m.max(1), n.max(1), k.max(1));
     let lanes = kernels.lanes;
-    // Loads run beside the arithmetic, but not for nothing.
-    let busy = |height: usize, width: usize, loads: f64| {
-        let products = (height * width) as f64;
-        products / (products.max(loads) + 0.2 * loads + 1.0)
-    };
     // The larger of equally good tiles loads less.
     let mut best = (0.0, Form::Broadcast(0));
     for kernel in kernels.broadcast {

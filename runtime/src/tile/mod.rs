@@ -7,6 +7,7 @@ mod attention_backward;
 mod exp;
 mod kernels;
 mod simd;
+mod winograd;
 
 pub(crate) use attention::{Attention, Forward, Mask, Place, forward_scratch};
 pub(crate) use attention_backward::{Backward, backward_scratch, padded};
@@ -15,6 +16,7 @@ use simd::Portable;
 #[cfg(target_arch = "x86_64")]
 use simd::{Avx2, Avx512};
 use std::sync::OnceLock;
+pub(crate) use winograd::{Results, Tiles, line_room, transformed_weights};
 
 /// A micro-kernel and the size of its tile.
 pub(crate) struct Kernel<T> {
@@ -35,6 +37,10 @@ pub(crate) struct Kernels {
     pub stream: &'static [Kernel<Stream>],
     pub broadcast: &'static [Kernel<Broadcast>],
     pub reduce: &'static [Kernel<Reduce>],
+    /// Transforms tiles of an image.
+    pub tiles: unsafe fn(&Tiles),
+    /// Transforms products back to results.
+    pub results: unsafe fn(&Results),
     /// For one vector of queries, for two, ….
     pub attention: &'static [AttentionKernels],
 }
@@ -79,6 +85,22 @@ macro_rules! kernels {
             }
 
             /// # Safety
+            /// As `winograd::tiles`.
+            $(#[$feature])?
+            unsafe fn tiles(t: &Tiles) {
+                // SAFETY: by the caller.
+                unsafe { winograd::tiles::<$simd>(t) }
+            }
+
+            /// # Safety
+            /// As `winograd::results`.
+            $(#[$feature])?
+            unsafe fn results(t: &Results) {
+                // SAFETY: by the caller.
+                unsafe { winograd::results::<$simd>(t) }
+            }
+
+            /// # Safety
             /// As `attention::forward`.
             $(#[$feature])?
             unsafe fn attention_forward<const V: usize>(t: &Forward) {
@@ -112,6 +134,8 @@ macro_rules! kernels {
                     run: broadcast::<$bp, $bv>,
                 }),*],
                 reduce: &[$(Kernel { height: $rm, width: $rn, run: reduce::<$rm, $rn> }),*],
+                tiles,
+                results,
                 attention: &[$(AttentionKernels {
                     forward: attention_forward::<$av>,
                     of_queries: attention_of_queries::<$av>,

@@ -52,6 +52,10 @@ pub(super) trait Simd: Copy {
     /// # Safety
     /// The elements of the mask at `to` lie in live memory that is this call's to write.
     unsafe fn store_masked(to: *mut f32, mask: Self::Mask, v: Self::V);
+    /// The elements at even and those at odd places of `a` followed by `b`.
+    unsafe fn unzip(a: Self::V, b: Self::V) -> (Self::V, Self::V);
+    /// The two halves of `a[0], b[0], a[1], b[1], …`.
+    unsafe fn zip(a: Self::V, b: Self::V) -> (Self::V, Self::V);
     /// The sum of the lanes, in an order of its own.
     unsafe fn sum(v: Self::V) -> f32;
 }
@@ -160,6 +164,18 @@ impl Simd for Portable {
             // SAFETY: by the caller.
             unsafe { *to.add(i) = x };
         }
+    }
+
+    #[inline(always)]
+    unsafe fn unzip(a: [f32; 8], b: [f32; 8]) -> ([f32; 8], [f32; 8]) {
+        let at = |i: usize| if i < 8 { a[i] } else { b[i - 8] };
+        (std::array::from_fn(|i| at(2 * i)), std::array::from_fn(|i| at(2 * i + 1)))
+    }
+
+    #[inline(always)]
+    unsafe fn zip(a: [f32; 8], b: [f32; 8]) -> ([f32; 8], [f32; 8]) {
+        let at = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
+        (std::array::from_fn(at), std::array::from_fn(|i| at(8 + i)))
     }
 
     #[inline(always)]
@@ -299,6 +315,25 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn unzip(a: __m256, b: __m256) -> (__m256, __m256) {
+            // SAFETY: see above.
+            unsafe {
+                // The halves of the vectors are done apart, and then put in order.
+                let order = |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)));
+                (order(_mm256_shuffle_ps::<0b10_00_10_00>(a, b)), order(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn zip(a: __m256, b: __m256) -> (__m256, __m256) {
+            // SAFETY: see above.
+            unsafe {
+                let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                (_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))
+            }
+        }
+
+        #[inline(always)]
         unsafe fn sum(v: __m256) -> f32 {
             // SAFETY: see above.
             unsafe {
@@ -418,6 +453,26 @@ mod x86 {
         unsafe fn store_masked(to: *mut f32, mask: __mmask16, v: __m512) {
             // SAFETY: see above.
             unsafe { _mm512_mask_storeu_ps(to, mask, v) }
+        }
+
+        #[inline(always)]
+        unsafe fn unzip(a: __m512, b: __m512) -> (__m512, __m512) {
+            // SAFETY: see above.
+            unsafe {
+                let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+                let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+                (_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn zip(a: __m512, b: __m512) -> (__m512, __m512) {
+            // SAFETY: see above.
+            unsafe {
+                let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+                let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+                (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
+            }
         }
 
         #[inline(always)]

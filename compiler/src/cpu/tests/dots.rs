@@ -43,7 +43,7 @@ impl Call<'_> {
                     }
                 }
             }
-            Operand::Window(window) => {
+            Operand::Window(window) | Operand::Winograd(window) => {
                 let digits = |extents: &[Dim], i: i64| {
                     let shape: Vec<usize> = extents.iter().map(|&d| self.eval(d) as usize).collect();
                     igneous_ir::array::unravel(i as usize, &shape)
@@ -189,6 +189,7 @@ fn describe(work: &Work) -> String {
         Operand::Strided { outer, k, .. } => format!("strided({outer}, {k})"),
         Operand::Packed { .. } => "packed".into(),
         Operand::Window(_) => "window".into(),
+        Operand::Winograd(_) => "winograd".into(),
     };
     let out = match &dot.out {
         DotOut::Param { m, n, .. } => format!("param({m}, {n})"),
@@ -347,6 +348,58 @@ fn convolutions() {
     }
     let pointwise = convolution("3", 4, 7, 6, 1, 1, 0, "acc").replace("  dims B: 0..=100\n", "");
     assert_eq!(check_dot(&pointwise, &[]), "batch [3] 6x49x4 strided(4, 1) strided(1, 49) param(49, 1)");
+}
+
+/// What a schedule asks for is done where windows are 3×3 and move by one; blocks are of whole rows.
+#[test]
+fn convolutions_from_transformed_tiles() {
+    let scheduled = |text: String| format!("{text}  schedule bind(o, core) winograd(2)\n");
+    for (channels, size, outputs, pad) in [(3, 9, 5, 1), (2, 12, 4, 0), (1, 30, 3, 2)] {
+        for epilogue in ["acc", "max(acc + bias[o], 0.0)"] {
+            for images in [1, 3] {
+                let text = convolution(&images.to_string(), channels, size, outputs, 3, 1, pad, epilogue);
+                let got = check_dot(&scheduled(text.replace("  dims B: 0..=100\n", "")), &[]);
+                assert!(got.contains("window winograd"), "{got}");
+            }
+            let text = scheduled(convolution("B", channels, size, outputs, 3, 1, pad, epilogue));
+            for images in [0, 2] {
+                assert!(check_dot(&text, &[("B", images)]).contains("window winograd"));
+            }
+        }
+    }
+    let refused = |window, stride| {
+        let text = convolution("2", 2, 12, 4, window, stride, 1, "acc");
+        !check_dot(&scheduled(text.replace("  dims B: 0..=100\n", "")), &[]).contains("winograd")
+    };
+    assert!(refused(5, 1) && refused(3, 2));
+}
+
+/// The weights of the gradient of the image are turned round, and their channels change places.
+#[test]
+fn the_image_gradient_from_transformed_tiles() {
+    let text = "\
+kernel k(w: f32[5, 3, 3, 3], dy: f32[2, 5, 8, 6]) -> (dx: f32[2, 3, 8, 6])
+  axes c: par 3, b: par 2, p: par 8, q: par 6, o: ser 5, r: ser 3, s: ser 3
+  acc = dot o r s m(c) n(b, p, q) { w[o, c, 2 - r, 2 - s] } { select((p + r - 1 >= 0) & (p + r - 1 < 8) & (q + s - 1 >= 0) & (q + s - 1 < 6), dy[b, o, max(min(p + r - 1, 7), 0), max(min(q + s - 1, 5), 0)], 0.0) }
+  dx[b, c, p, q] = acc
+  schedule winograd(2)
+";
+    let got = check_dot(text, &[]);
+    assert!(got.contains("window winograd"), "{got}");
+}
+
+#[test]
+fn transformed_tiles_are_chosen_where_they_pay() {
+    let pays = |channels, size, outputs, window, stride, pad| {
+        let text = convolution("B", channels, size, outputs, window, stride, pad, "acc");
+        let kernel = Kernel::parse(&text).unwrap();
+        winograd_pays(&kernel.sections[0], &kernel.params)
+    };
+    assert!(pays(64, 56, 64, 3, 1, 1) && pays(256, 14, 256, 3, 1, 1) && pays(16, 32, 32, 3, 1, 0));
+    assert!(!pays(3, 56, 64, 3, 1, 1), "few channels");
+    assert!(!pays(64, 56, 3, 3, 1, 1), "few results");
+    assert!(!pays(64, 7, 64, 3, 1, 1), "few tiles");
+    assert!(!pays(64, 56, 64, 3, 2, 1) && !pays(64, 56, 64, 5, 1, 2) && !pays(64, 56, 64, 1, 1, 0));
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod folds;
 mod maps;
 mod strips;
 
-use super::{Target, compile_kernels};
+use super::{Target, compile_kernels, winograd_pays};
 use igneous_ir::array::Array;
 use igneous_ir::dim::Symbol;
 use igneous_ir::kernel::interp::{Outcome, Run, interpret};

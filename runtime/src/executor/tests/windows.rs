@@ -134,6 +134,28 @@ impl Case {
         }
     }
 
+    /// The same from transformed tiles; blocks are of whole rows.
+    fn transformed(&self) -> DotWork {
+        let [_, _, _, columns] = self.y();
+        let mut work = Case { block: self.block * columns, ..*self }.forward();
+        let Operand::Window(image) = work.rhs else { unreachable!("the image of a convolution is under windows") };
+        work.rhs = Operand::Winograd(image);
+        work
+    }
+
+    /// Compares the result from transformed tiles with sums in f64.
+    fn check_transformed(&self) {
+        let elements = |shape: [usize; 4]| shape.iter().product::<usize>();
+        let [x, w, y] = [self.x(), self.w(), self.y()].map(elements);
+        let (image, weight, mut forward) = (numbers(x, 1), numbers(w, 2), vec![0.0; y]);
+        self.products(|i, j, k| forward[k] += image[i] * weight[j]);
+        for kernels in tile::available() {
+            tile::CHOSEN.set(Some(kernels));
+            self.compare(self.transformed(), &image, &weight, &forward, kernels.lanes);
+        }
+        tile::CHOSEN.set(None);
+    }
+
     /// The gradient of the weight; parameter 1 is the gradient of the result.
     fn weight_gradient(&self) -> DotWork {
         let ([images, all, rows, columns], [stride, dilation]) = (self.y(), [self.stride, self.dilation]);
@@ -204,7 +226,9 @@ impl Case {
             out[0].to_vec::<f32>().unwrap()
         };
         let out = run(1);
-        assert!(run(4) == out, "{self:?} differs between numbers of threads");
+        for threads in [2, 3, 4] {
+            assert!(run(threads) == out, "{self:?} differs between numbers of threads");
+        }
         for (i, (x, y)) in out.iter().zip(expected).enumerate() {
             let error = (f64::from(*x) - y).abs();
             assert!(error <= 4.0 * k * f64::from(f32::EPSILON), "{self:?} with {lanes} lanes: {x} for {y} at {i}");
@@ -317,4 +341,45 @@ fn a_window_beside_a_matrix_is_refused() {
     let input = || buffer(&[0f32; 2000]);
     let error = p.run_on(1, &[input(), input()], &[&[2000], &[2000]]).err().unwrap();
     assert!(error.to_string().contains("takes windows of f32 on both sides or none"), "{error}");
+}
+
+#[test]
+fn transformed_tiles() {
+    for (images, channels, outputs, size) in [
+        (1, 1, 1, 3),
+        (2, 3, 6, 12),
+        (3, 16, 17, 7),
+        (1, 20, 33, 14),
+        (2, 5, 70, 9),
+        (1, 2, 3, 40),
+        (1, 150, 2, 6),
+        (1, 70, 3, 33),
+    ] {
+        for pad in [0, 1, 2] {
+            for block in [0, 1, 2, 5] {
+                Case { images, channels, outputs, size, pad, block, ..PLAIN }.check_transformed();
+            }
+        }
+    }
+    Case { groups: 3, channels: 4, outputs: 5, pad: 1, ..PLAIN }.check_transformed();
+}
+
+/// Work that only another compiler than ours would ask for.
+#[test]
+fn transformed_tiles_are_not_of_other_windows() {
+    let refused = |case: Case| {
+        let mut p = program("window");
+        let ty = |shape: [usize; 4]| TensorType::new(DType::F32, [shape.iter().product::<usize>()]);
+        let (x, y) = (p.input(&ty(case.x())), p.input(&ty(case.w())));
+        let out = p.result(&ty(case.y()));
+        p.launch(&[x, y, out], vec![Work::Dot(Box::new(case.transformed()))]);
+        let [x, w] = [case.x(), case.w()].map(|shape| vec![0f32; shape.iter().product::<usize>()]);
+        p.run_on(1, &[buffer(&x), buffer(&w)], &[&[x.len()], &[w.len()]]).is_err()
+    };
+    assert!(!refused(PLAIN));
+    assert!(refused(Case { window: [3, 2], ..PLAIN }));
+    assert!(refused(Case { stride: 2, ..PLAIN }));
+    assert!(refused(Case { dilation: 2, ..PLAIN }));
+    assert!(refused(Case { split_k: 3, ..PLAIN }));
+    assert!(refused(Case { channels_last: true, ..PLAIN }));
 }
