@@ -6,8 +6,10 @@ use igneous_ir::dim::Dim;
 use igneous_ir::error::{Error, Loc, Result};
 use igneous_ir::graph::{Graph, Region, Value};
 use igneous_ir::kernel::{Access, Kernel, Stage};
+use igneous_ir::op;
 use igneous_ir::ops;
 use igneous_ir::types::TensorType;
+use igneous_runtime::program::LibraryWork;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -42,6 +44,8 @@ pub enum StepKind {
     Kernel(usize),
     /// A loop over steps; the body is compiled apart.
     Scan(Box<ScanStep>),
+    /// A function of the runtime over whole tensors.
+    Library(Box<LibraryWork>),
     /// Copies the first parameter to the second.
     Copy,
 }
@@ -174,6 +178,22 @@ impl Lowering {
                     checks: true,
                     flops: Dim::ZERO,
                 });
+                Ok(())
+            }
+            _ if matches!(node.op.record().lowering, op::Lowering::Library) => {
+                let results: Vec<usize> = flat.graph.results(n).into_iter().map(|v| flat.slot(v)).collect();
+                let work = LibraryWork {
+                    op: node.op.clone(),
+                    operands: node.operands.iter().map(|&v| flat.graph.ty(v).clone()).collect(),
+                    results: node.results.to_vec(),
+                    loc: node.loc,
+                };
+                let flops = (node.op.record().flops)(&node.op, &work.operands, &work.results);
+                let writes = operands.iter().map(|_| false).chain(results.iter().map(|_| true)).collect();
+                let params = operands.into_iter().chain(results).collect();
+                let kind = StepKind::Library(Box::new(work));
+                // It may refuse its operands' values.
+                flat.flat.steps.push(FlatStep { kind, params, writes, checks: true, flops });
                 Ok(())
             }
             _ => {

@@ -57,7 +57,7 @@ impl Units {
         let mut near_reduction = vec![false; graph.len()];
         let mut check_codes = BTreeMap::new();
         // What leaves the graph, or enters a call or loop, is stored. Constants have a place of their own there.
-        let opaque = graph.nodes().filter(|(_, n)| matches!(n.op.name(), "call" | "scan")).flat_map(|(_, n)| &n.operands);
+        let opaque = graph.nodes().filter(|(_, n)| is_opaque(n)).flat_map(|(_, n)| &n.operands);
         let entering = opaque.map(|v| without_reshapes(graph, *v)).filter(|v| graph.node(v.node).op.name() != "constant");
         let stored_outputs: BTreeSet<Value> =
             graph.outputs().iter().map(|(v, _)| without_reshapes(graph, *v)).chain(entering).collect();
@@ -83,7 +83,7 @@ impl Units {
                     check_codes.insert(i, first_check + check_codes.len() as u32);
                     Role::Check
                 }
-                Lowering::Structural | Lowering::Composite(_) => Role::Opaque,
+                Lowering::Structural | Lowering::Library | Lowering::Composite(_) => Role::Opaque,
                 Lowering::Reduction(_) => Role::Reduction,
                 Lowering::Contraction(_) => Role::Contraction,
                 Lowering::Scatter(_) => Role::Scatter,
@@ -169,6 +169,11 @@ pub fn without_reshapes(graph: &Graph, mut value: Value) -> Value {
         value = graph.node(value.node).operands[0];
     }
     value
+}
+
+/// Whether a node runs by itself, and its operands are in memory.
+fn is_opaque(node: &Node) -> bool {
+    matches!(node.op.name(), "call" | "scan") || matches!(node.op.record().lowering, Lowering::Library)
 }
 
 /// A view costs address arithmetic only.
