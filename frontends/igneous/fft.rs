@@ -11,7 +11,7 @@
 //! assert_close(&fft::irfft(&spectrum, 4, -1, fft::Norm::Backward), &x, 1e-6);
 //! ```
 
-use crate::location::here;
+use crate::location::{entered, here};
 use crate::tensor::{Tensor, or_invalid};
 use igneous_ir::types::normalize_axis;
 use igneous_ir::{DType, Dim, Error, Result, ops};
@@ -78,7 +78,8 @@ fn operand(x: &Tensor, axis: i64) -> Result<(Tensor, usize)> {
 
 #[track_caller]
 fn transform(x: &Tensor, axis: i64, inverse: bool, norm: Norm) -> Tensor {
-    let loc = here();
+    let user = entered();
+    let loc = user.loc();
     let made = operand(x, axis).and_then(|(x, axis)| {
         let factor = norm.factor(x.shape()[axis].get()?, inverse);
         let y = x.apply(ops::fft(axis, inverse));
@@ -134,7 +135,8 @@ pub fn ifft2(x: &Tensor, norm: Norm) -> Tensor {
 /// The transform of a real tensor along an axis: the `n/2 + 1` complex numbers that determine the others.
 #[track_caller]
 pub fn rfft(x: &Tensor, axis: i64, norm: Norm) -> Tensor {
-    let loc = here();
+    let user = entered();
+    let loc = user.loc();
     let made = x.ty().and_then(|ty| {
         let axis = normalize_axis(axis, ty.rank()).map_err(|e| e.note("tensor", x.describe()))?;
         let n = ty.shape[axis].get()?;
@@ -150,7 +152,8 @@ pub fn rfft(x: &Tensor, axis: i64, norm: Norm) -> Tensor {
 /// The real tensor of `n` elements along an axis whose transform [`rfft`] gives: the inverse.
 #[track_caller]
 pub fn irfft(x: &Tensor, n: usize, axis: i64, norm: Norm) -> Tensor {
-    let loc = here();
+    let user = entered();
+    let loc = user.loc();
     let made = operand(x, axis).and_then(|(x, axis)| {
         if n == 0 {
             return Err(Error::new("a transform needs at least one element").note("tensor", x.describe()));

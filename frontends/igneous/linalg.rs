@@ -11,7 +11,7 @@
 //! ```
 
 use crate::apply::apply;
-use crate::location::here;
+use crate::location::{entered, here};
 use crate::tensor::{Tensor, or_invalid};
 use igneous_ir::{DType, Dim, Error, Result, Shape, ops};
 
@@ -87,7 +87,8 @@ fn system(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor, bool)> {
 
 #[track_caller]
 fn solved(op: igneous_ir::Op, a: &Tensor, b: &Tensor) -> Tensor {
-    let loc = here();
+    let user = entered();
+    let loc = user.loc();
     let made = system(a, b).map(|(a, b, vectors)| {
         let [x] = apply(op, &[&a, &b]);
         if vectors { x.squeeze(-1) } else { x }

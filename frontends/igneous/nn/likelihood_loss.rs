@@ -2,7 +2,7 @@
 
 use super::loss::Reduction;
 use super::regression_loss::difference;
-use crate::location::here;
+use crate::location::entered;
 use crate::tensor::{Tensor, or_invalid, where_};
 use igneous_ir::{DType, Error, Result};
 
@@ -27,7 +27,8 @@ impl NllLoss {
     /// The loss. A class outside of `0..C` that is not the ignored one fails the run.
     #[track_caller]
     pub fn forward(&self, logarithms: &Tensor, classes: &Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let parts = self.parts(logarithms, classes).map_err(|e| e.at(loc));
         or_invalid(parts.map(|(each, counts)| self.reduction.apply_weighted(each, &counts)))
     }

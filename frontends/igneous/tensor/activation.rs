@@ -1,7 +1,7 @@
 //! Activation functions, by the names of `torch.nn.functional`.
 
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::entered;
 use igneous_ir::{Error, ops};
 
 impl Tensor {
@@ -27,7 +27,8 @@ impl Tensor {
     /// `self` where positive, elsewhere `weight · self`; `weight` has one element, or one for each channel (axis 1).
     #[track_caller]
     pub fn prelu(&self, weight: &Tensor) -> Tensor {
-        let (x, loc) = (self.as_float(), here());
+        let user = entered();
+        let (x, loc) = (self.as_float(), user.loc());
         let each = x.check().and_then(|()| {
             let count = weight.ty()?.elements();
             if weight.rank() > 1 || (count != 1 && (x.rank() < 2 || x.size(1) != count)) {
@@ -148,7 +149,8 @@ impl Tensor {
     /// The first half along an axis times the sigmoid of the second. Dauphin et al. 2016, arXiv:1612.08083.
     #[track_caller]
     pub fn glu(&self, axis: i64) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let halves = self.axis(axis).and_then(|at| {
             let extent = self.shape()[at];
             if extent.rem(2) != 0 {

@@ -2,7 +2,7 @@
 
 use super::arguments::Axes;
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::{entered, here};
 use igneous_ir::types::normalize_axis;
 use igneous_ir::{DType, Dim, Error, Result, Shape};
 use std::borrow::Borrow;
@@ -11,7 +11,8 @@ impl Tensor {
     /// Some axes moved to other places; the others keep their order (`torch.movedim`).
     #[track_caller]
     pub fn movedim(&self, from: impl Axes, to: impl Axes) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let rank = self.rank();
         let order = self.check().and_then(|()| {
             let normal = |axes: &[i64]| axes.iter().map(|&a| normalize_axis(a, rank)).collect::<Result<Vec<usize>>>();
@@ -89,7 +90,8 @@ impl Tensor {
     /// (`torch.Tensor.unfold`).
     #[track_caller]
     pub fn unfold(&self, axis: i64, size: usize, step: usize) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         if self.error().is_none() && self.rank() == 0 {
             return self
                 .reshape_to(Shape::from_iter([Dim::ONE]))
@@ -112,7 +114,8 @@ impl Tensor {
     /// One slice of an axis, which disappears (`torch.select`).
     #[track_caller]
     pub fn select(&self, axis: i64, index: i64) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let part = self.axis(axis).and_then(|at| {
             let extent = self.shape()[at];
             let place = if index < 0 { extent + Dim::constant(index) } else { Dim::constant(index) };
@@ -131,7 +134,8 @@ impl Tensor {
     /// shape does not depend on it. A negative place counts from the end.
     #[track_caller]
     pub fn narrow_at(&self, axis: i64, start: &Tensor, length: impl Into<Dim>) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let length = length.into();
         let part = self.axis(axis).and_then(|at| {
             let (extent, start) = (self.shape()[at], start.to_dtype(DType::I64).reshape(()));
@@ -155,7 +159,8 @@ impl Tensor {
     /// If the tensor is invalid, or the axis is not there or symbolic.
     #[track_caller]
     pub fn unbind(&self, axis: i64) -> Result<Vec<Tensor>> {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let at = self.axis(axis)?;
         let extent = self.shape()[at].get().map_err(|e| e.at(loc))?;
         let mut parts = Vec::new();
@@ -171,7 +176,8 @@ impl Tensor {
     /// If the tensor is invalid, the axis is not there, or the sizes do not add up to its extent.
     #[track_caller]
     pub fn split_sizes(&self, sizes: &[usize], axis: i64) -> Result<Vec<Tensor>> {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let at = self.axis(axis)?;
         let total: usize = sizes.iter().sum();
         if self.shape()[at] != Dim::from(total) {
@@ -250,7 +256,8 @@ impl Tensor {
     /// arXiv:1609.05158.
     #[track_caller]
     pub fn pixel_shuffle(&self, factor: usize) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let shape = match self.ty() {
             Ok(ty) => ty.shape,
             Err(error) => return error.into(),
@@ -275,7 +282,8 @@ impl Tensor {
     /// Images `[N, C, H·r, W·r]` as channels `[N, C·r², H, W]`: the inverse of [`pixel_shuffle`](Tensor::pixel_shuffle).
     #[track_caller]
     pub fn pixel_unshuffle(&self, factor: usize) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let shape = match self.ty() {
             Ok(ty) => ty.shape,
             Err(error) => return error.into(),

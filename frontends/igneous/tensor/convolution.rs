@@ -3,7 +3,7 @@
 use super::promote::promote;
 use super::window::{ConvOptions, ConvTransposeOptions, Extents, int};
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::entered;
 use igneous_ir::{Dim, Error, Op, Result, Shape, ops};
 
 impl Tensor {
@@ -112,10 +112,11 @@ fn convolved<const N: usize>(
     bias: Option<&Tensor>,
     options: ConvOptions<N>,
 ) -> Tensor {
+    let user = entered();
     let operands = Operands { what, x, weight, bias };
     match convolution(&operands, options) {
         Ok(op) => operands.run(op, weight, N),
-        Err(error) => Tensor::from(error.at(here())),
+        Err(error) => Tensor::from(error.at(user.loc())),
     }
 }
 
@@ -144,9 +145,10 @@ fn transposed<const N: usize>(
     bias: Option<&Tensor>,
     options: ConvTransposeOptions<N>,
 ) -> Tensor {
+    let user = entered();
     let operands = Operands { what, x, weight, bias };
     let made = transposition(&operands, options).map(|op| operands.run(op, &mirrored(weight, options.groups, N), N));
-    or_invalid(made.map_err(|e| e.at(here())))
+    or_invalid(made.map_err(|e| e.at(user.loc())))
 }
 
 /// The transpose of a convolution is a convolution of the image with holes, with mirrored kernels and exchanged channels.

@@ -1,7 +1,7 @@
 //! Diagonals and triangles of matrices.
 
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::{entered, here};
 use igneous_ir::{Dim, Error, Result, Shape};
 
 impl Tensor {
@@ -15,7 +15,8 @@ impl Tensor {
     /// right.
     #[track_caller]
     pub fn diagonal(&self, offset: i64, a: i64, b: i64) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let made = self.axis(a).and_then(|at| {
             let other = self.axis(b)?;
             if at == other {
@@ -87,7 +88,8 @@ impl Tensor {
 
     #[track_caller]
     fn triangle(&self, keep: impl Fn(Tensor, Tensor) -> Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let matrix: Result<(Dim, Dim)> = self.ty().and_then(|ty| match ty.shape.as_slice() {
             [.., m, n] => Ok((*m, *n)),
             _ => Err(Error::new("tril and triu need at least two axes").note("tensor", self.describe()).at(loc)),

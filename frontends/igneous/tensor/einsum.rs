@@ -3,7 +3,7 @@
 use super::Tensor;
 use super::or_invalid;
 use super::pointwise::with_common_dtype;
-use crate::location::here;
+use crate::location::entered;
 use igneous_ir::{Dim, Error, Result, Shape, ops};
 use std::borrow::Borrow;
 
@@ -30,7 +30,8 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn einsum(equation: &str, tensors: &[impl Borrow<Tensor>]) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let tensors: Vec<&Tensor> = tensors.iter().map(|t| t.borrow()).collect();
         let told = |e: Error| {
             let error = Error::new(format!("einsum `{equation}`: {}", e.message()));

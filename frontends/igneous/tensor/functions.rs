@@ -4,7 +4,7 @@ use super::arguments::{Operand, OperandRef};
 use super::pointwise::binary;
 use super::promote::{common_shape, same_dtype};
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::{entered, here};
 use igneous_ir::{DType, Error, Result, ops};
 use std::f64::consts::LN_2;
 
@@ -62,14 +62,16 @@ fn float_operands(what: &str, a: OperandRef<'_>, b: OperandRef<'_>) -> Result<(T
 impl Tensor {
     #[track_caller]
     fn with_float(&self, what: &str, other: impl Operand, f: impl FnOnce(Tensor, Tensor) -> Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         or_invalid(float_operands(what, self.operand(), other.operand()).map(|(a, b)| f(a, b)).map_err(|e| e.at(loc)))
     }
 
     /// The angle of the point `(other, self)`, in radians from −π to π.
     #[track_caller]
     pub fn atan2(&self, other: impl Operand) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         match float_operands("atan2", self.operand(), other.operand()) {
             Ok((a, b)) => a.apply_with(ops::pointwise("atan2"), &b),
             Err(error) => Tensor::from(error.at(loc)),
@@ -120,7 +122,8 @@ impl Tensor {
     /// The remainder of a division that rounds toward zero: it has the sign of `self`. Integers modulo 0 give 0.
     #[track_caller]
     pub fn fmod(&self, other: impl Operand) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let operands = super::promote::unify("fmod", self.operand(), other.operand());
         let (a, b) = match operands {
             Ok(operands) => operands,
@@ -269,7 +272,8 @@ impl Tensor {
 
     #[track_caller]
     fn limited(&self, what: &str, bound: OperandRef<'_>, beyond: fn(&Tensor, Tensor) -> Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         match super::promote::unify(what, self.operand(), bound) {
             Ok((x, bound)) => bound.where_(&beyond(&x, bound.clone()), &x),
             Err(error) => Tensor::from(error.at(loc)),

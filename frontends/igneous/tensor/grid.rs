@@ -2,7 +2,7 @@
 
 use super::interpolation::{Corners, Interpolation, cubic};
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::entered;
 use igneous_ir::{DType, Dim, Error, Result, Shape};
 
 /// What lies outside of an image that is sampled (PyTorch's `padding_mode`).
@@ -23,7 +23,8 @@ impl Tensor {
     /// `Cubic`. Jaderberg et al. 2015, arXiv:1506.02025.
     #[track_caller]
     pub fn grid_sample(&self, grid: &Tensor, mode: Interpolation, outside: Outside, corners: Corners) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         or_invalid(self.sampled(grid, mode, outside, corners).map_err(|e| e.at(loc)))
     }
 

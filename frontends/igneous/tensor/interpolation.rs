@@ -1,7 +1,7 @@
 //! Images of other sizes.
 
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::entered;
 use igneous_ir::{DType, Error, Result};
 
 /// How elements between those of an image are made (PyTorch's `mode`).
@@ -45,7 +45,8 @@ impl Tensor {
     /// Images `[N, C, …]` of another size (`torch.nn.functional.interpolate` with `size`): one to three spatial axes.
     #[track_caller]
     pub fn interpolate(&self, size: &[usize], mode: Interpolation, corners: Corners) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let scales = vec![None; size.len()];
         or_invalid(self.resized(size, &scales, mode, corners).map_err(|e| e.note("tensor", self.describe()).at(loc)))
     }
@@ -53,7 +54,8 @@ impl Tensor {
     /// Images `[N, C, …]` larger by factors (`torch.nn.functional.interpolate` with `scale_factor`): one to three spatial axes.
     #[track_caller]
     pub fn interpolate_by(&self, factors: &[f64], mode: Interpolation, corners: Corners) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let made = self.ty().and_then(|ty| {
             let spatial = ty.shape.get(2..).unwrap_or_default();
             if spatial.len() != factors.len() || factors.iter().any(|f| !(f.is_finite() && *f > 0.0)) {

@@ -2,7 +2,7 @@
 
 use super::{Tensor, or_invalid};
 use crate::apply::apply;
-use crate::location::here;
+use crate::location::entered;
 use igneous_ir::op::ReduceKind;
 use igneous_ir::{Dim, Error, Result, Shape, ops};
 
@@ -12,7 +12,8 @@ impl Tensor {
     /// arXiv:1607.06450.
     #[track_caller]
     pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let check = self.check().and_then(|()| weight.check()).and_then(|()| bias.check());
         if let Err(error) = check {
             return error.into();
@@ -33,7 +34,8 @@ impl Tensor {
     /// (`torch.nn.functional.rms_norm`). `weight` has the shape of those axes. Zhang & Sennrich 2019, arXiv:1910.07467.
     #[track_caller]
     pub fn rms_norm(&self, axes: usize, weight: Option<&Tensor>, eps: f64) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let shape = self.shape();
         let inner = shape.len().checked_sub(axes).map(|n| Shape::from(&shape[n..]));
         let fits = inner.as_ref().is_some_and(|inner| axes > 0 && weight.is_none_or(|w| w.shape() == *inner));
@@ -108,7 +110,8 @@ impl Tensor {
         bias: Option<&Tensor>,
         eps: f64,
     ) -> Tensor {
-        let (loc, x) = (here(), self.as_float());
+        let user = entered();
+        let (loc, x) = (user.loc(), self.as_float());
         let made = x.check().and_then(|()| {
             let mean = x.per_channel("batch_norm", "mean", mean)?;
             let variance = x.per_channel("batch_norm", "variance", variance)?;
@@ -122,7 +125,8 @@ impl Tensor {
     /// channel, of which running statistics are made.
     #[track_caller]
     pub fn batch_norm_train(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> (Tensor, Tensor, Tensor) {
-        let (loc, x) = (here(), self.as_float());
+        let user = entered();
+        let (loc, x) = (user.loc(), self.as_float());
         if x.error().is_none() && x.rank() < 2 {
             let error = Error::new("batch_norm needs a tensor [N, C, …]").note("tensor", self.describe()).at(loc);
             return (error.clone().into(), error.clone().into(), error.into());
@@ -140,7 +144,8 @@ impl Tensor {
     /// (`torch.nn.functional.instance_norm`). Ulyanov et al. 2016, arXiv:1607.08022.
     #[track_caller]
     pub fn instance_norm(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Tensor {
-        let (loc, x) = (here(), self.as_float());
+        let user = entered();
+        let (loc, x) = (user.loc(), self.as_float());
         let made = x.check().and_then(|()| {
             if x.rank() < 3 {
                 return Err(Error::new("instance_norm needs a tensor [N, C, …]").note("tensor", self.describe()));
@@ -155,7 +160,8 @@ impl Tensor {
     /// (`torch.nn.functional.group_norm`). Wu & He 2018, arXiv:1803.08494.
     #[track_caller]
     pub fn group_norm(&self, groups: usize, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Tensor {
-        let (loc, x) = (here(), self.as_float());
+        let user = entered();
+        let (loc, x) = (user.loc(), self.as_float());
         let made = x.check().and_then(|()| {
             let shape = x.shape();
             if shape.len() < 2 || groups == 0 || shape[1].rem(groups) != 0 {
@@ -174,7 +180,8 @@ impl Tensor {
     /// completes (`torch.nn.functional.local_response_norm`). Krizhevsky et al. 2012.
     #[track_caller]
     pub fn local_response_norm(&self, size: usize, alpha: f64, beta: f64, k: f64) -> Tensor {
-        let (loc, x) = (here(), self.as_float());
+        let user = entered();
+        let (loc, x) = (user.loc(), self.as_float());
         if x.error().is_none() && (x.rank() < 3 || size == 0) {
             let error =
                 Error::new("local_response_norm needs a tensor [N, C, …] with at least three axes, and a size of at least 1");

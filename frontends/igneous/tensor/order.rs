@@ -3,7 +3,7 @@
 use super::arguments::Axes;
 use super::{Tensor, or_invalid};
 use crate::apply::apply;
-use crate::location::here;
+use crate::location::{entered, here};
 use crate::trace;
 use igneous_ir::{DType, Dim, Error, Result, Shape, ops};
 
@@ -11,6 +11,7 @@ impl Tensor {
     /// Runs `f` along an axis. A tensor without axes counts as one with one element, whose axis the results lose.
     #[track_caller]
     pub(super) fn along_axis<const N: usize>(&self, axis: i64, f: impl FnOnce(&Tensor, usize) -> [Tensor; N]) -> [Tensor; N] {
+        let _user = entered();
         if self.error().is_none() && self.rank() == 0 && matches!(axis, 0 | -1) {
             return f(&self.reshape_to(Shape::from_iter([Dim::ONE])), 0).map(|t| t.reshape_to(Shape::new()));
         }
@@ -60,7 +61,8 @@ impl Tensor {
 
     #[track_caller]
     fn first_sorted(&self, k: usize, axis: i64, descending: bool) -> (Tensor, Tensor) {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let fits = self.axis(if self.rank() == 0 { 0 } else { axis }).map(|at| self.shape()[at]);
         let extent = if self.error().is_none() && self.rank() == 0 { Ok(Dim::ONE) } else { fits };
         let checked = extent.and_then(|extent| {
@@ -115,7 +117,8 @@ impl Tensor {
     /// The lower median along an axis and its index (`torch.median`); the axis stays with extent one.
     #[track_caller]
     pub fn median_keepdim(&self, axis: i64) -> (Tensor, Tensor) {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let extent = if self.rank() == 0 { Ok(1) } else { self.axis(axis).and_then(|at| self.shape()[at].get()) };
         match extent {
             Ok(n) => self.kthvalue_keepdim(n.div_ceil(2).max(1), axis),
@@ -196,7 +199,8 @@ impl Tensor {
     /// (`torch.unique(return_inverse=True, return_counts=True)`). Needs eager mode.
     #[track_caller]
     pub fn unique(&self) -> (Tensor, Tensor, Tensor) {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         match self.unique_values().map_err(|e| e.at(loc)) {
             Ok(all) => all,
             Err(error) => (error.clone().into(), error.clone().into(), error.into()),

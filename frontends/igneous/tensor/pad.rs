@@ -1,7 +1,7 @@
 //! Padding.
 
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::entered;
 use igneous_ir::{Dim, Error, Result, ops};
 
 /// What padding is filled with (PyTorch's `mode`).
@@ -22,7 +22,8 @@ impl Tensor {
     /// `functional.pad` in constant mode). Negative widths cut off.
     #[track_caller]
     pub fn pad(&self, widths: &[(i64, i64)], value: f64) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let rank = self.rank();
         if self.error().is_none() && widths.len() > rank {
             let error = Error::new(format!("pad was given widths for {} axes", widths.len()));
@@ -38,7 +39,8 @@ impl Tensor {
     /// Padded in front and behind of each axis.
     #[track_caller]
     pub(crate) fn padded_with(&self, widths: &[(i64, i64)], value: f64) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let shape = match self.ty() {
             Ok(ty) => ty.shape,
             Err(error) => return error.into(),
@@ -74,7 +76,8 @@ impl Tensor {
     /// cut off. A mirrored image is as wide as the padding and one more; a circular one as wide as the padding.
     #[track_caller]
     pub fn pad_with(&self, widths: &[(i64, i64)], mode: PadMode) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         if let PadMode::Constant(value) = mode {
             return self.pad(widths, value);
         }

@@ -2,7 +2,7 @@
 
 use super::window::int;
 use super::{Extents, Tensor, or_invalid};
-use crate::location::here;
+use crate::location::entered;
 use igneous_ir::{DType, Dim, Error, Result, Shape};
 
 impl Tensor {
@@ -16,7 +16,8 @@ impl Tensor {
         padding: impl Into<Extents<2>>,
         stride: impl Into<Extents<2>>,
     ) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let options = [kernel.into(), dilation.into(), padding.into(), stride.into()];
         if self.error().is_none() && self.rank() == 3 {
             let [kernel, dilation, padding, stride] = options;
@@ -63,7 +64,8 @@ impl Tensor {
         padding: impl Into<Extents<2>>,
         stride: impl Into<Extents<2>>,
     ) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let (size, kernel, dilation, padding, stride) =
             (size.into(), kernel.into(), dilation.into(), padding.into(), stride.into());
         if self.error().is_none() && self.rank() == 2 {

@@ -2,7 +2,7 @@
 
 use super::window::PoolOptions;
 use super::{Extents, Tensor, or_invalid};
-use crate::location::here;
+use crate::location::{entered, here};
 use igneous_ir::op::ReduceKind;
 use igneous_ir::{DType, Dim, Error, Op, Result, Shape, ops};
 
@@ -121,6 +121,7 @@ impl Tensor {
 
     #[track_caller]
     fn averaged<const N: usize>(&self, what: &str, pool: PoolOptions<N>) -> Tensor {
+        let _user = entered();
         if self.error().is_some() {
             return self.clone();
         }
@@ -159,7 +160,8 @@ impl Tensor {
     /// One axis after the other in so many parts.
     #[track_caller]
     fn adaptive<const N: usize>(&self, what: &str, size: Extents<N>, part: fn(&Tensor, usize, usize, usize) -> Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let spatial = self.spatial(N).map_err(|e| Error::new(e.message().replace("pooling", what)));
         let spatial = spatial.and_then(|s| s.iter().map(|d| d.get()).collect::<Result<Vec<usize>>>());
         let spatial = match (self.check(), spatial) {

@@ -2,7 +2,7 @@
 
 use super::promote::promote;
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::entered;
 use igneous_ir::types::normalize_axis;
 use igneous_ir::{Error, Result, Shape, ops};
 
@@ -21,14 +21,16 @@ impl Tensor {
     /// The product of two matrices.
     #[track_caller]
     pub fn mm(&self, other: &Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         or_invalid(ranks("mm", &[(self, 2), (other, 2)]).map(|()| self.matmul(other)).map_err(|e| e.at(loc)))
     }
 
     /// The product of a matrix and a vector.
     #[track_caller]
     pub fn mv(&self, vector: &Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         or_invalid(ranks("mv", &[(self, 2), (vector, 1)]).map(|()| self.matmul(vector)).map_err(|e| e.at(loc)))
     }
 
@@ -77,7 +79,8 @@ impl Tensor {
     /// of both (`torch.tensordot`).
     #[track_caller]
     pub fn tensordot(&self, other: &Tensor, axes: &[i64], others: &[i64]) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let op = self.ty().and_then(|a| {
             let b = other.ty()?;
             let left = axes.iter().map(|&x| normalize_axis(x, a.rank())).collect::<Result<Vec<_>>>()?;
@@ -96,7 +99,8 @@ impl Tensor {
     /// `y[…, o] = Σ x₁[…, i] · weight[o, i, j] · x₂[…, j] + bias[o]` (`torch.nn.functional.bilinear`).
     #[track_caller]
     pub fn bilinear(&self, other: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         if let Err(error) = ranks("bilinear", &[(weight, 3)]) {
             return Tensor::from(error.at(loc));
         }
@@ -130,7 +134,8 @@ impl Tensor {
     /// The Kronecker product of two matrices.
     #[track_caller]
     pub fn kron(&self, other: &Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         if let Err(error) = ranks("kron", &[(self, 2), (other, 2)]) {
             return Tensor::from(error.at(loc));
         }

@@ -3,7 +3,7 @@
 use super::arguments::{Operand, OperandRef};
 use super::index::{Index, IndexItem, one};
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::entered;
 use crate::trace;
 use igneous_ir::op::ReduceKind;
 use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, ops};
@@ -34,7 +34,8 @@ impl Tensor {
 
     #[track_caller]
     fn put(&self, items: Vec<IndexItem>, values: OperandRef<'_>, combine: Option<ReduceKind>) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let values = match values {
             OperandRef::Tensor(values) => values.to_dtype(self.dtype()),
             OperandRef::Scalar(value) => Tensor::number(value, self.dtype()),

@@ -236,31 +236,31 @@ reductions! {
 impl Tensor {
     /// The variance over some axes, the sum of squares divided by the count less `correction` (0: of the population).
     #[track_caller]
-    pub fn var_with(&self, axes: impl Axes, correction: f64) -> Tensor {
+    pub fn var_with(&self, axes: impl Axes, correction: impl Into<f64>) -> Tensor {
         match self.reduced(axes) {
-            Ok((axes, _)) => self.var_axes_corrected(&axes, correction),
+            Ok((axes, _)) => self.var_axes_corrected(&axes, correction.into()),
             Err(error) => error.into(),
         }
     }
 
     /// The same; the axes stay with extent one.
     #[track_caller]
-    pub fn var_with_keepdim(&self, axes: impl Axes, correction: f64) -> Tensor {
+    pub fn var_with_keepdim(&self, axes: impl Axes, correction: impl Into<f64>) -> Tensor {
         match self.reduced(axes) {
-            Ok((axes, shape)) => self.var_axes_corrected(&axes, correction).reshape_to(shape),
+            Ok((axes, shape)) => self.var_axes_corrected(&axes, correction.into()).reshape_to(shape),
             Err(error) => error.into(),
         }
     }
 
     /// The standard deviation: the square root of [`var_with`](Tensor::var_with).
     #[track_caller]
-    pub fn std_with(&self, axes: impl Axes, correction: f64) -> Tensor {
+    pub fn std_with(&self, axes: impl Axes, correction: impl Into<f64>) -> Tensor {
         self.var_with(axes, correction).sqrt()
     }
 
     /// The same; the axes stay with extent one.
     #[track_caller]
-    pub fn std_with_keepdim(&self, axes: impl Axes, correction: f64) -> Tensor {
+    pub fn std_with_keepdim(&self, axes: impl Axes, correction: impl Into<f64>) -> Tensor {
         self.var_with_keepdim(axes, correction).sqrt()
     }
 

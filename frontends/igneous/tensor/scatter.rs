@@ -3,7 +3,7 @@
 use super::arguments::{Operand, OperandRef, Scalar};
 use super::index::{one, wrapped};
 use super::{Tensor, or_invalid};
-use crate::location::here;
+use crate::location::entered;
 use igneous_ir::op::ReduceKind;
 use igneous_ir::{DType, Dim, Error, Loc, Result, ops};
 
@@ -56,7 +56,8 @@ impl Tensor {
     /// is larger.
     #[track_caller]
     pub fn gather(&self, axis: i64, index: &Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         if self.error().is_none() && index.error().is_none() && index.elements() == Dim::ZERO {
             return Tensor::filled(index.shape(), 0.into(), self.dtype());
         }
@@ -117,7 +118,8 @@ impl Tensor {
 
     #[track_caller]
     fn scatter_with(&self, axis: i64, index: &Tensor, source: &Tensor, combine: Option<ReduceKind>) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let scattered = self.along(axis, index, loc).and_then(|(indices, axes)| {
             source.check()?;
             let source = source.to_dtype(self.dtype());
@@ -152,7 +154,8 @@ impl Tensor {
     /// many slices as there are indices.
     #[track_caller]
     fn slices_with(&self, axis: i64, index: &Tensor, source: &Tensor, combine: Option<ReduceKind>) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let single = self.error().is_none() && self.rank() == 0;
         if single {
             let vector = |t: &Tensor| t.reshape(1);
@@ -225,7 +228,8 @@ impl Tensor {
     /// `source` has at least as many elements as are replaced.
     #[track_caller]
     pub fn masked_scatter(&self, mask: &Tensor, source: &Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         let made = super::promote::common_shape("masked_scatter", &[self, mask]).and_then(|shape| {
             source.check()?;
             let (x, mask) = (self.broadcast_to(&shape), mask.as_bool().broadcast_to(&shape));
@@ -235,13 +239,8 @@ impl Tensor {
             if count == Dim::ZERO {
                 return Ok(x);
             }
-            super::index::check_range(
-                &order.max_keepdim(0),
-                Dim::constant(-1),
-                count,
-                "masked_scatter: the mask chooses more elements than the source has, less one",
-                loc,
-            )?;
+            let message = "masked_scatter: the mask chooses more elements than the source has";
+            super::index::check_range(&mask.sum_all(), Dim::ZERO, count + 1, message, loc)?;
             let chosen = source.chosen(0, &order.maximum(0)).reshape_to(shape);
             Ok(chosen.where_(&mask, &x))
         });
@@ -251,7 +250,8 @@ impl Tensor {
     /// The elements where `mask` is true, as a vector (`torch.masked_select`). Tensor and mask broadcast. Needs eager mode.
     #[track_caller]
     pub fn masked_select(&self, mask: &Tensor) -> Tensor {
-        let loc = here();
+        let user = entered();
+        let loc = user.loc();
         match super::promote::common_shape("masked_select", &[self, mask]) {
             Ok(shape) => self.broadcast_to(&shape).i(mask.as_bool().broadcast_to(&shape)),
             Err(error) => Tensor::from(error.at(loc)),
