@@ -120,3 +120,19 @@ fn groups_with_early_and_late_nodes_make_no_circle() {
     );
     assert_eq!(k.len(), 3);
 }
+
+#[test]
+fn an_axis_whose_index_is_taken_apart_is_split() {
+    let k = kernels(
+        "graph f(%0: f32[3, 8] \"x\") -> (f32[6, 16] \"y\") {
+           %1 = broadcast {axes=[0, 2], shape=[3, 2, 8, 2]}(%0) : f32[3, 2, 8, 2]
+           %2 = reshape {shape=[6, 16]}(%1) : f32[6, 16]
+           %3 = exp(%2) : f32[6, 16]
+           return %3
+         }",
+    );
+    assert_eq!(k.len(), 1);
+    let kernel = &k[0];
+    assert!(kernel.contains("axes i: par 3, j: par 8\n") && kernel.matches("out0[").count() == 4, "{kernel}");
+    assert!(!kernel.contains(" / "), "{kernel}");
+}

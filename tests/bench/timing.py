@@ -1,9 +1,38 @@
 """Samples of the time of a step, taken as `igneous bench` takes them: the first call apart, warm-up, then groups of calls of
-at least 2 ms. Prints one line of JSON for each workload."""
+at least 2 ms. Prints one line of JSON for each workload, with the fields of `igneous bench --json`."""
 import json
 import os
 import statistics
+import sys
 import time
+
+# As in `igneous bench --check`: the largest difference of a result, and of a parameter's change, relative to the largest element.
+TOLERANCE, CHANGE_TOLERANCE = 2e-5, 1e-2
+
+
+def compare(peer, workload, pairs):
+    """Pairs are a name, what was found, what was expected, and the tolerance. Ends the process if something differs."""
+    import numpy as np
+    worst = 0.0
+    for name, found, expected, tolerance in pairs:
+        found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+        if found.shape != expected.shape:
+            sys.exit(f"error: the shapes of `{name}` of {workload} in {peer} are {found.shape} and {expected.shape}")
+        difference = np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny)
+        if not difference <= tolerance:
+            sys.exit(f"error: `{name}` of {workload} in {peer} differs by {difference:.1e} of its largest element")
+        if name.startswith("output"):
+            worst = max(worst, difference)
+    print(f"{workload:28} {peer} agrees: max difference {worst:.1e} of the largest element", flush=True)
+
+
+def status_mb(field):
+    """A field of /proc/self/status in MiB (None where the system does not say)."""
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) / 1024 for line in file if line.startswith(field))
+    except (OSError, StopIteration):
+        return None
 
 
 def cpu_seconds():
@@ -16,10 +45,22 @@ def cpu_seconds():
     return sum(os.times()[:4]), (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(step, seconds):
+def probe_ms():
+    """A fixed piece of scalar work: shows slow phases of a machine that no load figure shows."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        for _ in range(50_000):
+            pass
+        times.append(time.perf_counter() - start)
+    return min(times) * 1e3
+
+
+def measure(step, seconds, loading=0.0):
+    """Times `step`, which returns when its results are there; `loading` seconds of preparation count as compilation."""
     start = time.perf_counter()
     step()
-    first = time.perf_counter() - start
+    first = time.perf_counter() - start + loading
     warm, calls = time.perf_counter(), 0
     while calls < 3 or (time.perf_counter() - warm < 0.25 and calls < 200):
         step()
@@ -29,6 +70,7 @@ def measure(step, seconds):
     one = max(time.perf_counter() - start, 1e-7)
     group = max(1, int(0.002 / one))
     samples = min(300, max(5, int(seconds / (one * group))))
+    probe = probe_ms()
     before, start, times = cpu_seconds(), time.perf_counter(), []
     for _ in range(samples):
         begin = time.perf_counter()
@@ -36,14 +78,44 @@ def measure(step, seconds):
             step()
         times.append((time.perf_counter() - begin) / group * 1e3)
     wall, after = time.perf_counter() - start, cpu_seconds()
-    other = None
+    own = other = None
     if before and after:
-        own = after[0] - before[0]
-        other = max(0.0, (after[1] - before[1] - own) / wall)
-    return {"ms_median": statistics.median(times), "ms_min": min(times), "ms_max": max(times), "runs": samples * group,
-            "first_call_s": first, "compile_s": max(0.0, first - statistics.median(times) / 1e3), "other_cpu": other}
+        own = (after[0] - before[0]) / wall
+        other = max(0.0, (after[1] - before[1]) / wall - own)
+    median = statistics.median(times)
+    return {"ms_median": median, "ms_min": min(times), "ms_max": max(times), "runs": samples * group, "first_call_s": first,
+            "compile_s": max(0.0, first - median / 1e3), "cpu_util": own, "other_cpu": other,
+            "probe_ms": max(probe, probe_ms()), "peak_rss_mb": status_mb("VmHWM")}
 
 
-def report(peer, mode, workload, threads, version, times):
-    print(json.dumps({"peer": peer, "mode": mode, "workload": workload, "threads": threads, "version": version, **times}),
-          flush=True)
+def add_arguments(parser):
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=0.8, help="of samples of each workload")
+    parser.add_argument("--once", action="store_true", help="run one step, print a line, and stop")
+
+
+class Session:
+    """What the records of one process have in common. Made when the imports are done."""
+
+    def __init__(self, peer, mode, version, arguments):
+        self.common = {"peer": peer, "mode": mode, "threads": arguments.threads, "version": version,
+                       "rss_start_mb": status_mb("VmRSS")}
+        self.arguments = arguments
+        try:
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")  # The largest resident set counts from here on.
+        except OSError:
+            pass
+
+    def report(self, workload, step, **fields):
+        """Times a workload, or runs it once."""
+        if self.arguments.once:
+            step()
+            self.print({"workload": workload})
+            sys.stdout.flush()
+            os._exit(0)
+        loading = fields.get("load_s", 0.0)
+        self.print({"workload": workload, **measure(step, self.arguments.seconds, loading), **fields})
+
+    def print(self, fields):
+        print(json.dumps({**self.common, **fields}), flush=True)

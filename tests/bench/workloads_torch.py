@@ -1,18 +1,22 @@
 """The workloads of `igneous bench` in PyTorch.
 
     python workloads_torch.py --mode eager|compile --threads 2 WORKLOAD…
-    python workloads_torch.py --case FILE WORKLOAD      # weights, inputs and results for `igneous bench --check FILE`
+    python workloads_torch.py --case FOLDER WORKLOAD…   # weights, inputs and results for the checks of igneous and the others
+    python workloads_torch.py --onnx FOLDER WORKLOAD…   # models for ONNX Runtime, where the workload is inference
 """
 import argparse
 import os
 import sys
+import time
+
+import timing
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
-parser.add_argument("--threads", type=int, default=2)
-parser.add_argument("--seconds", type=float, default=0.8)
 parser.add_argument("--case")
+parser.add_argument("--onnx")
 parser.add_argument("workloads", nargs="+")
+timing.add_arguments(parser)
 arguments = parser.parse_args()
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = str(arguments.threads)
@@ -20,8 +24,6 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-import timing
 
 torch.set_num_threads(arguments.threads)
 
@@ -147,32 +149,65 @@ WORKLOADS = {
 }
 
 
-def write_case(workload, path):
+def write_case(name):
     """Parameters before and after one step, inputs and results, numbered in order."""
     from safetensors.torch import save_file
-    case = WORKLOADS[workload]()
+    case = WORKLOADS[name]()
     parameters = list(case.net.parameters()) if case.net else []
     tensors = {f"parameter.{i}": p.detach().clone() for i, p in enumerate(parameters)}
     tensors |= {f"input.{i}": x for i, x in enumerate(case.inputs)}
     tensors |= {f"output.{i}": y.contiguous() for i, y in enumerate(case.step())}
     tensors |= {f"after.{i}": p.detach().clone() for i, p in enumerate(parameters)}
-    save_file(tensors, path)
+    save_file(tensors, os.path.join(arguments.case, f"{name}.safetensors"))
+
+
+class Wrapped(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs):
+        return self.function(*inputs)
+
+
+def write_onnx(name):
+    """The model of an inference workload, with the weights of its case."""
+    case = WORKLOADS[name]()
+    if not isinstance(case, Inference):
+        return
+    path = os.path.join(arguments.onnx, f"{name}.onnx")
+    torch.onnx.export(Wrapped(case.function).eval(), tuple(case.inputs), path, dynamo=True, external_data=False, verbose=False)
+
+
+def compile_something():
+    """Seconds that the first compilation of a process takes by itself: it loads the compiler and looks at the C++ compiler."""
+    start = time.perf_counter()
+    torch.compile(lambda x: x + 1)(torch.ones(8))
+    return time.perf_counter() - start
 
 
 def main():
+    session = timing.Session("torch", arguments.mode, torch.__version__, arguments)
     for name in arguments.workloads:
         if name not in WORKLOADS:
             sys.exit(f"no workload is called `{name}`")
+    fields = {}
+    if arguments.mode == "compile" and not arguments.once:
+        fields["first_graph_s"] = compile_something()
+    for name in arguments.workloads:
         torch.manual_seed(0)
         if arguments.case:
-            write_case(name, arguments.case)
-            continue
-        case = WORKLOADS[name]()
-        if arguments.mode == "compile":
-            torch._dynamo.reset()
-            case.compile()
-        timing.report("torch", arguments.mode, name, arguments.threads, torch.__version__,
-                      timing.measure(case.step, arguments.seconds))
+            write_case(name)
+        elif arguments.onnx:
+            write_onnx(name)
+        else:
+            case = WORKLOADS[name]()
+            if arguments.mode == "compile":
+                torch._dynamo.reset()
+                case.compile()
+            session.report(name, case.step, **fields)
 
 
 main()

@@ -96,6 +96,8 @@ pub(super) struct Emitter<'p, 'f> {
     addresses: HashMap<(u32, Value), Value>,
     /// The strips that the function calls, by the index of their names.
     pub strips: Vec<Strip>,
+    /// Whether a strip stores past the caches.
+    pub past: bool,
     symbols: &'p [Symbol],
     dims: HashMap<Dim, Num>,
     undo: Vec<Undo>,
@@ -143,6 +145,7 @@ impl<'p, 'f> Emitter<'p, 'f> {
             pointers: vec![None; accesses.len()],
             addresses: HashMap::new(),
             strips: Vec::new(),
+            past: false,
             symbols,
             dims: HashMap::new(),
             undo: Vec::new(),
@@ -152,6 +155,10 @@ impl<'p, 'f> Emitter<'p, 'f> {
 
     /// Ends the function; gives the strips that it calls.
     pub fn finish(mut self, config: cranelift_codegen::isa::TargetFrontendConfig) -> Vec<Strip> {
+        if self.past {
+            // What was stored past the caches is seen by other threads only behind this.
+            self.b.ins().fence();
+        }
         self.b.ins().return_(&[]);
         self.b.seal_all_blocks();
         self.b.finalize(config);

@@ -34,6 +34,7 @@ mod strip;
 mod target;
 #[cfg(test)]
 mod tests;
+mod unroll;
 mod vector;
 mod window;
 

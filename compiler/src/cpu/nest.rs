@@ -7,10 +7,10 @@
 use super::affine::Affine;
 use super::choose::Form;
 use super::lower::{Lowered, Pass};
-use super::place::{Access, Accesses, Depths, Holding, Placement, place};
+use super::place::{Access, Accesses, Base, Depths, Holding, Placement, place};
 use super::split::{Piece, pieces};
 use igneous_ir::dim::Dim;
-use igneous_ir::kernel::{AxisKind, LANES, Param, Store, Target};
+use igneous_ir::kernel::{Access as Use, AxisKind, LANES, Param, Store, Target};
 use igneous_ir::scalar::{ExprId, ScalarOp};
 use igneous_ir::types::{DType, contiguous_strides};
 use std::collections::HashMap;
@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub accumulators: Dim,
     /// Where the running total over chunks lies in scratch, in column form.
     pub totals: Dim,
+    /// The parameters that are used, their bytes, and what for.
+    pub footprint: Vec<(u32, usize, Use)>,
 }
 
 /// What is known about one pass besides its meaning.
@@ -67,9 +69,11 @@ const TILE: i64 = 16;
 const UNROLLED_ELEMENTS: i64 = 16;
 const UNROLLED_WORK: i64 = 256;
 
-/// Points in a block in column form: 32 accumulators for each stay in the first-level cache.
-fn block_points(size: usize) -> i64 {
-    16 * 1024 / (LANES * size) as i64
+/// Points in a block in column form. The 32 accumulators of each stay in the second-level cache while whole rows stream by;
+/// without them, what is made for a point stays in the first.
+fn block_points(size: usize, folds: bool) -> i64 {
+    let bytes = if folds { 256 * 1024 } else { 16 * 1024 };
+    bytes / (LANES * size) as i64
 }
 
 /// Hands out scratch memory, 64-byte aligned.
@@ -118,7 +122,7 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
     let folds = low.passes.iter().any(|p| matches!(p, Pass::Fold { .. }));
     let made = made_locals(&low);
     let widest = low.locals.iter().map(|l| l.dtype.size().max(4)).max().unwrap_or(4);
-    let block = (column.is_some() && made.contains(&true)).then(|| block_points(widest));
+    let block = (column.is_some() && made.contains(&true)).then(|| block_points(widest, folds));
     let points = Dim::constant(block.unwrap_or(1));
     let lane = Dim::constant(widest as i64);
     let accumulators = if folds { scratch.take(lane * points * Dim::from(LANES)) } else { Dim::ZERO };
@@ -171,7 +175,31 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
     }
     let (accesses, access_of_load) = (accesses.list, accesses.of_load);
     let scratch = scratch.used();
-    Plan { low, form, levels, block, tile, passes, pass_depth, accesses, access_of_load, scratch, accumulators, totals }
+    let footprint = footprint(&accesses, params);
+    Plan {
+        low,
+        form,
+        levels,
+        block,
+        tile,
+        passes,
+        pass_depth,
+        accesses,
+        access_of_load,
+        scratch,
+        accumulators,
+        totals,
+        footprint,
+    }
+}
+
+/// The bytes of each parameter that is used, and whether it is written; symbolic ones count as none.
+fn footprint(accesses: &[Access], params: &[Param]) -> Vec<(u32, usize, Use)> {
+    let mut used: Vec<u32> = accesses.iter().filter_map(|a| if let Base::Param(p) = a.base { Some(p) } else { None }).collect();
+    used.sort_unstable();
+    used.dedup();
+    let bytes = |p: &Param| p.ty.bytes().as_const().map_or(0, |n| n as usize);
+    used.into_iter().map(|p| (p, bytes(&params[p as usize]), params[p as usize].access)).collect()
 }
 
 /// Whether a pass is a reduction of few elements that are little work.

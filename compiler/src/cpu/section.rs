@@ -6,6 +6,7 @@ use super::lower::Lowering;
 use super::nest::{Plan, Shape, plan};
 use super::passes::Range;
 use super::share::share;
+use super::unroll::unrolled;
 use cranelift_codegen::ir::InstBuilder;
 use igneous_ir::dim::Dim;
 use igneous_ir::error::Result;
@@ -13,8 +14,10 @@ use igneous_ir::kernel::{AxisKind, Directive, Param, Section};
 
 /// Plans the function of a section.
 pub(super) fn loop_function(section: &Section, params: &[Param]) -> Result<Plan> {
-    let mut low = Lowering::new(section).stages(&section.stages)?;
     let form = Form::of(section, params);
+    let unrolled = form.column().and_then(|_| unrolled(section));
+    let section = unrolled.as_ref().unwrap_or(section);
+    let mut low = Lowering::new(section).stages(&section.stages)?;
     // In column form the elements of a whole block of points would have to be kept.
     if form.column().is_none() {
         share(&mut low);

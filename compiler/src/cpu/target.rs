@@ -18,7 +18,13 @@ pub struct Target {
     pub avx2: bool,
     /// The vectors of contiguous innermost loops.
     pub width: Width,
+    /// A kernel that touches more bytes than this leaves nothing in the caches for the next: its larger results are stored past
+    /// them.
+    pub caches: usize,
 }
+
+/// The last-level caches of current machines, for two or more threads.
+const CACHES: usize = 32 << 20;
 
 /// The vectors that contiguous innermost loops are done with. Results do not depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -91,6 +97,7 @@ impl Target {
                 avx: std::is_x86_feature_detected!("avx"),
                 avx2: std::is_x86_feature_detected!("avx2"),
                 width: Width::chosen(),
+                caches: CACHES,
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -108,7 +115,7 @@ impl Target {
     /// What every machine of the architecture has.
     pub fn baseline() -> Target {
         let rich = cfg!(not(target_arch = "x86_64"));
-        Target { fma: rich, sse41: rich, avx: false, avx2: false, width: Width::Portable }
+        Target { fma: rich, sse41: rich, avx: false, avx2: false, width: Width::Portable, caches: CACHES }
     }
 
     /// Cranelift's back end for this target.

@@ -10,6 +10,7 @@ mod exprs;
 mod horizontal;
 mod name;
 mod params;
+mod split;
 mod twice;
 mod units;
 
@@ -104,6 +105,7 @@ pub fn fuse(graph: &Graph, first_check: u32, variable_outputs: &BTreeSet<Value>,
             Some(built) => {
                 let mut built = params::reads_first(built);
                 collapse::collapse(&mut built.kernel);
+                split::split(&mut built.kernel);
                 name::label(&mut built.kernel);
                 built.kernel.name = names.unique(graph, &units, &group.members);
                 schedule(&mut built.kernel);

@@ -1,11 +1,10 @@
 //! Registers for straight-line code: values take a free register, or that of the value whose next use is farthest away,
 //! which then lives on the stack. Constants stay in memory unless an instruction wants a register or one is to spare.
 
-use super::body::{Arg, Body, Class, Inst, Kind, V};
+use super::body::{Arg, Body, Class, Inst, Kind, Stream, V};
 use super::encode::{Code, Extra, Held, Mem, Op, RDI, RSI, RSP, Rm, Shown};
 use super::select::forms;
 use super::table::*;
-use igneous_ir::types::DType;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
@@ -13,6 +12,8 @@ use std::collections::HashMap;
 pub(super) const POOL: u8 = 11;
 /// The mask of the elements that a last, partial vector has.
 pub(super) const TAIL: u8 = 7;
+/// Those of the two halves of the pairs that it has.
+pub(super) const TAIL_HALVES: [u8; 2] = [5, 6];
 /// The same without mask registers: for 32-bit and for 64-bit lanes.
 pub(super) const TAIL_WORD: u8 = 15;
 pub(super) const TAIL_LONG: u8 = 14;
@@ -43,6 +44,8 @@ pub(super) struct Layout {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Elements {
     All,
+    /// All, and what may be stored past the caches is: it is aligned, and nothing else.
+    AllPast,
     /// Those of the mask [`TAIL`].
     Some,
 }
@@ -152,7 +155,7 @@ impl<'a> Allocator<'a> {
 
     /// A register that nothing needs now.
     fn take(&mut self, bank: usize) -> u8 {
-        let range = if bank == 1 { 1..TAIL } else { 0..self.layout.free };
+        let range = if bank == 1 { 1..first_reserved(self.body) } else { 0..self.layout.free };
         let usable = |a: &Self, r: u8| a.locked[bank] & 1 << r == 0;
         let empty = range.clone().find(|&r| self.holders[bank][r as usize].is_none() && usable(self, r));
         let register = empty.unwrap_or_else(|| {
@@ -329,8 +332,10 @@ impl<'a> Allocator<'a> {
     fn step(&mut self, inst: &Inst, copy: u8) {
         self.locked = [0; 2];
         match inst.kind {
-            Kind::Load(stream) => self.load(inst, copy, stream),
-            Kind::Store(stream) => self.store(inst, copy, stream),
+            Kind::Load(stream) => self.load(inst, copy, stream, 0),
+            Kind::Store(stream) => self.store(inst, copy, stream, 0),
+            Kind::LoadHalf(stream, half) => self.load(inst, copy, stream, half),
+            Kind::StoreHalf(stream, half) => self.store(inst, copy, stream, half),
             Kind::Keep => self.keep(inst, copy),
             Kind::Result(slot) => self.first_lane(inst, copy, slot),
             Kind::Index => self.index(inst, copy),
@@ -556,21 +561,27 @@ impl<'a> Allocator<'a> {
         self.code.vector(&BROADCAST_Q, inst.bytes, result, 0, Rm::Reg(result), Extra::default(), &shown);
     }
 
-    /// The place of the elements of a stream.
-    fn place(&mut self, stream: u32, copy: u8) -> Mem {
-        let size = self.body.streams[stream as usize].dtype.size();
+    /// The place of the elements of a stream, or of the second half of pairs.
+    pub fn place(&mut self, stream: u32, copy: u8, half: u8) -> Mem {
+        let (size, step) = (self.body.streams[stream as usize].dtype.size(), self.body.streams[stream as usize].step());
         let base = self.layout.streams[stream as usize].unwrap_or_else(|| {
             let slot = self.body.streams[stream as usize].slot;
             self.code.load(TEMPORARY, Mem::at(RDI, 8 * slot as i32));
             TEMPORARY
         });
-        let disp = i32::from(copy) * i32::from(self.body.lanes) * size as i32;
-        Mem { index: Some((RSI, size.trailing_zeros() as u8)), disp, ..Mem::at(base, 0) }
+        let vectors = i32::from(copy) * step as i32 + i32::from(half);
+        let disp = vectors * i32::from(self.body.lanes) * size as i32;
+        Mem { index: Some((RSI, (size * step).trailing_zeros() as u8)), disp, ..Mem::at(base, 0) }
     }
 
-    fn load(&mut self, inst: &Inst, copy: u8, stream: u32) {
+    /// The mask of the elements of a stream that a partial vector has.
+    fn tail(&self, stream: u32, half: u8) -> u8 {
+        if self.body.streams[stream as usize].pair { TAIL_HALVES[half as usize] } else { TAIL }
+    }
+
+    fn load(&mut self, inst: &Inst, copy: u8, stream: u32, half: u8) {
         let result = self.result(inst.to.expect("it has a result"), copy, &[]);
-        let from = self.place(stream, copy);
+        let from = self.place(stream, copy, half);
         let (op, bytes) = (inst.op, inst.bytes);
         let partial = self.elements == Elements::Some;
         if partial && !self.body.wide {
@@ -578,7 +589,8 @@ impl<'a> Allocator<'a> {
             let shown = [Shown::Vector(result, bytes), Shown::Vector(mask, bytes), Shown::Mem(from)];
             return self.code.vector(op, bytes, result, mask, Rm::Mem(from), Extra::default(), &shown);
         }
-        let extra = if partial { Extra { mask: TAIL, zeroing: true, imm: None } } else { Extra::default() };
+        let mask = self.tail(stream, half);
+        let extra = if partial { Extra { mask, zeroing: true, imm: None } } else { Extra::default() };
         self.code.vector(op, bytes, result, 0, Rm::Mem(from), extra, &[Shown::Vector(result, bytes), Shown::Mem(from)]);
     }
 
@@ -589,7 +601,7 @@ impl<'a> Allocator<'a> {
         let to = self.result(Arg::Accumulator(0), copy, &[]);
         let vector = |r: u8| Shown::Vector(r, inst.bytes);
         match (self.elements, self.body.wide) {
-            (Elements::All, _) => self.copy_register(inst.bytes, to, from),
+            (Elements::All | Elements::AllPast, _) => self.copy_register(inst.bytes, to, from),
             (Elements::Some, true) => {
                 let extra = Extra { mask: TAIL, ..Extra::default() };
                 self.code.vector(inst.op, inst.bytes, to, 0, Rm::Reg(from), extra, &[vector(to), vector(from)]);
@@ -617,22 +629,34 @@ impl<'a> Allocator<'a> {
         if op.prefix == 0 { (word, TAIL_WORD) } else { (long, TAIL_LONG) }
     }
 
-    fn store(&mut self, inst: &Inst, copy: u8, stream: u32) {
+    fn store(&mut self, inst: &Inst, copy: u8, stream: u32, half: u8) {
         let place = self.operand(inst.args[0], inst.op, copy);
         let (op, bytes) = (inst.op, inst.bytes);
         let register = self.register(place, inst.args[0], op, bytes);
-        let to = self.place(stream, copy);
+        let to = self.place(stream, copy, half);
         let partial = self.elements == Elements::Some;
         self.release(inst, copy);
+        let past = self.elements == Elements::AllPast && self.body.streams[stream as usize].past;
+        let op = match past {
+            true if op.prefix == 0 => &STREAM_PS,
+            true => &STREAM_PD,
+            false => op,
+        };
         let shown = [Shown::Mem(to), Shown::Vector(register, bytes)];
         if partial && !self.body.wide {
             let (op, mask) = self.partial(op, &MASKED_STORE_PS, &MASKED_STORE_PD);
             let shown = [shown[0], Shown::Vector(mask, bytes), shown[1]];
             return self.code.vector(op, bytes, register, mask, Rm::Mem(to), Extra::default(), &shown);
         }
-        let extra = if partial { Extra { mask: TAIL, zeroing: false, imm: None } } else { Extra::default() };
+        let mask = self.tail(stream, half);
+        let extra = if partial { Extra { mask, zeroing: false, imm: None } } else { Extra::default() };
         self.code.vector(op, bytes, register, 0, Rm::Mem(to), extra, &shown);
     }
+}
+
+/// The first mask register that values do not take.
+pub(super) fn first_reserved(body: &Body) -> u8 {
+    if body.has_pairs() { TAIL_HALVES[0] } else { TAIL }
 }
 
 /// A place on the stack.
@@ -649,7 +673,7 @@ pub(super) fn values_of(inst: &Inst) -> impl Iterator<Item = V> + '_ {
     inst.args.iter().filter_map(value).chain(inst.mask)
 }
 
-/// Whether a partial vector of this type can be loaded and stored.
-pub(super) fn partial_vectors(wide: bool, dtype: DType) -> bool {
-    wide || dtype.size() >= 4
+/// Whether a partial vector of a stream can be loaded and stored.
+pub(super) fn partial_vectors(wide: bool, stream: &Stream) -> bool {
+    wide || stream.dtype.size() >= 4 && !stream.pair
 }

@@ -3,9 +3,11 @@
 //! It is called with the address of its table, the first index and the index behind the last one, by the System V
 //! convention on every platform.
 
-use super::allocate::{Allocator, Elements, Layout, POOL, Step, TAIL, TAIL_LONG, TAIL_WORD, values_of};
-use super::body::{Arg, Body, Class, Fold, Inst, Kind};
-use super::encode::{Code, Extra, Listing, Mem, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, Rm, Shown, When};
+use super::allocate::{
+    Allocator, Elements, Layout, POOL, Step, TAIL, TAIL_HALVES, TAIL_LONG, TAIL_WORD, first_reserved, values_of,
+};
+use super::body::{Arg, Body, Class, Fold, Inst, Kind, Stream};
+use super::encode::{Code, Extra, Label, Listing, Mem, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, Rm, Shown, When};
 use super::table::*;
 use igneous_ir::kernel::CHUNK;
 use std::collections::HashMap;
@@ -98,7 +100,7 @@ impl Loops {
             !(apart && n > accumulators)
                 && n as usize * body.insts.len() <= TOGETHER
                 && u32::from(n) * vectors + 2 <= registers.into()
-                && u32::from(n) * masks < TAIL.into()
+                && u32::from(n) * masks < first_reserved(body).into()
         };
         let together = [4, 2].into_iter().find(|&n| fits(n)).unwrap_or(1);
         let spare = u32::from(registers).saturating_sub(u32::from(together) * vectors + 2) as usize;
@@ -138,6 +140,11 @@ impl Writer<'_> {
         self.spills = self.spills.max(allocator.spills);
     }
 
+    /// For single instructions.
+    fn allocator(&mut self) -> Allocator<'_> {
+        Allocator::new(self.body, &[], &self.layout, &mut self.code, Elements::All, 0)
+    }
+
     /// Loads what stays in a register throughout.
     fn pin(&mut self, arg: Arg, register: u8, class: Class) {
         let from = match arg {
@@ -147,8 +154,7 @@ impl Writer<'_> {
         };
         let element = if class == Class::Long { 8 } else { 4 };
         let bytes = self.body.bytes(class);
-        Allocator::new(self.body, &[], &self.layout, &mut self.code, Elements::All, 0)
-            .materialize(register, arg, element, bytes, from);
+        self.allocator().materialize(register, arg, element, bytes, from);
     }
 
     /// All chunks of a reduction: `RDX` is the end of the current one.
@@ -174,20 +180,50 @@ impl Writer<'_> {
     /// The loops over the elements from `RSI` to `RDX`, which stays.
     fn range(&mut self) {
         let Loops { vectors, together, rest, .. } = self.loops;
-        if vectors > 0 {
-            self.whole_vectors(vectors, together);
+        if vectors > 0 && self.body.streams.iter().any(|s| s.past) {
+            let (near, done) = (self.code.label(), self.code.label());
+            self.unless_near(near);
+            self.whole_vectors(vectors, together, Elements::AllPast);
+            self.code.jump(done);
+            self.code.place(near);
+            self.whole_vectors(vectors, together, Elements::All);
+            self.code.place(done);
+        } else if vectors > 0 {
+            self.whole_vectors(vectors, together, Elements::All);
         }
         // Partial vectors are dear without mask registers, so whole ones go first.
         if vectors > rest && !(self.body.wide && self.partial) {
-            self.whole_vectors(rest, rest.min(together));
+            self.whole_vectors(rest, rest.min(together), Elements::All);
         }
         if self.partial {
             self.partial_vectors(vectors == 0);
         }
     }
 
+    /// `to` = the address of the next element of a stream.
+    fn effective(&mut self, stream: u32, to: u8) {
+        let place = self.allocator().place(stream, 0, 0);
+        self.code.effective(to, place);
+    }
+
+    /// Jumps to `near` where stores have to go through the caches: they are not aligned, or go where something was loaded.
+    fn unless_near(&mut self, near: Label) {
+        let streams: Vec<(u32, Stream)> = (0..).zip(self.body.streams.iter().copied()).collect();
+        for &(stream, _) in streams.iter().filter(|(_, s)| s.past) {
+            self.effective(stream, RAX);
+            self.code.and_number(RAX, 63);
+            self.code.jump_when(When::Above, near);
+            for &(other, _) in streams.iter().filter(|(_, s)| !s.past) {
+                self.effective(stream, RAX);
+                self.effective(other, RCX);
+                self.code.compare(RAX, RCX);
+                self.code.jump_when(When::Equal, near);
+            }
+        }
+    }
+
     /// The loop over `vectors` whole vectors at a time.
-    fn whole_vectors(&mut self, vectors: u8, together: u8) {
+    fn whole_vectors(&mut self, vectors: u8, together: u8, elements: Elements) {
         let step = i32::from(vectors) * i32::from(self.body.lanes);
         let end = self.code.label();
         self.code.add_number(RDX, -step);
@@ -195,7 +231,7 @@ impl Writer<'_> {
         self.code.jump_when(When::Above, end);
         let turn = self.code.here();
         let whole = self.body.whole();
-        self.emit(&whole, Elements::All, vectors, &interleaved(whole.len(), vectors, together));
+        self.emit(&whole, elements, vectors, &interleaved(whole.len(), vectors, together));
         self.code.add_number(RSI, step);
         self.code.compare(RSI, RDX);
         self.code.jump_when(When::AtMost, turn);
@@ -211,6 +247,9 @@ impl Writer<'_> {
         self.code.copy(RAX, RDX);
         self.code.subtract(RAX, RSI);
         self.code.jump_when(When::AtMost, end);
+        if body.has_pairs() {
+            first_pairs(body, &mut self.code, many);
+        }
         first_elements(body, &mut self.code, many);
         for copy in 0..self.loops.rest {
             some_elements(body, &self.layout, &mut self.code, copy);
@@ -352,6 +391,24 @@ fn first_elements(body: &Body, code: &mut Code, many: bool) {
         code.number(RCX, -1);
         code.low_bits(RAX, RCX, RAX);
     }
+}
+
+/// Sets the masks of the elements of the pairs that are left, `RAX` of them, more than 0, for a body with mask registers that
+/// does one vector at a time.
+fn first_pairs(body: &Body, code: &mut Code, many: bool) {
+    code.double(RAX);
+    if many {
+        code.number(RCX, 32);
+        code.compare(RAX, RCX);
+        code.copy_when(When::Above, RAX, RCX);
+    }
+    code.number(RCX, -1);
+    code.low_bits(RAX, RCX, RAX);
+    code.mask_from(TAIL_HALVES[0], RAX);
+    code.shift_right(RAX, body.lanes);
+    code.mask_from(TAIL_HALVES[1], RAX);
+    code.copy(RAX, RDX);
+    code.subtract(RAX, RSI);
 }
 
 /// Sets the mask of the elements that the `copy`-th vector has. `RAX` is the mask of those that are left, or their number.

@@ -53,6 +53,10 @@ pub(super) enum Kind {
     Load(u32),
     /// `a` to a stream.
     Store(u32),
+    /// The first or second half of the elements in memory, from a stream of pairs.
+    LoadHalf(u32, u8),
+    /// The same to a stream.
+    StoreHalf(u32, u8),
     /// `a` to the accumulator, of the elements that there are.
     Keep,
     /// The first lane of `a` to a slot of the table.
@@ -83,12 +87,15 @@ pub(super) struct Constant {
     pub element: u8,
 }
 
-/// A row of elements in memory, one for each index.
+/// A row of elements in memory, one for each index, or two that lie side by side.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Stream {
     /// The slot of the table that has the address of element 0.
     pub slot: u32,
     pub dtype: DType,
+    pub pair: bool,
+    /// Whether it is stored past the caches where that is possible.
+    pub past: bool,
 }
 
 /// What makes a body a reduction: it goes on with 32 accumulators, in as many registers as they take.
@@ -152,7 +159,7 @@ impl Body {
         self.pooled(Constant { lanes: SmallVec::from_slice(&[bits]), element })
     }
 
-    fn pooled(&mut self, constant: Constant) -> Arg {
+    pub fn pooled(&mut self, constant: Constant) -> Arg {
         let found = self.pool.iter().position(|c| *c == constant);
         Arg::Pool(found.unwrap_or_else(|| {
             self.pool.push(constant);

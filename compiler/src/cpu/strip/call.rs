@@ -10,7 +10,7 @@ use crate::cpu::evaluate::Walk;
 use crate::cpu::fold::Fold;
 use crate::cpu::lower::neutral;
 use crate::cpu::passes::{Range, Task};
-use crate::cpu::place::Placement;
+use crate::cpu::place::{Access, Base, Placement};
 use crate::cpu::scalar;
 use crate::cpu::target::Width;
 use cranelift_codegen::ir::{
@@ -18,7 +18,8 @@ use cranelift_codegen::ir::{
     Value, types,
 };
 use cranelift_codegen::isa::CallConv;
-use igneous_ir::kernel::CHUNK;
+use igneous_ir::dim::Dim;
+use igneous_ir::kernel::{Access as Use, CHUNK};
 use igneous_ir::scalar::{ExprId, ScalarOp};
 use igneous_ir::types::{DType, Literal};
 use smallvec::SmallVec;
@@ -64,6 +65,8 @@ struct Builder<'e, 'p, 'f> {
     slots: Vec<Slot>,
     /// What each expression became, of those that vary.
     values: Vec<Option<Arg>>,
+    /// The elements of the pairs that were loaded, by the access to the first ones.
+    pairs: Vec<(u32, [Arg; 2])>,
     partial: bool,
 }
 
@@ -83,6 +86,7 @@ impl<'p> Emitter<'p, '_> {
             return None;
         }
         let Builder { body, slots, partial, .. } = builder;
+        self.past |= body.streams.iter().any(|s| s.past);
         let strip = assemble(&body, partial);
         let end = match strip.unit {
             1 => range.hi,
@@ -115,7 +119,7 @@ impl<'p> Emitter<'p, '_> {
         builder.body.reduce(fold.kind, fold.dtype, x, slot, chunked)?;
         let Builder { body, slots, partial, .. } = builder;
         // Some elements of a vector would be left, and their accumulators are in registers.
-        if !partial || little(task, length, &body) {
+        if !partial || body.has_pairs() || little(task, length, &body) {
             return None;
         }
         let strip = assemble(&body, partial);
@@ -209,7 +213,8 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         };
         let values = vec![None; exprs.len()];
         let axis = task.of.inner?;
-        Some(Builder { emitter, task, axis, body: Body::new(wide, lanes), slots: Vec::new(), values, partial: true })
+        let body = Body::new(wide, lanes);
+        Some(Builder { emitter, task, axis, body, slots: Vec::new(), values, pairs: Vec::new(), partial: true })
     }
 
     /// Computes all values, before anything is stored: what a store writes may be what a value is loaded from.
@@ -225,13 +230,26 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         for end in ends {
             let x = self.arg(end.root);
             let slot = match end.to {
+                To::Access(access) if self.walks(access, Dim::ONE) => Slot::Access(access),
                 To::Access(access) => {
-                    self.contiguous(access)?;
-                    Slot::Access(access)
+                    let stored = |a: u32| {
+                        let to = |e: &&End| e.combine.is_none() && matches!(e.to, To::Access(b) if a == b);
+                        ends.iter().find(to).map(|e| e.root)
+                    };
+                    let others = ends.iter().filter_map(|e| if let To::Access(a) = e.to { Some(a) } else { None });
+                    let [first, second] = self.pair_of(access, others)?;
+                    let (own, other) = (stored(first)?, stored(second)?);
+                    if access == first {
+                        let pair = [self.arg(own), self.arg(other)];
+                        let stream = self.pair_stream(first);
+                        self.body.store_pair(stream, pair);
+                        self.past(stream, first);
+                    }
+                    continue;
                 }
                 To::Address(address) => Slot::Address(address),
             };
-            let stream = self.stream(slot, end.dtype);
+            let stream = self.stream(slot, end.dtype, false);
             let x = match end.combine {
                 None => x,
                 Some(op) => {
@@ -240,6 +258,9 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
                 }
             };
             self.body.store(stream, x);
+            if let (To::Access(access), None) = (end.to, end.combine) {
+                self.past(stream, access);
+            }
         }
         Some(())
     }
@@ -316,10 +337,9 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         }) as u32
     }
 
-    fn stream(&mut self, slot: Slot, dtype: DType) -> u32 {
-        let slot = self.slot(slot);
-        self.partial &= partial_vectors(self.body.wide, dtype);
-        let stream = Stream { slot, dtype };
+    fn stream(&mut self, slot: Slot, dtype: DType, pair: bool) -> u32 {
+        let stream = Stream { slot: self.slot(slot), dtype, pair, past: false };
+        self.partial &= partial_vectors(self.body.wide, &stream);
         let streams = &mut self.body.streams;
         let found = streams.iter().position(|s| *s == stream);
         found.unwrap_or_else(|| {
@@ -328,23 +348,74 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         }) as u32
     }
 
-    /// None: the elements of an access do not lie one after the other.
-    fn contiguous(&self, access: u32) -> Option<()> {
+    /// Lets what is stored to a stream go past the caches if it would be of no use there.
+    fn past(&mut self, stream: u32, access: u32) {
+        let Access { base: Base::Param(param), size: 4.., .. } = self.emitter.accesses[access as usize] else { return };
+        let (footprint, caches) = (&self.task.plan.footprint, self.emitter.target.caches);
+        let large = |&(p, bytes, used): &(u32, usize, Use)| p == param && used == Use::Write && bytes > caches / 8;
+        let all: usize = footprint.iter().map(|(_, bytes, _)| bytes).sum();
+        self.body.streams[stream as usize].past = all > caches && footprint.iter().any(large);
+    }
+
+    fn pair_stream(&mut self, first: u32) -> u32 {
+        self.stream(Slot::Access(first), self.emitter.accesses[first as usize].dtype, true)
+    }
+
+    /// Whether an access goes through memory by steps of so many elements.
+    fn walks(&self, access: u32, step: Dim) -> bool {
         let (place, exprs) = (self.task.place(), self.emitter.exprs);
         let terms = &self.emitter.accesses[access as usize].position.terms;
         let others = terms.iter().any(|&(atom, _)| exprs.get(atom).op != ScalarOp::Axis(self.axis) && place.varies(atom));
-        let walks = matches!(self.emitter.walk(place, access, self.axis), Walk::Contiguous);
-        (walks && !others).then_some(())
+        let steps = match self.emitter.walk(place, access, self.axis) {
+            Walk::Contiguous => step == Dim::ONE,
+            Walk::Strided(stride) => step == stride,
+            Walk::Scattered => false,
+        };
+        steps && !others
+    }
+
+    /// The accesses to the first and second elements of pairs, if this is one of them and the other is in `others`.
+    fn pair_of(&self, access: u32, mut others: impl Iterator<Item = u32>) -> Option<[u32; 2]> {
+        let all = &self.emitter.accesses;
+        let own = &all[access as usize];
+        if own.size != 4 || !self.walks(access, Dim::constant(2)) {
+            return None;
+        }
+        others.find_map(|other| {
+            let (base, dtype) = (&all[other as usize].base, all[other as usize].dtype);
+            let ahead = all[other as usize].position.clone().plus(&own.position, Dim::constant(-1));
+            match ahead.constant.as_const() {
+                Some(1) if *base == own.base && dtype == own.dtype && ahead.terms.is_empty() => Some([access, other]),
+                Some(-1) if *base == own.base && dtype == own.dtype && ahead.terms.is_empty() => Some([other, access]),
+                _ => None,
+            }
+        })
+    }
+
+    /// The elements of an access. None: they lie neither one after the other nor in pairs.
+    fn loaded(&mut self, access: u32) -> Option<Arg> {
+        if self.walks(access, Dim::ONE) {
+            let stream = self.stream(Slot::Access(access), self.emitter.accesses[access as usize].dtype, false);
+            return Some(self.body.load(stream));
+        }
+        let place = self.task.place();
+        let others = place.needed.iter().filter(|&&id| place.varies(id)).filter_map(|&id| self.emitter.access_of(id));
+        let [first, _] = self.pair_of(access, others)?;
+        let known = self.pairs.iter().find(|(a, _)| *a == first).map(|(_, pair)| *pair);
+        let pair = known.unwrap_or_else(|| {
+            let stream = self.pair_stream(first);
+            let pair = self.body.load_pair(stream);
+            self.pairs.push((first, pair));
+            pair
+        });
+        Some(pair[usize::from(access != first)])
     }
 
     fn value(&mut self, id: ExprId) -> Option<Arg> {
         let exprs = self.emitter.exprs;
         let node = exprs.get(id);
         if let Some(access) = self.emitter.access_of(id) {
-            self.contiguous(access)?;
-            let dtype = self.emitter.accesses[access as usize].dtype;
-            let stream = self.stream(Slot::Access(access), dtype);
-            return Some(self.body.load(stream));
+            return self.loaded(access);
         }
         match node.op {
             ScalarOp::Axis(a) if a == self.axis => return Some(self.body.index()),

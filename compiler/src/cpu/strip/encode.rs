@@ -116,6 +116,7 @@ const NAMES: [&str; 16] = ["ax", "cx", "dx", "bx", "sp", "bp", "si", "di", "8", 
 /// Conditions of jumps and conditional moves.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum When {
+    Equal = 0x4,
     Below = 0xc,
     AtMost = 0xe,
     Above = 0xf,
@@ -124,6 +125,7 @@ pub(super) enum When {
 impl When {
     fn jump(self) -> &'static str {
         match self {
+            When::Equal => "je",
             When::Below => "jl",
             When::AtMost => "jle",
             When::Above => "jg",
@@ -313,6 +315,12 @@ impl Code {
         self.general(true, &[0x8b], to, Rm::Mem(from));
     }
 
+    /// `to` = the address of a place.
+    pub fn effective(&mut self, to: u8, of: Mem) {
+        self.line(self.bytes.len(), "lea", &[Shown::General(to, 8), Shown::Mem(of)]);
+        self.general(true, &[0x8d], to, Rm::Mem(of));
+    }
+
     pub fn copy(&mut self, to: u8, from: u8) {
         self.line(self.bytes.len(), "mov", &[Shown::General(to, 8), Shown::General(from, 8)]);
         self.general(true, &[0x89], from, Rm::Reg(to));
@@ -363,12 +371,18 @@ impl Code {
     /// `to = from` if the comparison before says so.
     pub fn copy_when(&mut self, when: When, to: u8, from: u8) {
         let name = match when {
+            When::Equal => "cmove",
             When::Below => "cmovl",
             When::AtMost => "cmovle",
             When::Above => "cmovg",
         };
         self.line(self.bytes.len(), name, &[Shown::General(to, 8), Shown::General(from, 8)]);
         self.general(true, &[0x0f, 0x40 | when as u8], to, Rm::Reg(from));
+    }
+
+    pub fn double(&mut self, x: u8) {
+        self.line(self.bytes.len(), "add", &[Shown::General(x, 8), Shown::General(x, 8)]);
+        self.general(true, &[0x01], x, Rm::Reg(x));
     }
 
     /// A logical shift of the lower 32 bits to the right.

@@ -406,7 +406,7 @@ impl Body {
     }
 
     /// A number that is the same for all elements as a value.
-    fn spread(&mut self, class: Class, x: Arg) -> Arg {
+    pub fn spread(&mut self, class: Class, x: Arg) -> Arg {
         match x {
             Arg::Value(_) => x,
             same => self.plain(self.of(class, &BROADCAST_PS, &BROADCAST_PD), class, &[same]),

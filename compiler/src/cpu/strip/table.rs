@@ -176,6 +176,8 @@ table! {
     LOAD_PD = pd("vmovupd", 0x10).plain();
     STORE_PS = ps("vmovups", 0x11).plain();
     STORE_PD = pd("vmovupd", 0x11).plain();
+    STREAM_PS = ps("vmovntps", 0x2b).plain();
+    STREAM_PD = pd("vmovntpd", 0x2b).plain();
     MOVE_PS = ps("vmovaps", 0x28).plain();
     MOVE_PD = pd("vmovapd", 0x28).plain();
     BROADCAST_PS = word("vbroadcastss", 0x18).holding(Held::Bytes(4));
@@ -195,6 +197,9 @@ table! {
     SHUFFLE_PD = op("vshufpd", 1, P66, 0xc6, 1, 8);
     SHUFFLE_128 = coded("vshuff32x4", 0x23, 0);
     PERMUTE_128 = op("vperm2f128", 3, P66, 0x06, 0, 0);
+    PERMUTE_PS = word("vpermps", 0x16);
+    UNPACK_LOW_PS = ps("vunpcklps", 0x14);
+    UNPACK_HIGH_PS = ps("vunpckhps", 0x15);
     SHUFFLE_2D = op("vshufps", 1, NONE, 0xc6, 0, 4);
     EXTRACT_128 = op("vextractf128", 3, P66, 0x19, 0, 0).holding(Held::Bytes(16));
     PACK_DW = op("vpackusdw", 2, P66, 0x2b, 0, 0);

@@ -194,3 +194,26 @@ fn pooling_windows() {
         }
     }
 }
+
+#[test]
+fn few_elements_are_reduced_without_a_loop() {
+    for kind in ["sum", "prod", "max", "min"] {
+        for (window, axes) in [(1, 1), (2, 2), (3, 3), (4, 4), (1, 16), (2, 8)] {
+            let (h, w) = (3 * window, 37 * axes);
+            let text = format!(
+                "kernel k(x: f32[{h}, {w}]) -> (y: f32[3, 37])\n  axes i: par 3, j: par 37, p: ser {window}, q: ser {axes}\n  \
+                 r = reduce {kind} p q {{ x[i * {window} + p, j * {axes} + q] }}\n  y[i, j] = r * 2.0\n"
+            );
+            check_special(&text, &[]);
+        }
+    }
+    for kind in ["argmax", "argmin"] {
+        for dtype in ["f32", "f64", "i32"] {
+            let text = format!(
+                "kernel k(x: {dtype}[6, 74]) -> (y: i64[3, 37], z: u8[3, 37])\n  axes i: par 3, j: par 37, p: ser 2, q: ser 2\n  \
+                 r = reduce {kind} p q {{ x[i * 2 + p, j * 2 + q] }}\n  map {{\n    y[i, j] = r\n    z[i, j] = u8(r)\n  }}\n"
+            );
+            check_special(&text, &[]);
+        }
+    }
+}

@@ -26,6 +26,60 @@ fn contiguous_loops_become_strips_of_the_targets_width() {
 }
 
 #[test]
+fn pairs_of_elements_are_taken_apart_and_put_together() {
+    for n in [1, 2, 5, 14, 16, 17, 33, 63, 64, 65, 200] {
+        let m = 2 * n;
+        for (dtype, expr) in [("f32", "0.5"), ("i32", "7"), ("u32", "7")] {
+            let apart = format!(
+                "kernel k(x: {dtype}[{m}]) -> (y: {dtype}[{n}])\n  axes i: par {n}\n  y[i] = x[i * 2] - x[i * 2 + 1] * {expr}\n"
+            );
+            let together = format!(
+                "kernel k(x: {dtype}[{n}], b: {dtype}[1]) -> (y: {dtype}[{m}])\n  axes i: par {n}\n  map {{\n    y[i * 2] = x[i] + \
+                 b[0]\n    y[i * 2 + 1] = b[0]\n  }}\n"
+            );
+            let both = format!(
+                "kernel k(x: {dtype}[3, {m}], p: u8[{n}]) -> (y: {dtype}[3, {m}])\n  axes i: par 3, j: par {n}\n  map {{\n    \
+                 y[i, j * 2] = select(p[j] == 1, x[i, j * 2], {expr})\n    y[i, j * 2 + 1] = x[i, j * 2 + 1] * x[i, j * 2]\n  }}\n"
+            );
+            // A mask among 64-bit lanes: half as many pairs in a vector.
+            let long = format!(
+                "kernel k(x: {dtype}[{m}], p: i64[{n}]) -> (y: {dtype}[{m}], z: i64[{n}])\n  axes i: par {n}\n  map {{\n    \
+                 y[i * 2] = select(p[i] > 1, x[i * 2], {expr})\n    y[i * 2 + 1] = x[i * 2 + 1]\n    z[i] = p[i] + i\n  }}\n"
+            );
+            [apart, together, both, long].iter().for_each(|text| check_special(text, &[]));
+        }
+        // Only one element of each pair: nothing lies behind the last.
+        let half = format!("kernel k(x: f32[{}]) -> (y: f32[{n}])\n  axes i: par {n}\n  y[i] = x[i * 2] + 1.0\n", m - 1);
+        check_special(&half, &[]);
+    }
+    let text = "kernel k(x: f32[128]) -> (y: f32[64])\n  axes i: par 64\n  y[i] = x[i * 2] + x[i * 2 + 1]\n";
+    for target in Target::widths() {
+        assert_eq!(listing(text, &target).contains("vshufps"), target.width != Width::Portable);
+    }
+}
+
+#[test]
+fn large_results_are_stored_past_the_caches() {
+    let targets: Vec<Target> = Target::widths().into_iter().map(|t| Target { caches: 0, ..t }).collect();
+    for n in [1, 15, 64, 100, 333] {
+        let texts = [
+            format!("kernel k(x: f32[{n}]) -> (y: f32[{n}])\n  axes i: par {n}\n  y[i] = x[i] + 1.0\n"),
+            format!("kernel k(x: f64[5, {n}]) -> (y: f64[5, {n}])\n  axes i: par 5, j: par {n}\n  y[i, j] = x[i, j] * 2.0\n"),
+            format!(
+                "kernel k(x: f32[3, {n}]) -> (y: f32[3, {n}], z: i64[3, {n}])\n  axes i: par 3, j: par {n}\n  map {{\n    \
+                     y[i, j] = -x[i, j]\n    z[i, j] = i * j\n  }}\n"
+            ),
+        ];
+        texts.iter().for_each(|text| check_with(text, &[], Fill::Ordinary, &targets));
+    }
+    let text = "kernel k(x: f32[640]) -> (y: f32[640])\n  axes i: par 640\n  y[i] = x[i] + 1.0\n";
+    for target in targets {
+        assert_eq!(listing(text, &target).contains("vmovntps"), target.width != Width::Portable);
+        assert!(!listing(text, &Target { caches: 1 << 20, ..target }).contains("vmovntps"));
+    }
+}
+
+#[test]
 fn operands_that_are_the_same_for_all_elements() {
     let floats =
         ["a[i] + s[0]", "s[0] - a[i]", "s[0] / a[i]", "max(a[i], s[0])", "fma(s[0], a[i], s[1])", "fma(a[i], s[0], 2.0)"];

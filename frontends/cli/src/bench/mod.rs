@@ -2,13 +2,15 @@
 
 mod check;
 mod kernels;
+mod limits;
 mod models;
 mod process;
 mod timing;
 mod workloads;
 
 use clap::ValueEnum;
-use igneous::{Error, Result, set_num_threads};
+use igneous::{Error, Result, memory_stats, set_num_threads};
+use limits::Machine;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -38,9 +40,18 @@ pub struct Arguments {
     /// What a core computes at most: 10⁹ floating-point operations a second.
     #[arg(long, default_value_t = 117.0)]
     gflops: f64,
-    /// What a core reads and writes at most: 10⁹ bytes a second.
+    /// What a core reads from the last-level cache at most: 10⁹ bytes a second.
     #[arg(long, default_value_t = 97.0)]
-    gbps: f64,
+    cache_gbps: f64,
+    /// A core's share of what memory gives: 10⁹ bytes a second.
+    #[arg(long, default_value_t = 26.0)]
+    memory_gbps: f64,
+    /// The last-level cache, in MiB.
+    #[arg(long, default_value_t = 32.0)]
+    cache_mb: f64,
+    /// Run one step of each workload, say so in a line of JSON, and stop: what the start of a process costs.
+    #[arg(long, conflicts_with_all = ["kernels", "check"])]
+    once: bool,
     /// Run once with the weights and inputs of this safetensors file, in both modes, and compare with the results in it.
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
@@ -58,6 +69,20 @@ pub enum Mode {
     Compiled,
 }
 
+impl Arguments {
+    /// The cores in use, together.
+    fn machine(&self) -> Result<Machine> {
+        let rates = [self.gflops, self.cache_gbps, self.memory_gbps];
+        if !(rates.iter().all(|&r| r > 0.0) && self.seconds > 0.0 && self.cache_mb >= 0.0) {
+            return Err(Error::new("--seconds, --gflops, --cache-gbps and --memory-gbps must be above 0, --cache-mb not below"));
+        }
+        let [flops_per_ns, cache_bytes_per_ns, memory_bytes_per_ns] = rates.map(|r| r * f64::from(self.threads));
+        Ok(Machine { flops_per_ns, cache_bytes_per_ns, memory_bytes_per_ns, cache_bytes: self.cache_mb * MIB })
+    }
+}
+
+const MIB: f64 = 1_048_576.0;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -68,53 +93,75 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         chosen.iter().for_each(|w| println!("{:28} {}", w.name, w.about));
         return Ok(());
     }
-    if !(arguments.seconds > 0.0 && arguments.gflops > 0.0 && arguments.gbps > 0.0) {
-        return Err(Error::new("--seconds, --gflops and --gbps must be above 0"));
-    }
+    let machine = arguments.machine()?;
     set_num_threads(arguments.threads.into());
     if let Some(file) = &arguments.check {
         let [workload] = chosen[..] else { return Err(Error::new("--check takes one workload")) };
         return check::against(workload, file);
     }
     for workload in chosen {
-        record(workload, arguments).map_err(|e| e.context(format!("workload `{}`", workload.name)))?;
+        record(workload, arguments, &machine).map_err(|e| e.context(format!("workload `{}`", workload.name)))?;
     }
     Ok(())
 }
 
-fn record(workload: &Workload, arguments: &Arguments) -> Result<()> {
-    let start = Instant::now();
+fn record(workload: &Workload, arguments: &Arguments, machine: &Machine) -> Result<()> {
+    let (start, rss_start) = (Instant::now(), process::rss_mb());
     let case = (workload.build)()?;
     let setup = start.elapsed().as_secs_f64();
     let step = || case.step(arguments.mode).map(drop);
+    let mode = if arguments.mode == Mode::Eager { "eager" } else { "compiled" };
+    let mut line = json!({
+        "peer": "igneous", "version": env!("CARGO_PKG_VERSION"), "workload": workload.name, "mode": mode,
+        "threads": arguments.threads, "setup_s": setup, "rss_start_mb": rss_start,
+    });
+    if arguments.once {
+        let start = Instant::now();
+        step()?;
+        line["first_call_s"] = json!(start.elapsed().as_secs_f64());
+        return print(&line.to_string());
+    }
     let times = timing::measure(step, arguments.seconds)?;
     let rate = workload.units / (times.median_ms / 1e3);
-    if arguments.json {
-        let line = json!({
-            "peer": "igneous", "workload": workload.name,
-            "mode": if arguments.mode == Mode::Eager { "eager" } else { "compiled" }, "threads": arguments.threads,
-            "ms_median": times.median_ms, "ms_min": times.min_ms, "ms_max": times.max_ms, "runs": times.runs,
-            "first_call_s": times.first_s, "compile_s": (times.first_s - times.median_ms / 1e3).max(0.0),
-            "cpu_util": times.own_cores, "other_cpu": times.other_cores, "setup_s": setup,
-            "peak_rss_mb": process::peak_rss_mb(), "tokens_or_samples_per_s": rate, "unit": workload.unit,
-            "version": env!("CARGO_PKG_VERSION"),
-        });
-        println!("{line}");
-    } else {
-        println!(
-            "{:28} {:>10.4} ms (min {:.4}, max {:.4})   first call {:.1} ms   {rate:.4e} {}/s",
+    let least = machine.least(workload.work);
+    let fraction = least.ns / 1e6 / times.median_ms;
+    if !arguments.json {
+        print(&format!(
+            "{:28} {:>10.4} ms (min {:.4}, max {:.4})  {:>5.1} % of the limit  first call {:.1} ms   {rate:.4e} {}/s",
             workload.name,
             times.median_ms,
             times.min_ms,
             times.max_ms,
+            fraction * 100.0,
             times.first_s * 1e3,
             workload.unit
-        );
+        ))?;
+    } else {
+        let fields = json!({
+            "ms_median": times.median_ms, "ms_min": times.min_ms, "ms_max": times.max_ms, "runs": times.runs,
+            "first_call_s": times.first_s, "compile_s": (times.first_s - times.median_ms / 1e3).max(0.0),
+            "cpu_util": times.own_cores, "other_cpu": times.other_cores, "probe_ms": times.probe_ms,
+            "peak_rss_mb": process::peak_rss_mb(), "buffers_mb": memory_stats().peak as f64 / MIB,
+            "arena_mb": match arguments.mode {
+                Mode::Compiled => Some(case.arena_bytes()? as f64 / MIB),
+                Mode::Eager => None,
+            },
+            "limit_ms": least.ns / 1e6, "limit_fraction": fraction, "limited_by": least.by,
+            "tokens_or_samples_per_s": rate, "unit": workload.unit,
+        });
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            line[name] = value.clone();
+        }
+        print(&line.to_string())?;
     }
-    std::io::stdout().flush().map_err(Error::other)?;
     if arguments.kernels && arguments.mode == Mode::Compiled {
-        let threads = f64::from(arguments.threads);
-        println!("{}", kernels::table(&case, arguments.gflops * threads, arguments.gbps * threads)?);
+        println!("{}", kernels::table(&case, machine)?);
     }
     Ok(())
+}
+
+/// Prints a line at once, also into a pipe.
+fn print(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::other)
 }

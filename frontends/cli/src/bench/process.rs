@@ -1,9 +1,18 @@
 //! What the operating system says of this process and of the machine; nothing where it says nothing.
 
+/// The resident set, in MiB.
+pub fn rss_mb() -> Option<f64> {
+    status_mb("VmRSS:")
+}
+
 /// The largest resident set so far, in MiB.
 pub fn peak_rss_mb() -> Option<f64> {
+    status_mb("VmHWM:")
+}
+
+fn status_mb(field: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix(field))?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some((kib / 102.4).round() / 10.0)
 }

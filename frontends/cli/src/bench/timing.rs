@@ -2,6 +2,7 @@
 
 use super::process::cpu_seconds;
 use igneous::Result;
+use std::hint::black_box;
 use std::time::Instant;
 
 /// Times of one step, in milliseconds.
@@ -20,6 +21,18 @@ pub struct Times {
     pub own_cores: Option<f64>,
     /// Cores that everybody else kept busy meanwhile.
     pub other_cores: Option<f64>,
+    /// Milliseconds of a fixed piece of scalar work, before or after, whichever took longer: shows slow phases of a machine
+    /// that no load figure shows.
+    pub probe_ms: f64,
+}
+
+fn probe_ms() -> f64 {
+    let once = || {
+        let start = Instant::now();
+        black_box((0..black_box(3_000_000_u32)).fold(1_u32, |x, i| x.wrapping_mul(1_664_525).wrapping_add(i)));
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    (0..3).map(|_| once()).fold(f64::INFINITY, f64::min)
 }
 
 /// Times `step` for about `seconds`.
@@ -39,6 +52,7 @@ pub fn measure(step: impl Fn() -> Result<()>, seconds: f64) -> Result<Times> {
     let one = time(1)?.max(1e-7);
     let group = ((0.002 / one) as usize).max(1);
     let samples = ((seconds / (one * group as f64)) as usize).clamp(5, 300);
+    let probe = probe_ms();
     let (start, before) = (Instant::now(), cpu_seconds());
     let mut ms = Vec::with_capacity(samples);
     for _ in 0..samples {
@@ -59,5 +73,6 @@ pub fn measure(step: impl Fn() -> Result<()>, seconds: f64) -> Result<Times> {
         first_s,
         own_cores: cores.map(|c| c.0),
         other_cores: cores.map(|c| c.1),
+        probe_ms: probe.max(probe_ms()),
     })
 }

@@ -2,6 +2,7 @@
 //! forward, loss, backward and update.
 
 use super::Mode;
+use super::limits::Work;
 use super::models::{lenet, mlp};
 use igneous::nn::{Conv2d, Forward, Gelu, LayerNorm, Linear, ModuleExt, Sequential};
 use igneous::optim::{Adam, Optimizer, Sgd};
@@ -18,6 +19,8 @@ pub struct Workload {
     pub units: f64,
     /// What they are: images, elements, operations.
     pub unit: &'static str,
+    /// What a step needs at least, counted by hand.
+    pub work: Work,
     /// Makes the model and its inputs.
     pub build: fn() -> Result<Case>,
 }
@@ -78,6 +81,11 @@ impl Case {
     /// The compiled program.
     pub fn program(&self) -> Result<Lowered> {
         self.compiled.lower(self.inputs.clone())
+    }
+
+    /// Bytes of the temporaries of the compiled program.
+    pub fn arena_bytes(&self) -> Result<usize> {
+        self.program()?.program.memory().arena().get()
     }
 
     /// Runs the compiled program once; the time of each launch.
@@ -191,48 +199,98 @@ fn rms_norm() -> Result<Case> {
 
 const M4: usize = 1 << 22;
 const K16: usize = 1 << 14;
+/// Operations of an exponential and the like: range reduction and a polynomial.
+const TRANSCENDENTAL: usize = 24;
+/// Operations on an element of a softmax: maximum, difference, exponential, sum, division.
+const SOFTMAX: usize = TRANSCENDENTAL + 4;
+
+/// A training step of a network that multiplies `first` pairs of numbers in the forward pass of its first layer and `others`
+/// in the rest: forward, gradients of the weights, and gradients of all layers' inputs but the first's. The optimizer reads and
+/// writes `floats` numbers.
+const fn training(batch: usize, first: usize, others: usize, floats: usize) -> Work {
+    work(2 * batch * (2 * first + 3 * others), floats)
+}
+
+/// Training with SGD reads and writes each weight once.
+const fn sgd_mlp(batch: usize, first: usize, others: usize) -> Work {
+    training(batch, first, others, 2 * (first + others))
+}
+
+/// Adam reads and writes each of LeNet's parameters and two moments of it.
+const fn adam_lenet(batch: usize) -> Work {
+    let first = 28 * 28 * 6 * 75;
+    let others = 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10;
+    training(batch, first, others, 6 * 62_006)
+}
+
+const fn work(flops: usize, floats: usize) -> Work {
+    Work { flops: flops as f64, bytes: 4.0 * floats as f64 }
+}
 
 /// Every workload. Names and shapes are those that the comparison with other frameworks uses.
+#[rustfmt::skip]
 static WORKLOADS: &[Workload] = &[
-    image("mlp512_b64_train", "784-512-10 with ReLU, batch 64, cross-entropy, SGD", 64, || mlp_training(&[784, 512, 10], 64)),
-    image("mlp128_64_b256_train", "784-128-64-10, batch 256, SGD", 256, || mlp_training(&[784, 128, 64, 10], 256)),
-    image("mlp512_b1_infer", "784-512-10, batch 1", 1, mlp_inference),
-    image("lenet_b4_train", "LeNet on 3×32×32, batch 4, Adam", 4, || lenet_training(4)),
-    image("lenet_b128_train", "LeNet on 3×32×32, batch 128, Adam", 128, || lenet_training(128)),
-    elements("pw_gate_4m", "gelu(x·a + b)·sigmoid(c) + tanh(d), 2²² elements", M4, || gate(M4)),
-    elements("pw_gate_16k", "the same, 2¹⁴ elements", K16, || gate(K16)),
-    elements("chain20_4m", "five times x = relu(x·0.9 + y) - 0.1·i, 2²² elements", M4, || chain(M4)),
-    elements("chain20_16k", "the same, 2¹⁴ elements", K16, || chain(K16)),
-    elements("softmax_4096x1024", "softmax over the last axis", M4, || {
-        Case::function(normal(1, [4096, 1024]), |t| t[0].softmax(-1))
-    }),
-    elements("layernorm_fwd", "layer norm of [4096, 1024]", M4, layer_norm),
-    elements("layernorm_fwdbwd", "the same with the gradients of input, weight and bias", M4, layer_norm_gradients),
-    elements("rmsnorm_fwd", "RMS norm of [4096, 1024], written out", M4, rms_norm),
-    elements("sum_4m", "the sum of 2²² elements", M4, || Case::function(normal(1, [M4]), |t| t[0].sum_all())),
-    flops("matmul_512", "[512, 512] × [512, 512]", 2 * 512 * 512 * 512, || matmul(512)),
-    flops("matmul_1024", "[1024, 1024] × [1024, 1024]", 2 * 1024 * 1024 * 1024, || matmul(1024)),
-    flops("matmul_2048", "[2048, 2048] × [2048, 2048]", 2 * 2048 * 2048 * 2048, || matmul(2048)),
-    flops("matvec_768x3072", "[1, 768] × [768, 3072]", 2 * 768 * 3072, matvec),
-    flops("linear_gelu_128x768x3072", "[128, 768] × [768, 3072] + bias, GELU", 2 * 128 * 768 * 3072, linear_gelu),
-    flops("conv56_b1", "64 → 64 channels, 3×3 on 56×56", 2 * 64 * 64 * 9 * 56 * 56, || convolution(1)),
-    flops("conv56_b8", "the same, batch 8", 8 * 2 * 64 * 64 * 9 * 56 * 56, || convolution(8)),
-    flops("attn_512_manual", "attention written out: 12 heads, 512 tokens, 64 wide", 4 * 12 * 512 * 512 * 64, || {
-        attention(512, false)
-    }),
-    flops("attn_2048_causal_manual", "causal attention written out: 2048 tokens", 2 * 12 * 2048 * 2048 * 64, || {
-        attention(2048, true)
-    }),
+    image("mlp512_b64_train", "784-512-10 with ReLU, batch 64, cross-entropy, SGD", 64, sgd_mlp(64, 784 * 512, 512 * 10),
+        || mlp_training(&[784, 512, 10], 64)),
+    image("mlp128_64_b256_train", "784-128-64-10, batch 256, SGD", 256, sgd_mlp(256, 784 * 128, 128 * 64 + 64 * 10),
+        || mlp_training(&[784, 128, 64, 10], 256)),
+    image("mlp512_b1_infer", "784-512-10, batch 1", 1, work(2 * (784 * 512 + 512 * 10), 785 * 512 + 513 * 10), mlp_inference),
+    image("lenet_b4_train", "LeNet on 3×32×32, batch 4, Adam", 4, adam_lenet(4), || lenet_training(4)),
+    image("lenet_b128_train", "LeNet on 3×32×32, batch 128, Adam", 128, adam_lenet(128), || lenet_training(128)),
+    elements("pw_gate_4m", "gelu(x·a + b)·sigmoid(c) + tanh(d), 2²² elements", M4, 3 * TRANSCENDENTAL + 9, 6, || gate(M4)),
+    elements("pw_gate_16k", "the same, 2¹⁴ elements", K16, 3 * TRANSCENDENTAL + 9, 6, || gate(K16)),
+    elements("chain20_4m", "five times x = relu(x·0.9 + y) - 0.1·i, 2²² elements", M4, 20, 3, || chain(M4)),
+    elements("chain20_16k", "the same, 2¹⁴ elements", K16, 20, 3, || chain(K16)),
+    elements("softmax_4096x1024", "softmax over the last axis", M4, SOFTMAX, 2,
+        || Case::function(normal(1, [4096, 1024]), |t| t[0].softmax(-1))),
+    elements("layernorm_fwd", "layer norm of [4096, 1024]", M4, 7, 2, layer_norm),
+    elements("layernorm_fwdbwd", "the same with the gradients of input, weight and bias", M4, 19, 3, layer_norm_gradients),
+    elements("rmsnorm_fwd", "RMS norm of [4096, 1024], written out", M4, 4, 2, rms_norm),
+    elements("sum_4m", "the sum of 2²² elements", M4, 1, 1, || Case::function(normal(1, [M4]), |t| t[0].sum_all())),
+    flops("matmul_512", "[512, 512] × [512, 512]", 2 * 512 * 512 * 512, 0, 3 * 512 * 512, || matmul(512)),
+    flops("matmul_1024", "[1024, 1024] × [1024, 1024]", 2 * 1024 * 1024 * 1024, 0, 3 * 1024 * 1024, || matmul(1024)),
+    flops("matmul_2048", "[2048, 2048] × [2048, 2048]", 2 * 2048 * 2048 * 2048, 0, 3 * 2048 * 2048, || matmul(2048)),
+    flops("matvec_768x3072", "[1, 768] × [768, 3072]", 2 * 768 * 3072, 0, 768 * 3072 + 768 + 3072, matvec),
+    flops("linear_gelu_128x768x3072", "[128, 768] × [768, 3072] + bias, GELU", 2 * 128 * 768 * 3072,
+        128 * 3072 * (TRANSCENDENTAL + 5), 128 * 768 + 769 * 3072 + 128 * 3072, linear_gelu),
+    flops("conv56_b1", "64 → 64 channels, 3×3 on 56×56", CONV, 0, 2 * 64 * 56 * 56 + 64 * 64 * 9, || convolution(1)),
+    flops("conv56_b8", "the same, batch 8", 8 * CONV, 0, 8 * 2 * 64 * 56 * 56 + 64 * 64 * 9, || convolution(8)),
+    flops("attn_512_manual", "attention written out: 12 heads, 512 tokens, 64 wide", 4 * 64 * SCORES_512, SOFTMAX * SCORES_512,
+        4 * 12 * 512 * 64, || attention(512, false)),
+    flops("attn_2048_causal_manual", "causal attention written out: 2048 tokens", 4 * 64 * SCORES_2048, SOFTMAX * SCORES_2048,
+        4 * 12 * 2048 * 64, || attention(2048, true)),
 ];
 
-const fn image(name: &'static str, about: &'static str, count: usize, build: fn() -> Result<Case>) -> Workload {
-    Workload { name, about, units: count as f64, unit: "img", build }
+/// A 3×3 convolution of one image, multiplied out.
+const CONV: usize = 2 * 64 * 64 * 9 * 56 * 56;
+const SCORES_512: usize = 12 * 512 * 512;
+/// Half of the square: the others are masked.
+const SCORES_2048: usize = 12 * 2048 * 2048 / 2;
+
+const fn image(name: &'static str, about: &'static str, count: usize, work: Work, build: fn() -> Result<Case>) -> Workload {
+    Workload { name, about, units: count as f64, unit: "img", work, build }
 }
 
-const fn elements(name: &'static str, about: &'static str, count: usize, build: fn() -> Result<Case>) -> Workload {
-    Workload { name, about, units: count as f64, unit: "elem", build }
+/// Work of so many operations on each element of so many tensors.
+const fn elements(
+    name: &'static str,
+    about: &'static str,
+    count: usize,
+    operations: usize,
+    tensors: usize,
+    build: fn() -> Result<Case>,
+) -> Workload {
+    Workload { name, about, units: count as f64, unit: "elem", work: work(operations * count, tensors * count), build }
 }
 
-const fn flops(name: &'static str, about: &'static str, count: usize, build: fn() -> Result<Case>) -> Workload {
-    Workload { name, about, units: count as f64, unit: "flop", build }
+/// Work of so many operations in products, so many others, and so many numbers in its operands and results.
+const fn flops(
+    name: &'static str,
+    about: &'static str,
+    products: usize,
+    others: usize,
+    floats: usize,
+    build: fn() -> Result<Case>,
+) -> Workload {
+    Workload { name, about, units: products as f64, unit: "flop", work: work(products + others, floats), build }
 }

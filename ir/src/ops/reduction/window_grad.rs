@@ -150,7 +150,9 @@ fn with_overlap<'b, 'e>(op: &Op, x: X<'b, 'e>, dy: X<'b, 'e>) -> X<'b, 'e> {
 /// Windows side by side: each element of `x` is in one, and knows its position there.
 fn without_overlap<'b, 'e>(op: &Op, x: X<'b, 'e>, dy: X<'b, 'e>) -> X<'b, 'e> {
     let (window, emitter) = (op.ints("window"), x.emitter);
-    let positions = positions(kind(op), op, x);
+    // A byte has room for the positions in all but huge windows.
+    let narrow = if window.iter().product::<i64>() <= 256 { DType::U8 } else { DType::I64 };
+    let positions = positions(kind(op), op, x).cast(narrow);
     let (places, extents) = (positions.shape(), x.shape());
     let lead = places.len() - window.len();
     // [lead…, place, position in the window, place, position in the window, …]
@@ -160,7 +162,7 @@ fn without_overlap<'b, 'e>(op: &Op, x: X<'b, 'e>, dy: X<'b, 'e>) -> X<'b, 'e> {
         joined.push(places[lead + i] * Dim::constant(w));
     }
     let axes: Vec<usize> = (0..lead).chain((0..window.len()).map(|i| lead + 2 * i)).collect();
-    let own = own_positions(emitter, window, lead, &split);
+    let own = own_positions(emitter, window, lead, &split).cast(narrow);
     let hit = positions.broadcast(split.clone(), &axes).compare("eq", own);
     let dx = hit.select(dy.broadcast(split, &axes), dy.lit(0.0)).reshape(joined.clone());
     let (low, mut starts, mut ends) = (op.ints("low"), vec![Dim::ZERO; lead], vec![Dim::ZERO; lead]);
