@@ -9,10 +9,10 @@ use nalgebra::DMatrix;
 
 /// The matrices of operand `k`.
 fn matrices(a: &Arguments, k: usize) -> Result<Vec<DMatrix<f64>>> {
-    let [.., rows, columns] = a.layout(k).shape[..] else { return Err(Error::new("a matrix has two axes")) };
+    let [batch @ .., rows, columns] = &a.layout(k).shape[..] else { return Err(Error::new("a matrix has two axes")) };
+    let (rows, columns, count) = (*rows, *columns, batch.iter().product());
     let numbers = a.floats(k)?;
     let size = rows * columns;
-    let count = if size == 0 { a.layout(k).shape[..a.layout(k).shape.len() - 2].iter().product() } else { numbers.len() / size };
     Ok((0..count).map(|i| DMatrix::from_row_slice(rows, columns, &numbers[i * size..(i + 1) * size])).collect())
 }
 

@@ -78,7 +78,7 @@ fn every_axis(x: &Tensor) -> Vec<i64> {
 /// The axes that an argument names; all if there is none, or it is empty.
 fn axes(c: &Call, place: usize, name: &'static str) -> Result<Vec<i64>, Problem> {
     let given = c.optional_ints(place, name)?.filter(|axes| !axes.is_empty());
-    Ok(given.map_or_else(|| c.x().map(|x| every_axis(&x)), Ok)?)
+    given.map_or_else(|| c.x().map(|x| every_axis(&x)), Ok)
 }
 
 fn named_axes(c: &Call, name: &'static str) -> Result<Vec<i64>, Problem> {
@@ -107,16 +107,19 @@ fn arg(c: &Call, along: fn(&Tensor, i64) -> Tensor, keeping: fn(&Tensor, i64) ->
         (Some(axis), false) => one(along(&x, axis)),
         (None, keepdim) => {
             let place = all(&x);
-            one(if keepdim { place.reshape(&vec![1; x.rank()]) } else { place })
+            one(if keepdim { place.reshape(vec![1; x.rank()]) } else { place })
         }
     }
 }
+
+/// Values and where they are along an axis.
+type WithIndex = fn(&Tensor, i64) -> (Tensor, Tensor);
 
 fn extremum(
     c: &Call,
     of_two: fn(&Tensor, &Tensor) -> Tensor,
     of_all: fn(&Tensor) -> Tensor,
-    [along, keeping]: [fn(&Tensor, i64) -> (Tensor, Tensor); 2],
+    [along, keeping]: [WithIndex; 2],
 ) -> Outputs {
     let x = c.x()?;
     if c.is_tensor(1, "other") {

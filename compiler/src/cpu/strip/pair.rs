@@ -21,7 +21,7 @@ impl Body {
         });
         let lanes = usize::from(self.lanes);
         // The even ones of both, by fours: half a four from each vector.
-        let order = (0..lanes).map(|i| 4 * (i % (lanes / 2) / 2) + 2 * (i / (lanes / 2)) + i % 2).collect();
+        let order: Vec<usize> = (0..lanes).map(|i| 4 * (i % (lanes / 2) / 2) + 2 * (i / (lanes / 2)) + i % 2).collect();
         [0x88, 0xdd].map(|which| {
             let mixed = self.coded(&SHUFFLE_2D, Class::Word, &halves, which);
             self.reordered(mixed, &order)
@@ -31,7 +31,7 @@ impl Body {
     /// Stores pairs to a stream.
     pub fn store_pair(&mut self, stream: u32, pair: [Arg; 2]) {
         let lanes = usize::from(self.lanes);
-        let order = (0..lanes).map(|i| 2 * (i / 4) + (lanes / 2) * (i % 4 / 2) + i % 2).collect();
+        let order: Vec<usize> = (0..lanes).map(|i| 2 * (i / 4) + (lanes / 2) * (i % 4 / 2) + i % 2).collect();
         let [first, second] = pair.map(|x| {
             let x = self.spread(Class::Word, x);
             self.reordered(x, &order)
@@ -48,7 +48,7 @@ impl Body {
     }
 
     /// The lanes of `x` in another order.
-    fn reordered(&mut self, x: Arg, order: &Vec<usize>) -> Arg {
+    fn reordered(&mut self, x: Arg, order: &[usize]) -> Arg {
         if order.iter().copied().eq(0..order.len()) {
             return x;
         }

@@ -30,7 +30,7 @@ pub static CHOLESKY: Record = Record {
                 for j in 0..=i {
                     let rest = a[i][j] - (0..j).map(|k| l[i][k] * l[j][k]).sum::<f64>();
                     l[i][j] = if i == j { rest.sqrt() } else { rest / l[j][j] };
-                    if i == j && !(rest > 0.0) {
+                    if i == j && (rest <= 0.0 || rest.is_nan()) {
                         return Err(Error::new("the matrix is not positive definite"));
                     }
                 }
