@@ -47,7 +47,7 @@ fn sorting_puts_nan_last_and_keeps_equal_elements_in_order() {
     let x = Tensor::new([2.0, f64::NAN, 1.0, 2.0]);
     assert_eq!(vec::<i64>(&x.argsort(0)), [2, 0, 3, 1]);
     assert_eq!(vec::<i64>(&x.argsort_descending(0)), [1, 0, 3, 2]);
-    let (values, counts, inverse) = (|t: (Tensor, Tensor, Tensor)| t)(Tensor::new([3, 1, 3, 2]).unique());
+    let (values, counts, inverse) = Tensor::new([3, 1, 3, 2]).unique();
     assert_eq!(vec::<i64>(&values), [1, 2, 3]);
     assert_eq!(vec::<i64>(&counts), [1, 1, 2]);
     assert_eq!(vec::<i64>(&inverse), [2, 0, 2, 1]);
@@ -104,7 +104,7 @@ fn variables_are_changed_in_place_to_look_at() {
     let w = Tensor::parameter(Tensor::new([1.0, 2.0, 3.0]));
     let before = w.detach();
     w.add_(1.0).unwrap();
-    w.mul_(&Tensor::new([1.0, 0.0, 2.0])).unwrap();
+    w.mul_(Tensor::new([1.0, 0.0, 2.0])).unwrap();
     w.masked_fill_(&w.equal(0.0), 5.0).unwrap();
     close(&w, &[2.0, 5.0, 8.0]);
     w.index_put_(-1, 0.5).unwrap();

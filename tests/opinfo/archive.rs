@@ -36,15 +36,15 @@ pub struct Sample {
     pub gradients: BTreeMap<usize, Tensor>,
 }
 
-/// All entries, by name.
-pub fn read(path: &Path) -> Result<Vec<Entry>> {
+/// All entries, by name; of one that cannot be read, its name and why.
+pub fn read(path: &Path) -> Result<Vec<std::result::Result<Entry, (String, String)>>> {
     let files = if path.is_dir() { folder(path)? } else { tarball(path)? };
     let entry = |(file, json): (&String, &Vec<u8>)| {
         let name = file.strip_suffix(".json")?;
         let arrays = files.get(&format!("{name}.npz"));
-        Some(entry(name, json, arrays.map_or(&[][..], Vec::as_slice)).map_err(|e| format!("{file}: {e}").into()))
+        Some(entry(name, json, arrays.map_or(&[][..], Vec::as_slice)).map_err(|e| (name.to_owned(), e.to_string())))
     };
-    files.iter().filter_map(entry).collect()
+    Ok(files.iter().filter_map(entry).collect())
 }
 
 fn folder(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
@@ -120,9 +120,11 @@ fn read_sample(s: usize, sample: &Value, arrays: &BTreeMap<String, Tensor>) -> R
 /// An `.npy` file as a tensor of its own element type.
 fn tensor(bytes: &[u8]) -> Result<Tensor> {
     let npy = npyz::NpyFile::new(bytes)?;
-    let shape: Vec<i64> = npy.shape().iter().map(|&n| n as i64).collect();
-    if npy.order() != npyz::Order::C && shape.len() > 1 {
-        return Err("an array is not in row-major order".into());
+    let mut shape: Vec<i64> = npy.shape().iter().map(|&n| n as i64).collect();
+    // Columns first is row-major with the axes in reverse order.
+    let reversed = npy.order() == npyz::Order::Fortran;
+    if reversed {
+        shape.reverse();
     }
     let dtype = npy.dtype().descr();
     let shape = shape.as_slice();
@@ -135,6 +137,8 @@ fn tensor(bytes: &[u8]) -> Result<Tensor> {
         "b1" => Tensor::from_vec(npy.into_vec::<bool>()?, shape),
         other => return Err(format!("arrays of type {other} are not read").into()),
     };
+    let order: Vec<i64> = (0..shape.len() as i64).rev().collect();
+    let tensor = if reversed { tensor.permute(&order).duplicate() } else { tensor };
     tensor.check()?;
     Ok(tensor)
 }

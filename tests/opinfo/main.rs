@@ -31,7 +31,17 @@ fn opinfo() {
     let only = std::env::var("IGNEOUS_OPINFO_ONLY").ok();
     let (mut passed, mut listed, mut failed) = (0, Vec::new(), Vec::new());
     let (mut calls, mut gradients) = (0, 0);
-    for entry in entries.into_iter().filter(|e| only.as_ref().is_none_or(|only| e.name.contains(only.as_str()))) {
+    for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err((name, why)) => {
+                listed.push(format!("{name}: it cannot be read: {why}"));
+                continue;
+            }
+        };
+        if only.as_ref().is_some_and(|only| !entry.name.contains(only.as_str())) {
+            continue;
+        }
         let name = entry.name.clone();
         match check(entry) {
             Ok((c, g)) => {
