@@ -25,6 +25,14 @@ const KERNELS: &[(&str, &str)] = &[
         "add (memory)",
         "kernel k(a: f32[8388608], b: f32[8388608]) -> (y: f32[8388608])\n  axes i: par 8388608\n  y[i] = a[i] + b[i]\n",
     ),
+    (
+        "sums of columns 4096×1024",
+        "kernel k(x: f32[4096, 1024]) -> (y: f32[1024])\n  axes i: par 1024, j: ser 4096\n  s = reduce sum j { x[j, i] }\n  y[i] = s\n",
+    ),
+    (
+        "sums of columns 128×1024",
+        "kernel k(x: f32[128, 1024]) -> (y: f32[1024])\n  axes i: par 1024, j: ser 128\n  s = reduce sum j { x[j, i] }\n  y[i] = s\n",
+    ),
     ("add (cache)", "kernel k(a: f32[4096], b: f32[4096]) -> (y: f32[4096])\n  axes i: par 4096\n  y[i] = a[i] + b[i]\n"),
     (
         "gelu(x·a+b)·sigmoid(c) 16k",

@@ -2,8 +2,9 @@
 
 use igneous_ir::emit::Emitter;
 use igneous_ir::error::Result;
-use igneous_ir::graph::{Graph, Region, Value, Values};
+use igneous_ir::graph::{Graph, Node, Region, Value, Values};
 use igneous_ir::op::{Attr, Lowering, Op};
+use igneous_ir::types::DType;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
@@ -16,7 +17,7 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
     loop {
         let mut found = false;
         current = current.rewrite(|g, _, node, operands| match node.op.record().lowering {
-            Lowering::Composite(decompose) => {
+            Lowering::Composite(decompose) if !is_kernel(node, g, operands) => {
                 found = true;
                 let emitter = Emitter::new(g);
                 let xs: SmallVec<[_; 4]> = operands.iter().map(|&v| emitter.value(v)).collect();
@@ -31,6 +32,18 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
             return share(&current);
         }
     }
+}
+
+/// Whether a composite is a kernel of its own: attention of single precision on more than one query and key.
+fn is_kernel(node: &Node, graph: &Graph, operands: &[Value]) -> bool {
+    let several = |k: usize| {
+        let shape = &graph.ty(operands[k]).shape;
+        shape[shape.len() - 2].as_const().is_none_or(|n| n > 1)
+    };
+    matches!(node.op.name(), "attention" | "attention_backward")
+        && node.results[0].dtype == DType::F32
+        && several(0)
+        && several(1)
 }
 
 /// Equal nodes (same operator, same operands) become one, and so do reshapes in a row.

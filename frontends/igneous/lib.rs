@@ -89,8 +89,8 @@ pub use random::{manual_seed, random_state};
 pub use scan::{scan, scan_reverse};
 pub use tape::{grad, grad_with};
 pub use tensor::{
-    Axes, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Corners, Data, Element, Ellipsis, Extent, Extents, Index,
-    IndexItem, Initial, Interpolation, IntoShape, NewAxis, Operand, Outside, PadMode, Padding, PaddingOptions, Pair, Pool,
+    Attention, Axes, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Corners, Data, Element, Ellipsis, Extent, Extents,
+    Index, IndexItem, Initial, Interpolation, IntoShape, NewAxis, Operand, Outside, PadMode, Padding, PaddingOptions, Pair, Pool,
     PoolOptions, Scalar, ScatterKind, Side, Slice, Stepped, Tensor, broadcast_tensors, promote, where_,
 };
 pub use trace::scope;

@@ -110,6 +110,8 @@ pub enum Work {
     Loop(LoopWork),
     /// A matrix product by the library, with packed operands and an epilogue by compiled code.
     Dot(Box<DotWork>),
+    /// Attention or its derivative, by the tile kernels.
+    Attention(Box<AttentionWork>),
     /// Runs a program once for each step, carrying values.
     Scan(Box<ScanWork>),
     /// Runs an outlined block; the launch's params are its inputs, then its outputs. No output overlaps an input.
@@ -145,6 +147,9 @@ pub struct LoopWork {
     pub bind: Vec<usize>,
     /// Estimated nanoseconds per point of the parallel axes: decides into how many tasks the work is cut.
     pub point_ns: f64,
+    /// Whether each box reads a part of many rows: then there are no more boxes than threads, because memory gives long rows
+    /// faster.
+    pub rows: bool,
     /// Scratch bytes each call needs.
     pub scratch: Dim,
     /// The parameters of the launch that the code takes, in its order; none: all of them.
@@ -258,6 +263,78 @@ pub enum DotOut {
         /// Scratch bytes behind the block.
         scratch: Dim,
     },
+}
+
+/// `softmax(scale · q kᵀ) v` for each batch, without storing the scores; all numbers are `f32`.
+#[derive(Clone)]
+pub struct AttentionWork {
+    /// Extents of the batch axes.
+    pub batch: Vec<Dim>,
+    /// How many queries a batch has.
+    pub queries: Dim,
+    /// How many keys.
+    pub keys: Dim,
+    /// How many numbers a query and a key have.
+    pub features: Dim,
+    /// How many numbers a value has.
+    pub values: Dim,
+    /// What products of queries and keys are multiplied with.
+    pub scale: f64,
+    /// Whether a query sees only the keys up to its own position.
+    pub causal: bool,
+    /// The queries, keys and values, a row each.
+    pub operands: [Elements; 3],
+    /// What a query sees, a row for each query.
+    pub mask: Option<AttentionMask>,
+    /// What is computed.
+    pub pass: AttentionPass,
+}
+
+/// See [`AttentionWork::mask`].
+#[derive(Clone)]
+pub enum AttentionMask {
+    /// Numbers that are added to the scores.
+    Added(Elements),
+    /// Bools, and the score of the keys that a query does not see.
+    Seen(Elements, f64),
+}
+
+/// What is computed of attention, and from what besides its operands.
+#[derive(Clone)]
+pub enum AttentionPass {
+    /// The result and the logarithms of the sums of the exponentials, as far as they are wanted.
+    Forward {
+        /// A row for each query.
+        y: Option<Elements>,
+        /// A number for each query.
+        lse: Option<Elements>,
+    },
+    /// The cotangents of the operands, as far as they are wanted.
+    Backward {
+        /// The logarithms of the sums of the exponentials.
+        lse: Elements,
+        /// What is taken off the cotangents of the probabilities, a number for each query.
+        delta: Elements,
+        /// The cotangent of the result.
+        dy: Elements,
+        /// Those of queries, keys and values.
+        cotangents: Box<[Option<Elements>; 3]>,
+    },
+}
+
+/// Elements of a kernel parameter at `offset + Σ batch·stride + row·stride + column·stride`.
+#[derive(Clone)]
+pub struct Elements {
+    /// The kernel parameter.
+    pub param: usize,
+    /// The first element.
+    pub offset: Dim,
+    /// One stride for each batch axis.
+    pub batch: Vec<Dim>,
+    /// The stride between rows.
+    pub row: Dim,
+    /// The stride between columns.
+    pub column: Dim,
 }
 
 /// A loop over steps. The launch's params are: constants, carries (initial), sequences, then carries (final), stacked results.

@@ -55,7 +55,7 @@ unsafe extern "C" fn nothing(_: *const *mut u8, _: *const i64, _: *const i64, _:
 
 fn plus(n: Dim, scratch: usize) -> Work {
     let (extents, scratch) = (vec![n], Dim::from(scratch));
-    Work::Loop(LoopWork { function: plus_one, extents, bind: vec![0], point_ns: 100.0, scratch, params: None })
+    Work::Loop(LoopWork { function: plus_one, extents, bind: vec![0], point_ns: 100.0, rows: false, scratch, params: None })
 }
 
 /// `launches` kernels that add one, between an input and a result by way of two arena buffers.

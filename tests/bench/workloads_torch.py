@@ -144,6 +144,9 @@ WORKLOADS = {
     "linear_gelu_128x768x3072": lambda: Inference(nn.Sequential(nn.Linear(768, 3072), nn.GELU()), (128, 768)),
     "conv56_b1": lambda: Inference(nn.Conv2d(64, 64, 3, padding=1, bias=False), (1, 64, 56, 56)),
     "conv56_b8": lambda: Inference(nn.Conv2d(64, 64, 3, padding=1, bias=False), (8, 64, 56, 56)),
+    "attn_512": lambda: Inference(F.scaled_dot_product_attention, *[(1, 12, 512, 64)] * 3),
+    "attn_2048_causal": lambda: Inference(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+                                          *[(1, 12, 2048, 64)] * 3),
     "attn_512_manual": lambda: Inference(attention, *[(1, 12, 512, 64)] * 3),
     "attn_2048_causal_manual": lambda: Inference(causal_attention, *[(1, 12, 2048, 64)] * 3),
 }

@@ -27,7 +27,7 @@ fn softmax_is_one_kernel() {
 fn the_text_of_the_softmax_kernel() {
     let softmax = compile(|x: Tensor| x.softmax(-1)).input(0, ("rows", 64));
     assert_kernels_snapshot!(softmax.lower(spec(DType::F32, (8, 64))).unwrap(), @r"
-    kernel softmax_div(in0: f32[rows, 64]) -> (out0: f32[rows, 64])
+    kernel softmax_mul(in0: f32[rows, 64]) -> (out0: f32[rows, 64])
       dims rows: 1..=2147483647
       axes i: par rows, j: ser 64
       m, s = reduce online_softmax j { in0[i, j] }

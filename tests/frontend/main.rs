@@ -1,5 +1,6 @@
 //! The frontend: tensors, gradients, variables, compiled functions and their errors.
 
+mod attention;
 mod autograd;
 mod compiled;
 mod data;

@@ -1,8 +1,10 @@
 //! From kernels to callable work: functions that are equal are compiled once, several at a time.
 
+use super::attention::{attention_work, is_attention};
 use super::cost::point_ns;
 use super::dot::{DotPlan, DotSection};
 use super::emitter::{Emitter, check_symbols, signature};
+use super::lower::Pass;
 use super::memory::{CodeMemory, MachineCode};
 use super::nest::Plan;
 use super::operand::{Epilogue, Pack, epilogue, pack};
@@ -18,7 +20,7 @@ use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
 use igneous_ir::kernel::{Kernel, Param, Section, Stage};
 use igneous_ir::types::DType;
-use igneous_runtime::program::{DotOut, DotWork, KernelFn, LoopWork, Operand, Work};
+use igneous_runtime::program::{AttentionWork, DotOut, DotWork, KernelFn, LoopWork, Operand, Work};
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -59,8 +61,17 @@ impl fmt::Display for Listing {
 /// What a section becomes; functions are named by their number.
 #[derive(Clone)]
 enum Pending {
-    Loop { function: usize, extents: Vec<Dim>, bind: Vec<usize>, point_ns: f64, scratch: Dim, params: Option<Vec<usize>> },
+    Loop {
+        function: usize,
+        extents: Vec<Dim>,
+        bind: Vec<usize>,
+        point_ns: f64,
+        rows: bool,
+        scratch: Dim,
+        params: Option<Vec<usize>>,
+    },
     Dot(Box<PendingDot>),
+    Attention(Box<AttentionWork>),
 }
 
 #[derive(Clone)]
@@ -129,6 +140,14 @@ pub fn compile_kernels(kernels: &[Kernel], symbols: &[Symbol], target: &Target) 
     let mut pending: Vec<Vec<Pending>> = Vec::new();
     for kernel in kernels {
         let mut sections = Vec::new();
+        if is_attention(kernel) {
+            let of = |why: &str| Error::new(format!("kernel {} {why}", kernel.name));
+            check_symbols(kernel.params.iter().flat_map(|p| p.ty.shape.iter().copied()), symbols)?;
+            let work =
+                attention_work(kernel).ok_or_else(|| of("has products for each index of a serial axis, but is no attention"))?;
+            pending.push(vec![Pending::Attention(Box::new(work))]);
+            continue;
+        }
         for (number, section) in kernel.sections.iter().enumerate() {
             let done = if kernel.sections.len() == 1 {
                 units.section(&kernel.name, section, &kernel.params, symbols)
@@ -186,6 +205,7 @@ impl Units {
                     extents: section.parallel().map(|a| section.axes[a as usize].extent).collect(),
                     bind: bindings(section),
                     point_ns: point_ns(&plan),
+                    rows: plan.form.column().is_some() && plan.low.passes.iter().any(|p| matches!(p, Pass::Fold { .. })),
                     scratch: plan.scratch,
                     params: None,
                     function: self.add(name.to_string(), Function::Section(plan)),
@@ -231,9 +251,10 @@ impl Pending {
             Side::Packed(function) => Operand::Packed { function: functions[function] },
         };
         match self {
-            Pending::Loop { function, extents, bind, point_ns, scratch, params } => {
-                Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, scratch, params })
+            Pending::Loop { function, extents, bind, point_ns, rows, scratch, params } => {
+                Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, rows, scratch, params })
             }
+            Pending::Attention(work) => Work::Attention(work),
             Pending::Dot(dot) => {
                 let PendingDot { dtype, batch, m, n, k, lhs, rhs, out, split_k, block } = *dot;
                 let out = match out {

@@ -6,7 +6,7 @@ use super::fold::Fold;
 use super::lower::{identity, neutral};
 use super::passes::{Range, Task};
 use super::scalar;
-use super::strip::{End, To};
+use super::strip::{End, To, Turns};
 use super::vector::{self, Group};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -14,6 +14,11 @@ use igneous_ir::array::unravel;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{CHUNK, LANES};
 use igneous_ir::types::Literal;
+
+/// Elements of a point that are combined into one accumulator at once.
+const TURNS: u8 = 4;
+/// So many elements of a point are done in one turn over its accumulators.
+const TOGETHER: i64 = LANES as i64 * TURNS as i64;
 
 /// Where the accumulators of a block lie: row `r` has those of lane `r`, one for each point.
 #[derive(Clone, Copy)]
@@ -48,11 +53,8 @@ impl<'p> Emitter<'p, '_> {
             if let Some(totals) = totals {
                 e.reset_rows(fold, totals, range);
             }
-            let zero = e.int(0);
-            let position = e.column_loops(task, 0, zero, &mut |e, position| {
-                let lane = Num::Reg(e.b.ins().band_imm_u(position, LANES as i64 - 1));
-                e.fold_points(task, fold, rows, lane, range);
-                let next = e.b.ins().iadd_imm_s(position, 1);
+            let mut advance = |e: &mut Self, position: Value, elements: i64| {
+                let next = e.b.ins().iadd_imm_s(position, elements);
                 let Some(totals) = totals else { return next };
                 let full = e.int(CHUNK as i64);
                 let done = e.b.ins().icmp(IntCC::Equal, next, full);
@@ -62,6 +64,12 @@ impl<'p> Emitter<'p, '_> {
                     vec![e.int(0)]
                 });
                 flushed[0]
+            };
+            let (first, position) = e.fold_turns(task, fold, rows, range, &mut advance);
+            let position = e.column_loops(task, 0, first, position, &mut |e, position| {
+                let lane = Num::Reg(e.b.ins().band_imm_u(position, LANES as i64 - 1));
+                e.fold_points(task, fold, rows, lane, range);
+                advance(e, position, 1)
             });
             if let Some(totals) = totals {
                 let rest = e.less(Num::Const(0), Num::Reg(position));
@@ -124,21 +132,61 @@ impl<'p> Emitter<'p, '_> {
         });
     }
 
-    /// Loops over all serial axes with a running position within the chunk.
+    /// Loops over all serial axes with a running position within the chunk; `first` is where the outermost one begins.
     fn column_loops(
         &mut self,
         task: Task<'p>,
         number: usize,
+        first: Num,
         position: Value,
         body: &mut dyn FnMut(&mut Self, Value) -> Value,
     ) -> Value {
         let Some(&axis) = task.of.loops.get(number) else { return body(self, position) };
         let range = self.whole(task.plan, axis);
-        let next = self.repeat(range.lo, range.hi, 1, &[position], |e, i, carried| {
+        let next = self.repeat(first, range.hi, 1, &[position], |e, i, carried| {
             e.enter(task, number, axis, i);
-            vec![e.column_loops(task, number + 1, carried[0], body)]
+            vec![e.column_loops(task, number + 1, Num::Const(0), carried[0], body)]
         });
         next[0]
+    }
+
+    /// Combines as many elements as it can, several that share accumulators at a time, so that those are loaded and stored
+    /// less often. Gives the index of the next element and its position within the chunk.
+    fn fold_turns(
+        &mut self,
+        task: Task<'p>,
+        fold: Fold,
+        rows: Rows,
+        range: Range,
+        advance: &mut dyn FnMut(&mut Self, Value, i64) -> Value,
+    ) -> (Num, Value) {
+        let zero = self.int(0);
+        let nothing = (Num::Const(0), zero);
+        let ([axis], [piece]) = (&task.of.loops[..], &task.of.pieces[..]) else { return nothing };
+        let count = self.whole(task.plan, *axis).hi;
+        let alike = rows.size == fold.dtype.size() as i64;
+        let few = count.known().is_some_and(|n| n < TOGETHER);
+        if few || !alike || !task.vector || piece.piece.lo.is_some() || piece.piece.hi.is_some() {
+            return nothing;
+        }
+        let root = task.roots()[0];
+        let end = |base| End { root, to: To::Address(base), dtype: fold.dtype, combine: Some(fold.op) };
+        if !self.has_strip_of_turns(task, end(rows.base), TURNS) {
+            return nothing;
+        }
+        let covered = self.round_down(count, TOGETHER);
+        let position = self.repeat(Num::Const(0), covered, TOGETHER, &[zero], |e, start, carried| {
+            e.repeat(Num::Const(0), Num::Const(LANES as i64), 1, &[], |e, lane, _| {
+                let down = e.mul(lane, Num::Const(rows.pitch));
+                let base = e.add(rows.base, down);
+                let first = e.add(start, lane);
+                let turns = Turns { axis: *axis, first, count: TURNS, step: LANES as i64 };
+                e.strip_of_turns(task, range, end(base), turns);
+                Vec::new()
+            });
+            vec![advance(e, carried[0], TOGETHER)]
+        });
+        (covered, position[0])
     }
 
     /// Combines one element of each point into the accumulators of a row.

@@ -11,6 +11,7 @@
 //! writable and executable at once.
 
 mod affine;
+mod attention;
 mod build;
 mod choose;
 mod cost;

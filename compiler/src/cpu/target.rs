@@ -23,8 +23,8 @@ pub struct Target {
     pub caches: usize,
 }
 
-/// The last-level caches of current machines, for two or more threads.
-const CACHES: usize = 32 << 20;
+/// Most of the last-level cache of current machines; others use it too.
+const CACHES: usize = 24 << 20;
 
 /// The vectors that contiguous innermost loops are done with. Results do not depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

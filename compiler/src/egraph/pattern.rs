@@ -16,7 +16,7 @@
 
 use super::language::Kind;
 use igneous_ir::op::{Attr, AttrKind, Float};
-use igneous_ir::{DType, dim, ops};
+use igneous_ir::{DType, Dim, dim, ops};
 use smallvec::SmallVec;
 
 /// A name in a rule: an index into its table of names.
@@ -386,8 +386,8 @@ impl Parser<'_> {
             (Token::Name(n), _) => AttrTerm::Bind(slot(self.names, &n)),
             (Token::Number(x), AttrKind::Float) => AttrTerm::Is(Attr::Float(Float::new(if negative { -x } else { x }))),
             (Token::Number(x), AttrKind::Int) => AttrTerm::Is(Attr::Int(if negative { -x } else { x } as i64)),
-            (Token::Sign('['), AttrKind::Ints) => {
-                let mut ints = SmallVec::new();
+            (Token::Sign('['), AttrKind::Ints | AttrKind::Dims) => {
+                let mut ints = SmallVec::<[i64; 4]>::new();
                 while !self.take(']') {
                     match self.next()? {
                         Token::Number(x) => ints.push(x as i64),
@@ -395,7 +395,10 @@ impl Parser<'_> {
                     }
                     self.take(',');
                 }
-                AttrTerm::Is(Attr::Ints(ints))
+                AttrTerm::Is(match kind {
+                    AttrKind::Ints => Attr::Ints(ints),
+                    _ => Attr::Dims(ints.into_iter().map(Dim::constant).collect()),
+                })
             }
             (other, _) => return Err(format!("an attribute of type {kind:?} expected, {other:?} found")),
         })

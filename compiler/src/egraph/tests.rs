@@ -372,7 +372,7 @@ fn a_transformer_layer_is_recognised_and_differentiated() {
     let licences = Precision::Default.licences();
     let names = checked(&layer, recognise(&layer, licences).expect("recognises"));
     let count = |names: &[&str], name: &str| names.iter().filter(|n| **n == name).count();
-    assert_eq!(["softmax", "layer_norm", "gelu"].map(|n| count(&names, n)), [1, 2, 1], "{names:?}");
+    assert_eq!(["attention", "layer_norm", "gelu"].map(|n| count(&names, n)), [1, 2, 1], "{names:?}");
     let (forward, _) = recognise(&layer, licences).expect("recognises");
     let differentiated = igneous_ir::autodiff::expand_gradients(&forward).expect("differentiates");
     let names = checked(&differentiated, optimise(&differentiated, licences, &Limits::default()).expect("optimises"));

@@ -4,6 +4,8 @@
 //! wanted at, through views, pointwise operators, gathers. Reductions and dots of the group become stages; what reads
 //! them must do so at the group's own parallel index, else the group is refused.
 
+mod attention;
+
 use super::units::{Role, Units};
 use igneous_ir::dim::Dim;
 use igneous_ir::graph::{Graph, Value};
@@ -41,6 +43,12 @@ const MAX_EXPRS: usize = 6000;
 /// # Errors
 /// The reason why these units do not fit into one kernel.
 pub fn build(graph: &Graph, units: &Units, members: &BTreeSet<u32>, outputs: &BTreeSet<Value>) -> Result<Built, Refusal> {
+    if let Some(&hero) = members.iter().find(|&&n| units.role(n) == Role::Attention) {
+        if members.len() > 1 {
+            return refuse("attention is a kernel of its own");
+        }
+        return attention::build(graph, units, hero, outputs);
+    }
     let heroes: Vec<u32> = members.iter().copied().filter(|&n| units.role(n) == Role::Contraction).collect();
     let scatters = members.iter().filter(|&&n| units.role(n) == Role::Scatter).count();
     let exprs = RefCell::new(Exprs::default());
@@ -107,14 +115,6 @@ impl<'g, 'x> Builder<'g, 'x> {
     }
 
     fn finish(self) -> Result<Built, Refusal> {
-        if let Some(refusal) = self.refusal.into_inner() {
-            return Err(refusal);
-        }
-        let exprs = self.exprs.replace(Exprs::default());
-        if exprs.len() > MAX_EXPRS {
-            return refuse(format!("the kernel would have {} expressions, more than {MAX_EXPRS}", exprs.len()));
-        }
-        let (values, params): (Vec<Value>, Vec<Param>) = self.params.into_inner().into_iter().unzip();
         let mut locs = Vec::new();
         for &n in self.members {
             if let Some(loc) = self.graph.node(n).loc
@@ -123,6 +123,20 @@ impl<'g, 'x> Builder<'g, 'x> {
                 locs.push(loc);
             }
         }
+        let (params, section) = self.section()?;
+        let (values, params) = params.into_iter().unzip();
+        Ok(Built { kernel: Kernel { name: String::new(), params, sections: vec![section], locs }, values })
+    }
+
+    /// The section, and the parameters with their values.
+    fn section(self) -> Result<(Vec<(Value, Param)>, Section), Refusal> {
+        if let Some(refusal) = self.refusal.into_inner() {
+            return Err(refusal);
+        }
+        let exprs = self.exprs.replace(Exprs::default());
+        if exprs.len() > MAX_EXPRS {
+            return refuse(format!("the kernel would have {} expressions, more than {MAX_EXPRS}", exprs.len()));
+        }
         let section = Section {
             axes: self.axes.into_inner(),
             locals: self.locals.into_inner(),
@@ -130,8 +144,7 @@ impl<'g, 'x> Builder<'g, 'x> {
             stages: self.stages.into_inner(),
             schedule: Vec::new(),
         };
-        let kernel = Kernel { name: String::new(), params, sections: vec![section], locs };
-        Ok(Built { kernel, values })
+        Ok((self.params.into_inner(), section))
     }
 
     fn axis(&self, extent: Dim, kind: AxisKind) -> S<'x> {

@@ -14,7 +14,7 @@ impl Names {
     /// A name from what the group computes: its hero, then what its stored maps end in.
     pub fn unique(&mut self, graph: &Graph, units: &Units, members: &BTreeSet<u32>) -> String {
         let mut parts: Vec<&str> = Vec::new();
-        for role in [Role::Contraction, Role::Scatter, Role::Reduction, Role::Map, Role::Check] {
+        for role in [Role::Attention, Role::Contraction, Role::Scatter, Role::Reduction, Role::Map, Role::Check] {
             for &n in members.iter().filter(|&&n| units.role(n) == role) {
                 let op = &graph.node(n).op;
                 let part = match op.name() {

@@ -3,11 +3,12 @@
 //! A *unit* is a node whose results are stored unless fusion keeps them inside a kernel. Views and cheap or
 //! once-used pointwise nodes are not units: they become part of whatever reads them.
 
+use crate::rules::axes::reshape_groups;
 use igneous_ir::dim::Dim;
 use igneous_ir::graph::{Graph, Node, Value};
 use igneous_ir::op::Lowering;
 use igneous_ir::ops;
-use igneous_ir::types::Literal;
+use igneous_ir::types::{Literal, TensorType};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a node is to fusion.
@@ -23,6 +24,8 @@ pub enum Role {
     Reduction,
     /// A unit that multiplies and sums: a dot or convolution.
     Contraction,
+    /// A unit of products around a softmax: attention and its derivative.
+    Attention,
     /// A unit that scatters.
     Scatter,
     /// A unit without results that may fail the run.
@@ -56,6 +59,7 @@ impl Units {
         let mut near_dot = vec![false; graph.len()];
         let mut near_reduction = vec![false; graph.len()];
         let mut check_codes = BTreeMap::new();
+        let operands = attention_operands(graph);
         // What leaves the graph, or enters a call or loop, is stored. Constants have a place of their own there.
         let opaque = graph.nodes().filter(|(_, n)| is_opaque(n)).flat_map(|(_, n)| &n.operands);
         let entering = opaque.map(|v| without_reshapes(graph, *v)).filter(|v| graph.node(v.node).op.name() != "constant");
@@ -83,7 +87,8 @@ impl Units {
                     check_codes.insert(i, first_check + check_codes.len() as u32);
                     Role::Check
                 }
-                Lowering::Structural | Lowering::Library | Lowering::Composite(_) => Role::Opaque,
+                Lowering::Composite(_) => Role::Attention,
+                Lowering::Structural | Lowering::Library => Role::Opaque,
                 Lowering::Reduction(_) => Role::Reduction,
                 Lowering::Contraction(_) => Role::Contraction,
                 Lowering::Scatter(_) => Role::Scatter,
@@ -94,7 +99,8 @@ impl Units {
                     math[n] |= own_math;
                     let output = (0..node.results.len() as u32).any(|result| stored_outputs.contains(&Value { node: i, result }));
                     let view = is_view(node);
-                    let stored = output && node.op.name() != "reshape"
+                    let stored = operands.contains(&i)
+                        || output && node.op.name() != "reshape"
                         || !view && uses.contraction[n]
                         || !view && uses.reduction[n] && near_reduction[n]
                         || !view && uses.count[n] > 1 && (cost[n] > CHEAP || near_dot[n])
@@ -176,6 +182,36 @@ fn is_opaque(node: &Node) -> bool {
     matches!(node.op.name(), "call" | "scan") || matches!(node.op.record().lowering, Lowering::Library)
 }
 
+/// What has to be stored so that attention reads its operands at sums of multiples of their indices: what lies under views.
+fn attention_operands(graph: &Graph) -> BTreeSet<u32> {
+    let mut stored = BTreeSet::new();
+    for (_, node) in graph.nodes().filter(|(_, n)| matches!(n.op.record().lowering, Lowering::Composite(_))) {
+        for &operand in &node.operands {
+            let mut value = operand;
+            loop {
+                let node = graph.node(value.node);
+                match node.op.name() {
+                    "broadcast" | "transpose" | "slice" | "flip" => value = node.operands[0],
+                    "reshape" if splits(graph.ty(node.operands[0]), &node.results[0]) => value = node.operands[0],
+                    "reshape" => break value = without_reshapes(graph, value),
+                    _ => break,
+                }
+            }
+            let source = graph.node(value.node);
+            // A scalar constant has no place of its own.
+            let literal = source.op.is(&ops::structural::CONSTANT) && source.op.array("value").len() == 1;
+            stored.insert(if literal { operand.node } else { value.node });
+        }
+    }
+    stored
+}
+
+/// Whether a reshape only splits axes.
+fn splits(from: &TensorType, to: &TensorType) -> bool {
+    let several = |axes: &[usize]| axes.iter().filter(|&&a| from.shape[a] != Dim::ONE).count() > 1;
+    reshape_groups(&from.shape, &to.shape).is_some_and(|groups| !groups.iter().any(|(from, _)| several(from)))
+}
+
 /// A view costs address arithmetic only.
 fn is_view(node: &Node) -> bool {
     matches!(node.op.name(), "broadcast" | "reshape" | "transpose" | "slice" | "flip" | "iota" | "extent" | "stop_gradient")
@@ -213,7 +249,7 @@ impl Uses {
         }
         for (i, node) in graph.nodes().rev() {
             let view = is_view(node);
-            let hero = matches!(node.op.record().lowering, Lowering::Contraction(_));
+            let hero = matches!(node.op.record().lowering, Lowering::Contraction(_) | Lowering::Composite(_));
             let reduces = matches!(node.op.record().lowering, Lowering::Reduction(_));
             let expands = node.op.name() == "broadcast" && graph.ty(node.operands[0]).elements() != node.results[0].elements();
             let window = node.op.name() == "reduce_window";

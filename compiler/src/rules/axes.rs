@@ -37,7 +37,7 @@ pub(super) fn extent_of(shape: &[Dim], axes: &[usize]) -> Dim {
 
 /// A reshape as pairs of groups of adjacent axes with equal products, as small as the extents allow: row-major order
 /// inside a group is the same before and after. Axes of extent one join the group before them.
-pub(super) fn reshape_groups(from: &[Dim], to: &[Dim]) -> Option<Vec<(Axes, Axes)>> {
+pub(crate) fn reshape_groups(from: &[Dim], to: &[Dim]) -> Option<Vec<(Axes, Axes)>> {
     let mut groups: Vec<(Axes, Axes)> = Vec::new();
     let (mut i, mut j) = (0, 0);
     while i < from.len() || j < to.len() {

@@ -30,12 +30,6 @@ pub(super) fn rules() -> Vec<Rule> {
             let (e, q) = with_right_broadcast(d, s, p, a);
             on "a: f32[5, 2, 3], b: f32[3, 4], s = [5, 3, 4], p = [1, 2],
                 d = {lhs_contract=[2], rhs_contract=[1], lhs_batch=[0], rhs_batch=[0]}"),
-        rule!("dot/scale-left" [Reassociate]: dot_general[d](a * c, b) => dot_general[d](a, b) * e;
-            let e = scale_of_result(d, a, b, c);
-            on "a: f32[2, 3], c: f32[2, 3] = 0.5, b: f32[3, 4], d = {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]}"),
-        rule!("dot/scale-right" [Reassociate]: dot_general[d](a, b * c) => dot_general[d](a, b) * e;
-            let e = scale_of_result(d, a, b, c);
-            on "a: f32[2, 3], c: f32[3, 4] = 0.5, b: f32[3, 4], d = {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]}"),
         rule!("dot/neg-left" [Reassociate]: dot_general[d](-a, b) => -dot_general[d](a, b);
             on "a: f32[2, 3], b: f32[3, 4], d = {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]}"),
         rule!("dot/neg-right" [Reassociate]: dot_general[d](a, -b) => -dot_general[d](a, b);
@@ -51,6 +45,28 @@ pub(super) fn rules() -> Vec<Rule> {
             let (d, t) = contraction_of(s, k, p, q);
             on "a: f32[2, 3], b: f32[3, 4], s = [2, 3, 4], p = [0, 1], q = [1, 2], k = [1]",
                "a: f32[2, 3], b: f32[4, 3], s = [4, 2, 3], p = [1, 2], q = [0, 2], k = [2]"),
+    ]
+}
+
+/// Constant factors of operands, moved to the result.
+pub(super) fn factors() -> Vec<Rule> {
+    vec![
+        rule!("dot/scale-left" [Reassociate]: dot_general[d](a * c, b) => dot_general[d](a, b) * e;
+            let e = scale_of_result(d, a, b, c);
+            on "a: f32[2, 3], c: f32[2, 3] = 0.5, b: f32[3, 4], d = {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]}"),
+        rule!("dot/scale-left-transposed" [Reassociate]:
+            dot_general[d](transpose[p](a * c), b) => dot_general[d](transpose[p](a), b) * e;
+            let e = scale_of_transposed(d, p, a, b, c);
+            on "a: f32[3, 2], c: f32[3, 2] = 0.5, b: f32[3, 4], p = [1, 0],
+                d = {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]}"),
+        rule!("dot/scale-right-transposed" [Reassociate]:
+            dot_general[d](a, transpose[p](b * c)) => dot_general[d](a, transpose[p](b)) * e;
+            let e = scale_of_right_transposed(d, p, a, b, c);
+            on "a: f32[2, 3], b: f32[4, 3], c: f32[4, 3] = 0.5, p = [1, 0],
+                d = {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]}"),
+        rule!("dot/scale-right" [Reassociate]: dot_general[d](a, b * c) => dot_general[d](a, b) * e;
+            let e = scale_of_result(d, a, b, c);
+            on "a: f32[2, 3], c: f32[3, 4] = 0.5, b: f32[3, 4], d = {lhs_contract=[1], rhs_contract=[0], lhs_batch=[], rhs_batch=[]}"),
     ]
 }
 
@@ -87,11 +103,11 @@ impl Side {
     }
 }
 
-fn with_left_transposed(d: &Op, p: Axes, a: Operand, b: Operand) -> Option<(Op, Axes)> {
+pub(super) fn with_left_transposed(d: &Op, p: Axes, a: Operand, b: Operand) -> Option<(Op, Axes)> {
     with_transposed(d, Side::Left, &p, free(d, Side::Right, b.rank()).len(), a.rank())
 }
 
-fn with_right_transposed(d: &Op, p: Axes, a: Operand, b: Operand) -> Option<(Op, Axes)> {
+pub(super) fn with_right_transposed(d: &Op, p: Axes, a: Operand, b: Operand) -> Option<(Op, Axes)> {
     with_transposed(d, Side::Right, &p, free(d, Side::Left, a.rank()).len(), b.rank())
 }
 
@@ -164,9 +180,24 @@ fn tagged(axes: Axes, tag: bool) -> impl Iterator<Item = (bool, usize)> {
 
 /// The number that fills `c`, for the result of the dot product.
 fn scale_of_result(d: &Op, a: Operand, b: Operand, c: Operand) -> Option<Constant> {
+    scale_of(d, [a.ty().clone(), b.ty().clone()], c)
+}
+
+fn scale_of_transposed(d: &Op, p: Axes, a: Operand, b: Operand, c: Operand) -> Option<Constant> {
+    scale_of(d, [transposed(a, &p), b.ty().clone()], c)
+}
+
+fn scale_of_right_transposed(d: &Op, p: Axes, a: Operand, b: Operand, c: Operand) -> Option<Constant> {
+    scale_of(d, [a.ty().clone(), transposed(b, &p)], c)
+}
+
+fn transposed(x: Operand, p: &[usize]) -> TensorType {
+    x.ty().with_shape(p.iter().map(|&axis| x.shape()[axis]))
+}
+
+fn scale_of(d: &Op, operands: [TensorType; 2], c: Operand) -> Option<Constant> {
     let literal = c.uniform().filter(|_| c.dtype().is_float())?;
-    let types: Vec<TensorType> = [a, b].map(|x| x.ty().clone()).to_vec();
-    Some(Constant::Filled(d.infer(&types).ok()?.into_iter().next()?, literal))
+    Some(Constant::Filled(d.infer(&operands).ok()?.into_iter().next()?, literal))
 }
 
 fn have_one_type(a: Operand, b: Operand) -> bool {

@@ -57,11 +57,25 @@ pub(super) fn rules() -> Vec<Rule> {
             on "c: bool[4], x: f32[4], y: f32[4], z: f32[4]"),
         rule!("select/select-else" [Exact]: select(c, x, select(c, y, z)) => select(c, x, z);
             on "c: bool[4], x: f32[4], y: f32[4], z: f32[4]"),
+        rule!("select/itself" [Exact]: select(c, x, y) => c; when is_true(x); when is_false(y);
+            on "c: bool[4], x: bool[4] = 1, y: bool[4] = 0"),
+        rule!("select/its-complement" [Exact]: select(c, x, y) => not(c); when is_false(x); when is_true(y);
+            on "c: bool[4], x: bool[4] = 0, y: bool[4] = 1"),
+        rule!("select/of-numbers" [Exact]: binary[f](select(c, x, y), z) => select(c, binary[f](x, z), binary[f](y, z));
+            when are_numbers(x, y, z);
+            on "c: bool[4], x: f32[4] = 1.0, y: f32[4] = 0.0, z: f32[4] = 2.0, f = sub"),
+        rule!("select/of-numbers-right" [Exact]: binary[f](z, select(c, x, y)) => select(c, binary[f](z, x), binary[f](z, y));
+            when are_numbers(x, y, z);
+            on "c: bool[4], x: f32[4] = 1.0, y: f32[4] = 0.0, z: f32[4] = 2.0, f = sub"),
         rule!("cast/same" [Exact]: cast[t](x) => x; when has_dtype(x, t); on "x: f32[3], t = f32"),
         rule!("cast/cast" [Exact]: cast[t](cast[u](x)) => cast[t](x); when is_lossless(x, u);
             on "x: f32[3], u = f64, t = f32", "x: bool[3], u = i64, t = f32", "x: f16[3], u = f32, t = f64"),
         rule!("cast/bitcast" [Exact]: bitcast[t](bitcast[u](x)) => bitcast[t](x); on "x: f32[3], u = i32, t = f32"),
     ]
+}
+
+fn are_numbers(x: Operand, y: Operand, z: Operand) -> bool {
+    [x, y, z].iter().all(|x| x.uniform().is_some())
 }
 
 pub(super) fn is_float(x: Operand) -> bool {

@@ -18,7 +18,8 @@
 
 mod activations;
 mod algebra;
-mod axes;
+mod attention;
+pub(crate) mod axes;
 mod contraction;
 mod factors;
 mod fold;
@@ -52,7 +53,7 @@ pub enum Phase {
 /// All rules with the phases they take part in. Rules are tried in this order.
 static RULES: LazyLock<Vec<(Rule, &'static [Phase])>> = LazyLock::new(|| {
     use Phase::*;
-    let themes: [(Vec<Rule>, &[Phase]); 13] = [
+    let themes: [(Vec<Rule>, &[Phase]); 15] = [
         (fold::rules(), &[Canonicalise]),
         (identities::rules(), &[Canonicalise]),
         (views::rules(), &[Canonicalise]),
@@ -63,6 +64,8 @@ static RULES: LazyLock<Vec<(Rule, &'static [Phase])>> = LazyLock::new(|| {
         (softmax::rules(), &[Recognise]),
         (normalisation::rules(), &[Recognise]),
         (activations::rules(), &[Recognise]),
+        (contraction::factors(), &[Recognise, Algebra]),
+        (attention::rules(), &[Recognise]),
         (algebra::rules(), &[Algebra]),
         (contraction::rules(), &[Algebra]),
         (merge::rules(), &[Choose]),

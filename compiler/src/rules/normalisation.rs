@@ -63,7 +63,7 @@ fn trailing(x: Operand, k: Axes, e: Operand) -> Option<(usize, f64)> {
 }
 
 /// The number a user wrote, from its nearest neighbour in a narrow type: the shortest decimal that rounds to it.
-fn decimal(literal: Literal) -> f64 {
+pub(super) fn decimal(literal: Literal) -> f64 {
     match literal.dtype() {
         DType::F64 => literal.as_f64(),
         _ => format!("{:?}", literal.as_f64() as f32).parse().unwrap_or(literal.as_f64()),

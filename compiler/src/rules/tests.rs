@@ -206,6 +206,7 @@ fn parse_attribute(kind: AttrKind, text: &str) -> Attr {
     let text = text.trim();
     match kind {
         AttrKind::Int => Attr::Int(text.parse().expect("an integer")),
+        AttrKind::Bool => Attr::Bool(text == "true"),
         AttrKind::Float => Attr::Float(Float::new(text.parse().expect("a number"))),
         AttrKind::DType => Attr::DType(DType::from_name(text).expect("an element type")),
         AttrKind::Ints => Attr::Ints(numbers(text).into_iter().collect()),

@@ -4,6 +4,7 @@ mod activation;
 mod arguments;
 mod arrange;
 mod assign;
+mod attention;
 mod bytes;
 mod convolution;
 mod create;
@@ -34,6 +35,7 @@ mod window;
 
 pub(crate) use arguments::valid_shape;
 pub use arguments::{Axes, Extent, IntoShape, Operand, Scalar};
+pub use attention::Attention;
 pub use create::Data;
 pub use element::Element;
 pub use grid::Outside;

@@ -242,6 +242,22 @@ impl<'a> Machine<'a> {
     }
 
     fn stage(&mut self, frame: &mut Frame, stage: &Stage) -> Result<()> {
+        let Stage::Dot { to, .. } = stage else { return self.once(frame, stage) };
+        // One sum for each element of the local.
+        let section = frame.section;
+        let own = &section.locals[*to as usize].axes;
+        let shape: Vec<usize> = own.iter().map(|&a| frame.extents[a as usize]).collect();
+        for position in 0..shape.iter().product() {
+            for (&a, i) in own.iter().zip(unravel(position, &shape)) {
+                frame.axes[a as usize] = i as i64;
+            }
+            self.once(frame, stage)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a stage; a dot for the current index along the axes of its local.
+    fn once(&mut self, frame: &mut Frame, stage: &Stage) -> Result<()> {
         let order = frame.section.exprs.reachable(&stage.roots());
         let shape: Vec<usize> = stage.axes().iter().map(|&a| frame.extents[a as usize]).collect();
         let count: usize = shape.iter().product();
@@ -276,7 +292,10 @@ impl<'a> Machine<'a> {
                     _ => None,
                 });
                 let value = dot(&elements[0], &elements[1], parts.unwrap_or(1), frame.section.exprs.dtype(*lhs));
-                frame.locals[*to as usize] = vec![Some(value)];
+                let own = &frame.section.locals[*to as usize].axes;
+                let index: Vec<usize> = own.iter().map(|&a| frame.axes[a as usize] as usize).collect();
+                let shape: Vec<usize> = own.iter().map(|&a| frame.extents[a as usize]).collect();
+                frame.locals[*to as usize][ravel(&index, &shape)] = Some(value);
             }
             Stage::Map { .. } | Stage::Check { .. } => {}
         }

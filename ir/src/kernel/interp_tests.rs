@@ -99,6 +99,26 @@ kernel dot(a: f32[2, 4], b: f32[4, 2]) -> (y: f32[2, 2])
 }
 
 #[test]
+fn a_dot_into_a_local_has_a_sum_for_each_index() {
+    let text = "\
+kernel twice(a: f32[2, 3], b: f32[4, 3], c: f32[4]) -> (y: f32[2])
+  axes i: par 2, j: ser 4, k: ser 3
+  ab[j] = dot k m(i) n(j) { a[i, k] } { b[j, k] }
+  abc = dot j m(i) { ab[j] } { c[j] }
+  y[i] = abc
+";
+    let a = f32s(&[2, 3], |i| i as f64 + 1.0);
+    let b = f32s(&[4, 3], |i| i as f64 - 5.0);
+    let c = f32s(&[4], |i| 10f64.powi(i as i32));
+    let y = &run(text, &[&a, &b, &c], Order::Reverse).unwrap().outputs[0];
+    let expected = |i: i64| -> i64 {
+        let product = |j: i64| (0..3).map(|k| (3 * i + k + 1) * (3 * j + k - 5)).sum::<i64>();
+        (0..4).map(|j| product(j) * 10i64.pow(j as u32)).sum()
+    };
+    assert_eq!((y.f(0), y.f(1)), (expected(0) as f64, expected(1) as f64));
+}
+
+#[test]
 fn scatters_combine_in_order_and_checks_report() {
     let text = "\
 kernel scatter(x: f32[4], at: i64[3], u: f32[3]) -> (y: f32[4])

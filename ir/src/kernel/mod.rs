@@ -138,8 +138,8 @@ pub enum Stage {
         /// The locals, `kind.results()` of them.
         to: Vec<u32>,
     },
-    /// `Σ lhs · rhs` over the serial axes `axes` into a local: the hero of a dot or convolution kernel.
-    /// The parallel axes of the section are its batch, m and n axes.
+    /// `Σ lhs · rhs` over the serial axes `axes` into a local: the hero of a dot or convolution kernel. The parallel axes of the
+    /// section and the serial axes of the local, for each index of which there is a sum, are its batch, m and n axes.
     Dot {
         /// Batch axes: both sides depend on them.
         batch: Vec<u32>,

@@ -358,12 +358,17 @@ impl<'t> Parser<'t> {
         while self.eat(",") {
             results.push(self.word()?);
         }
+        let mut own = Vec::new();
+        if matches!(self.peek().kind, Kind::Symbol("[")) && names.param(results[0]).is_none() {
+            self.expect("[")?;
+            own = self.list("]", |p| p.axis_name(names))?;
+        }
         if self.eat("=") {
-            if self.eat_word("reduce") {
+            if own.is_empty() && self.eat_word("reduce") {
                 return self.reduce(names, &results);
             }
             if self.eat_word("dot") {
-                return self.dot(names, &results);
+                return self.dot(names, &results, &own);
             }
         }
         self.next = start;
@@ -386,7 +391,7 @@ impl<'t> Parser<'t> {
         Ok(Stage::Reduce { kind, axes, body, to })
     }
 
-    fn dot(&mut self, names: &mut Names, results: &[&str]) -> Result<Stage> {
+    fn dot(&mut self, names: &mut Names, results: &[&str], own: &[u32]) -> Result<Stage> {
         let axes = self.axis_names(names)?;
         let role = |p: &mut Self, role| match p.eat_word(role) {
             true => p.expect("(").and_then(|()| p.list(")", |p| p.axis_name(names))),
@@ -396,7 +401,7 @@ impl<'t> Parser<'t> {
         let lhs = self.value(names, None)?;
         let rhs = self.value(names, None)?;
         let [result] = results else { return Err(self.error("a dot has one result")) };
-        let to = names.define(result, names.section.exprs.dtype(lhs), &[]);
+        let to = names.define(result, names.section.exprs.dtype(lhs), own);
         Ok(Stage::Dot { batch, m, n, axes, lhs, rhs, to })
     }
 

@@ -190,7 +190,9 @@ impl<'a> Scope<'a> {
                 self.value(out, *body)
             }
             Stage::Dot { batch, m, n, axes, lhs, rhs, to } => {
-                write!(out, "{} = dot {}", self.local(*to), self.loops(axes))?;
+                let own = &self.section.locals[*to as usize].axes;
+                let index = if own.is_empty() { String::new() } else { format!("[{}]", self.list(own, ", ")) };
+                write!(out, "{}{index} = dot {}", self.local(*to), self.loops(axes))?;
                 for (role, axes) in [("batch", batch), ("m", m), ("n", n)] {
                     if !axes.is_empty() {
                         write!(out, "{role}({}) ", self.list(axes, ", "))?;

@@ -94,7 +94,7 @@ fn a_softmax_can_be_written_over_its_input() {
 }
 
 /// Text of every form: what parses must print the same bytes and verify.
-const FORMS: [&str; 8] = [
+const FORMS: [&str; 9] = [
     SOFTMAX,
     // Symbolic extents, a condition, integers, checks, a gather.
     "\
@@ -153,6 +153,15 @@ kernel linear(x: f32[4, 64, 784], w: f32[4, 784, 512], bias: f32[512]) -> (y: f3
   acc = dot k batch(b) m(i) n(j) { x[b, i, k] } { w[b, k, j] }
   y[b, i, j] = max(acc + bias[j], 0.0)
   schedule tile(i, 32) tile(j, 64) split(k, 2) pack(rhs)
+",
+    // Dots for each index of a serial axis.
+    "\
+kernel attention(q: f32[4, 64, 32], k: f32[4, 80, 32], v: f32[4, 80, 48]) -> (y: f32[4, 64, 48])
+  axes b: par 4, i: par 64, j: ser 80, d: ser 32, e: ser 48
+  qk[j] = dot d batch(b) m(i) n(j) { q[b, i, d] } { k[b, j, d] }
+  top, s = reduce online_softmax j { qk[j] * 0.125 }
+  sum[e] = dot j batch(b) m(i) n(e) { exp(qk[j] * 0.125 - top) / s } { v[b, j, e] }
+  map e { y[b, i, e] = sum[e] }
 ",
     // Several sections.
     "\
@@ -231,11 +240,15 @@ fn the_verifier_names_what_is_wrong() {
     softmax("bind(i, core) vec(j, 4)", "vec(j, 4) bind(i, core)", "schedule: directives are sorted, each once");
     softmax("(y: f32[8, 32])", "(x: f32[8, 32], y: f32[8, 32])", "two things are called x");
     let dot = |old: &str, new: &str, expected: &str| check(FORMS[6], old, new, expected);
-    dot("m(i) n(j)", "m(i)", "stage 0: each parallel axis has one role in a dot: batch, m or n");
+    dot("m(i) n(j)", "m(i)", "stage 0: each axis of the result has one role in a dot: batch, m or n");
     dot("{ w[b, k, j] }", "{ w[b, k, i] }", "stage 0: right side: axis i has no value here");
     dot("{ w[b, k, j] }", "{ 2i64 }", "stage 0: the sides of a dot are f32 and i64");
     dot("split(k, 2)", "split(j, 2)", "schedule: split(j): the axis is not contracted");
     dot("tile(j, 64)", "tile(j, 0)", "schedule: a count of zero for axis j");
+    let nested = |old: &str, new: &str, expected: &str| check(FORMS[7], old, new, expected);
+    nested("m(i) n(j)", "m(i)", "stage 0: each axis of the result has one role in a dot: batch, m or n");
+    nested("qk[j] = dot d", "qk[d] = dot d", "stage 0: axis d is contracted and of the result");
+    nested("qk[j] = dot d", "qk[i] = dot d", "local qk: axis i is parallel, it cannot be looped over");
     check(FORMS[4], "h[15 - j]", "h", "stage 1: h has 1 axes, 0 indices are given");
     check(FORMS[4], "mean, m2 =", "mean, m2, m2 =", "two things are called m2");
 }

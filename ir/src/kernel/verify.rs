@@ -139,17 +139,23 @@ impl Checker<'_> {
                 to.iter().try_for_each(|&l| self.define(l, result, &[]))
             }
             Stage::Dot { batch, m, n, lhs, rhs, to, .. } => {
+                let own = self.section.locals.get(*to as usize).map_or(&[][..], |l| &l.axes);
+                if let Some(&both) = own.iter().find(|a| scope.contains(a)) {
+                    let name = &self.axis(both)?.name;
+                    return Err(fail(format!("axis {name} is contracted and of the result")));
+                }
+                let scope: Vec<u32> = scope.iter().chain(own).copied().collect();
                 let mut roles: Vec<u32> = batch.iter().chain(m).chain(n).copied().collect();
+                let mut axes: Vec<u32> = self.section.parallel().chain(own.iter().copied()).collect();
                 roles.sort_unstable();
-                ensure(roles.iter().copied().eq(self.section.parallel()), || {
-                    "each parallel axis has one role in a dot: batch, m or n".into()
-                })?;
+                axes.sort_unstable();
+                ensure(roles == axes, || "each axis of the result has one role in a dot: batch, m or n".into())?;
                 let side = |other: &[u32]| scope.iter().copied().filter(|a| !other.contains(a)).collect::<Vec<u32>>();
                 let left = self.expression(*lhs, &side(n)).map_err(|e| e.context("left side"))?;
                 let right = self.expression(*rhs, &side(m)).map_err(|e| e.context("right side"))?;
                 ensure(left == right, || format!("the sides of a dot are {left} and {right}"))?;
                 ensure(left != DType::Bool, || "a dot of bool is not defined".into())?;
-                self.define(*to, left, &[])
+                self.define(*to, left, own)
             }
             Stage::Check { ok, value, .. } => {
                 let ok = self.expression(*ok, &scope)?;

@@ -38,11 +38,17 @@ fn reduce(x: S<'_>) -> Reduced<'_> {
     Reduced { shifted, n, rest, lost: n.fma(x.lit(-low), exact - rest) }
 }
 
+/// [`LN_2_PARTS`] for `f32`.
+pub const LN_2_SINGLE: [f64; 2] = LN_2_PARTS[0];
+
+/// The coefficients of P for `f32`, constant first.
+pub const EXP_SINGLE: [f64; 6] = [0.5, 0.166_666_66, 0.041_666_36, 0.008_333_39, 0.001_394_066_8, 0.000_198_458_82];
+
 /// P with `e^r - 1 = r + r² · P(r)` for `|r| ≤ ln 2 / 2`: the minimax polynomial of `(e^r - 1 - r) / r²` with weight
 /// `r² / (e^r - 1)`: relative errors 2^-32.0 and 2^-61.7.
 fn second_order(r: S<'_>) -> S<'_> {
     let p = Format::of(r).pick(
-        &[0.5, 0.166_666_66, 0.041_666_36, 0.008_333_39, 0.001_394_066_8, 0.000_198_458_82][..],
+        &EXP_SINGLE[..],
         &[
             0.5,
             0.166_666_666_666_666_77,

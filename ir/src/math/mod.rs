@@ -31,6 +31,7 @@ use std::cell::RefCell;
 use std::sync::LazyLock;
 
 pub(crate) use erf::erfc;
+pub use exponential::{EXP_SINGLE, LN_2_SINGLE};
 pub use trigonometric::trigonometric_limit;
 
 /// The arithmetic that computes `f` of floating-point arguments.

@@ -1,5 +1,6 @@
 //! Runs programs: resolves dimensions, connects memory, launches.
 
+mod attention;
 mod boxes;
 mod dot;
 mod frame;

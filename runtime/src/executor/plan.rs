@@ -1,5 +1,6 @@
 //! A program with numbers for its dimensions: what every run of those shapes needs, made once.
 
+use super::attention::PlannedAttention;
 use super::boxes::{Bounds, Grid, group, tasks_for};
 use super::dot::PlannedDot;
 use super::frame::Frame;
@@ -146,7 +147,8 @@ impl Planner<'_> {
         for section in &launch.work {
             match section {
                 Work::Loop(section) => {
-                    let wanted = (tasks as f64 * section_cost(section, self.scope)? / cost.max(1e-9)).round() as usize;
+                    let most = if section.rows { tasks.min(self.threads) } else { tasks };
+                    let wanted = (most as f64 * section_cost(section, self.scope)? / cost.max(1e-9)).round() as usize;
                     let own = match &section.params {
                         None => 0,
                         Some(chosen) => {
@@ -171,6 +173,10 @@ impl Planner<'_> {
                     if dot.sums().0 > 0 {
                         sums.push((dot.sums(), PieceWork::Sum(dot)));
                     }
+                }
+                Work::Attention(section) => {
+                    let attention = PlannedAttention::new(section, launch.params.len(), self.scope)?;
+                    work.push((attention.boxes(), PieceWork::Attention(Box::new(attention))));
                 }
                 Work::Copy => {
                     let &[from, to] = &launch.params[..] else { return Err(Error::new("a copy has two parameters")) };

@@ -1,5 +1,6 @@
 //! Running the steps of a plan.
 
+use super::attention::PlannedAttention;
 use super::boxes::{Bounds, Grid};
 use super::dot::PlannedDot;
 use super::frame::Frame;
@@ -58,6 +59,7 @@ pub(super) enum PieceWork {
     Prepare(Arc<PlannedDot>),
     Product(Arc<PlannedDot>),
     Sum(Arc<PlannedDot>),
+    Attention(Box<PlannedAttention>),
     Copy(Grid),
 }
 
@@ -190,6 +192,8 @@ impl Piece {
             PieceWork::Product(dot) => (from..to).try_for_each(|index| unsafe { dot.product(index, context) }),
             // SAFETY: by the caller; the products were computed in the step before.
             PieceWork::Sum(dot) => (from..to).try_for_each(|index| unsafe { dot.sum(index, context) }),
+            // SAFETY: by the caller.
+            PieceWork::Attention(attention) => (from..to).try_for_each(|index| unsafe { attention.run(index, context) }),
             PieceWork::Copy(grid) => {
                 for index in from..to {
                     let bounds = grid.bounds(index);

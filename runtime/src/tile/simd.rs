@@ -29,8 +29,23 @@ pub(super) trait Simd: Copy {
     /// # Safety
     /// The element lies in live memory.
     unsafe fn splat(from: *const f32) -> Self::V;
+    /// A number in all lanes.
+    unsafe fn set(x: f32) -> Self::V;
     /// `a·b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// The larger; `b` where either is NaN.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// `x · 2^n` for whole numbers `n` from -252 to 254.
+    unsafe fn scale(x: Self::V, n: Self::V) -> Self::V;
+    /// The lanes of `a` in the mask, those of `b` elsewhere.
+    unsafe fn blend(mask: Self::Mask, a: Self::V, b: Self::V) -> Self::V;
+    /// The lanes of `then` where `a < b`, those of `otherwise` elsewhere.
+    unsafe fn below(a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
+    /// The lanes of `a` where `flags` is not zero, those of `b` elsewhere.
+    unsafe fn choose(flags: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// # Safety
     /// The elements at `to` lie in live memory that is this call's to write.
     unsafe fn store(to: *mut f32, v: Self::V);
@@ -76,6 +91,56 @@ impl Simd for Portable {
     unsafe fn splat(from: *const f32) -> [f32; 8] {
         // SAFETY: by the caller.
         [unsafe { *from }; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn set(x: f32) -> [f32; 8] {
+        [x; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] - b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn scale(x: [f32; 8], n: [f32; 8]) -> [f32; 8] {
+        let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+        // Two factors, so that only the last product rounds to a subnormal number.
+        std::array::from_fn(|i| {
+            let n = n[i] as i32;
+            x[i] * power(n >> 1) * power(n - (n >> 1))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn blend(mask: usize, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| if i < mask { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn below(a: [f32; 8], b: [f32; 8], then: [f32; 8], otherwise: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| if a[i] < b[i] { then[i] } else { otherwise[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn choose(flags: [f32; 8], a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| if flags[i] != 0.0 { a[i] } else { b[i] })
     }
 
     #[inline(always)]
@@ -156,6 +221,66 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn set(x: f32) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_set1_ps(x) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_sub_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_mul_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn max(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn scale(x: __m256, n: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe {
+                let power = |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
+                let n = _mm256_cvtps_epi32(n);
+                // Two factors, so that only the last product rounds to a subnormal number.
+                let half = _mm256_srai_epi32::<1>(n);
+                _mm256_mul_ps(_mm256_mul_ps(x, power(half)), power(_mm256_sub_epi32(n, half)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn blend(mask: __m256i, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_blendv_ps(b, a, _mm256_castsi256_ps(mask)) }
+        }
+
+        #[inline(always)]
+        unsafe fn below(a: __m256, b: __m256, then: __m256, otherwise: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
+        }
+
+        #[inline(always)]
+        unsafe fn choose(flags: __m256, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_NEQ_UQ>(flags, _mm256_setzero_ps())) }
+        }
+
+        #[inline(always)]
         unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
             // SAFETY: see above.
             unsafe { _mm256_fmadd_ps(a, b, c) }
@@ -221,6 +346,60 @@ mod x86 {
         unsafe fn splat(from: *const f32) -> __m512 {
             // SAFETY: see above.
             unsafe { _mm512_set1_ps(*from) }
+        }
+
+        #[inline(always)]
+        unsafe fn set(x: f32) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_set1_ps(x) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_sub_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn max(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn scale(x: __m512, n: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_scalef_ps(x, n) }
+        }
+
+        #[inline(always)]
+        unsafe fn blend(mask: __mmask16, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_mask_blend_ps(mask, b, a) }
+        }
+
+        #[inline(always)]
+        unsafe fn below(a: __m512, b: __m512, then: __m512, otherwise: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), otherwise, then) }
+        }
+
+        #[inline(always)]
+        unsafe fn choose(flags: __m512, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(flags, _mm512_setzero_ps()), b, a) }
         }
 
         #[inline(always)]

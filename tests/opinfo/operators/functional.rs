@@ -2,7 +2,7 @@
 
 use super::{Operator, one};
 use crate::call::{Call, Outputs, Problem, unsupported};
-use igneous::{DType, Tensor};
+use igneous::{Attention, DType, Tensor};
 
 pub fn find(name: &str) -> Option<Operator> {
     Some(match name {
@@ -148,35 +148,12 @@ fn attention(c: &Call) -> Outputs {
     if c.float(4, "dropout_p", 0.0)? != 0.0 {
         return unsupported("attention with dropout: its random numbers are others");
     }
-    let grouped = c.named_flag("enable_gqa", false)?;
-    let heads = |x: &Tensor| x.size(-3).get().unwrap_or(1);
-    let shared = if grouped && q.rank() > 2 { heads(&q) / heads(&k).max(1) } else { 1 };
-    let (k, v) = (k.repeat_heads(shared), v.repeat_heads(shared));
-    let scale = match c.named("scale") {
-        Some(_) => c.named_float("scale", 1.0)?,
-        None => (q.size(-1).get()? as f64).sqrt().recip(),
+    let options = Attention {
+        mask: c.optional_tensor(3, "attn_mask")?,
+        causal: c.flag(5, "is_causal", false)?,
+        scale: c.named("scale").map(|_| c.named_float("scale", 1.0)).transpose()?,
+        grouped: c.named_flag("enable_gqa", false)? && q.rank() > 3,
+        dropout: 0.0,
     };
-    let mut scores = q.matmul(&k.t()) * scale;
-    if let Some(mask) = c.optional_tensor(3, "attn_mask")? {
-        scores = match mask.dtype() {
-            DType::Bool => scores.masked_fill(&mask.logical_not(), f64::NEG_INFINITY),
-            _ => scores + mask,
-        };
-    }
-    if c.flag(5, "is_causal", false)? {
-        let [rows, columns] = [scores.size(-2), scores.size(-1)];
-        let seen = Tensor::ones((rows, columns)).tril(0).ne(0.0);
-        scores = scores.masked_fill(&seen.logical_not(), f64::NEG_INFINITY);
-    }
-    one(scores.softmax(-1).matmul(&v))
-}
-
-trait Heads {
-    fn repeat_heads(&self, count: usize) -> Tensor;
-}
-
-impl Heads for Tensor {
-    fn repeat_heads(&self, count: usize) -> Tensor {
-        if count == 1 { self.clone() } else { self.repeat_interleave(count, -3) }
-    }
+    one(q.scaled_dot_product_attention(&k, &v, &options))
 }

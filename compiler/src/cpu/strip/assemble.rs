@@ -9,7 +9,7 @@ use super::allocate::{
 use super::body::{Arg, Body, Class, Fold, Inst, Kind, Stream};
 use super::encode::{Code, Extra, Label, Listing, Mem, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, Rm, Shown, When};
 use super::table::*;
-use igneous_ir::kernel::CHUNK;
+use igneous_ir::kernel::{CHUNK, LANES};
 use std::collections::HashMap;
 
 /// A strip that is ready to be called.
@@ -107,7 +107,7 @@ impl Loops {
         let long = together == 1 && partial && body.insts.len() > LONG_BODY;
         match accumulators {
             0 => Loops { vectors: if long { 0 } else { together }, together, rest: 1, registers, spare },
-            n => Loops { vectors: n.max(together), together, rest: n, registers, spare },
+            n => Loops { vectors: n.max(together), together, rest: n.min(LANES as u8 / body.lanes), registers, spare },
         }
     }
 }

@@ -56,13 +56,26 @@ enum Slot {
     Constant(Literal),
 }
 
+/// Several turns of the loop around the innermost one that a strip does at once, for one address that all combine into.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Turns {
+    pub axis: u32,
+    /// The index of the first.
+    pub first: Num,
+    pub count: u8,
+    /// From one to the next.
+    pub step: i64,
+}
+
 /// Builds the body of a strip.
 struct Builder<'e, 'p, 'f> {
     emitter: &'e Emitter<'p, 'f>,
     task: Task<'p>,
     axis: u32,
     body: Body,
-    slots: Vec<Slot>,
+    /// What the table holds, and for which turn.
+    slots: Vec<(Slot, u8)>,
+    turn: u8,
     /// What each expression became, of those that vary.
     values: Vec<Option<Arg>>,
     /// The elements of the pairs that were loaded, by the access to the first ones.
@@ -80,8 +93,8 @@ impl<'p> Emitter<'p, '_> {
             return None;
         }
         let mut builder = Builder::new(self, task, wide, ends.iter().map(|e| e.dtype))?;
-        builder.values(ends.iter().map(|e| e.root))?;
-        builder.stores(ends)?;
+        let roots = builder.roots(ends)?;
+        builder.stores(ends, &[roots])?;
         if little(task, length, &builder.body) {
             return None;
         }
@@ -95,9 +108,34 @@ impl<'p> Emitter<'p, '_> {
                 self.add(range.lo, covered)
             }
         };
-        let table = self.table(task.place(), &slots);
+        let table = self.table(task, &slots, None);
         self.call_strip(strip, table, Range { lo: range.lo, hi: end });
         Some(end)
+    }
+
+    /// Whether a strip can combine several turns of the loop around the innermost one into the same elements.
+    pub fn has_strip_of_turns(&self, task: Task<'p>, end: End, count: u8) -> bool {
+        self.body_of_turns(task, end, count).is_some()
+    }
+
+    /// Combines several turns of the loop around the innermost one into the same elements; for what
+    /// [`has_strip_of_turns`](Self::has_strip_of_turns).
+    pub fn strip_of_turns(&mut self, task: Task<'p>, range: Range, end: End, turns: Turns) {
+        let Some((body, slots)) = self.body_of_turns(task, end, turns.count) else { return };
+        let strip = assemble(&body, true);
+        let table = self.table(task, &slots, Some(turns));
+        self.call_strip(strip, table, range);
+    }
+
+    fn body_of_turns(&self, task: Task<'p>, end: End, count: u8) -> Option<(Body, Vec<(Slot, u8)>)> {
+        let mut builder = Builder::new(self, task, self.wide()?, [end.dtype].into_iter())?;
+        let mut roots = Vec::new();
+        for turn in 0..count {
+            builder.begin(turn);
+            roots.push(builder.roots(&[end])?);
+        }
+        builder.stores(&[end], &roots)?;
+        builder.partial.then_some((builder.body, builder.slots))
     }
 
     /// Reduces a range of the innermost loop by a strip, which also stores the elements if they are kept.
@@ -111,7 +149,9 @@ impl<'p> Emitter<'p, '_> {
         let mut builder = Builder::new(self, task, wide, [fold.dtype].into_iter())?;
         builder.values([root].into_iter())?;
         if let Some(access) = kept {
-            builder.stores(&[End { root, to: To::Access(access), dtype: fold.dtype, combine: None }])?;
+            let end = End { root, to: To::Access(access), dtype: fold.dtype, combine: None };
+            let x = builder.arg(root);
+            builder.stores(&[end], &[vec![x]])?;
         }
         let slot = builder.slot(Slot::Constant(neutral(fold.kind, fold.dtype)));
         let x = builder.arg(root);
@@ -123,7 +163,7 @@ impl<'p> Emitter<'p, '_> {
             return None;
         }
         let strip = assemble(&body, partial);
-        let table = self.table(task.place(), &slots);
+        let table = self.table(task, &slots, None);
         self.call_strip(strip, table, range);
         Some(self.b.ins().stack_load(types::I64, scalar::register(fold.dtype), table, 8 * slot as i32))
     }
@@ -138,28 +178,40 @@ impl<'p> Emitter<'p, '_> {
     }
 
     /// Makes the table of a strip.
-    fn table(&mut self, place: &Placement, slots: &[Slot]) -> StackSlot {
+    fn table(&mut self, task: Task<'p>, slots: &[(Slot, u8)], turns: Option<Turns>) -> StackSlot {
         let size = 8 * slots.len().max(1) as u32;
         let table = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
-        for (i, &slot) in slots.iter().enumerate() {
-            let value = match slot {
-                Slot::Access(access) => self.start(place, access),
-                Slot::Address(address) => self.reg(address),
-                Slot::Constant(literal) => scalar::literal(&mut self.b, literal),
-                Slot::Number(id) => {
-                    let x = self.scalar(place, id);
-                    match self.exprs.dtype(id) {
-                        DType::Bool => {
-                            let wide = self.b.ins().uextend(types::I64, x);
-                            self.b.ins().ineg(wide)
-                        }
-                        _ => x,
-                    }
+        for turn in 0..turns.map_or(1, |t| t.count) {
+            self.scope(|e| {
+                if let Some(turns) = turns {
+                    let index = e.add(turns.first, Num::Const(i64::from(turn) * turns.step));
+                    e.enter(task, 0, turns.axis, index);
                 }
-            };
-            self.b.ins().stack_store(types::I64, value, table, 8 * i as i32);
+                for (i, &(slot, _)) in slots.iter().enumerate().filter(|(_, (_, of))| *of == turn) {
+                    let value = e.slot_value(task.place(), slot);
+                    e.b.ins().stack_store(types::I64, value, table, 8 * i as i32);
+                }
+            });
         }
         table
+    }
+
+    fn slot_value(&mut self, place: &Placement, slot: Slot) -> Value {
+        match slot {
+            Slot::Access(access) => self.start(place, access),
+            Slot::Address(address) => self.reg(address),
+            Slot::Constant(literal) => scalar::literal(&mut self.b, literal),
+            Slot::Number(id) => {
+                let x = self.scalar(place, id);
+                match self.exprs.dtype(id) {
+                    DType::Bool => {
+                        let wide = self.b.ins().uextend(types::I64, x);
+                        self.b.ins().ineg(wide)
+                    }
+                    _ => x,
+                }
+            }
+        }
     }
 
     /// The address of the element at index 0 of the innermost loop.
@@ -214,7 +266,7 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         let values = vec![None; exprs.len()];
         let axis = task.of.inner?;
         let body = Body::new(wide, lanes);
-        Some(Builder { emitter, task, axis, body, slots: Vec::new(), values, pairs: Vec::new(), partial: true })
+        Some(Builder { emitter, task, axis, body, slots: Vec::new(), turn: 0, values, pairs: Vec::new(), partial: true })
     }
 
     /// Computes all values, before anything is stored: what a store writes may be what a value is loaded from.
@@ -226,41 +278,63 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         Some(())
     }
 
-    fn stores(&mut self, ends: &[End]) -> Option<()> {
-        for end in ends {
-            let x = self.arg(end.root);
+    /// Computes what goes to `ends` in the current turn.
+    fn roots(&mut self, ends: &[End]) -> Option<Vec<Arg>> {
+        self.values(ends.iter().map(|e| e.root))?;
+        Some(ends.iter().map(|e| self.arg(e.root)).collect())
+    }
+
+    /// Goes on to another turn, of which nothing is computed yet.
+    fn begin(&mut self, turn: u8) {
+        self.turn = turn;
+        self.values.fill(None);
+        self.pairs.clear();
+    }
+
+    /// Stores to each end what its root was in the first turn, combined with those of the others in order.
+    fn stores(&mut self, ends: &[End], turns: &[Vec<Arg>]) -> Option<()> {
+        self.turn = 0;
+        for (i, end) in ends.iter().enumerate() {
             let slot = match end.to {
                 To::Access(access) if self.walks(access, Dim::ONE) => Slot::Access(access),
                 To::Access(access) => {
-                    let stored = |a: u32| {
-                        let to = |e: &&End| e.combine.is_none() && matches!(e.to, To::Access(b) if a == b);
-                        ends.iter().find(to).map(|e| e.root)
-                    };
-                    let others = ends.iter().filter_map(|e| if let To::Access(a) = e.to { Some(a) } else { None });
-                    let [first, second] = self.pair_of(access, others)?;
-                    let (own, other) = (stored(first)?, stored(second)?);
-                    if access == first {
-                        let pair = [self.arg(own), self.arg(other)];
-                        let stream = self.pair_stream(first);
-                        self.body.store_pair(stream, pair);
-                        self.past(stream, first);
-                    }
+                    self.store_in_pair(ends, &turns[0], access)?;
                     continue;
                 }
                 To::Address(address) => Slot::Address(address),
             };
             let stream = self.stream(slot, end.dtype, false);
             let x = match end.combine {
-                None => x,
+                None => turns[0][i],
                 Some(op) => {
-                    let old = self.body.load(stream);
-                    self.body.apply(op, end.dtype, end.dtype, &[old, x], None)?
+                    let mut sum = self.body.load(stream);
+                    for roots in turns {
+                        sum = self.body.apply(op, end.dtype, end.dtype, &[sum, roots[i]], None)?;
+                    }
+                    sum
                 }
             };
             self.body.store(stream, x);
             if let (To::Access(access), None) = (end.to, end.combine) {
                 self.past(stream, access);
             }
+        }
+        Some(())
+    }
+
+    /// Stores the pairs whose first elements an access goes to; those of the second elements are stored with them.
+    fn store_in_pair(&mut self, ends: &[End], roots: &[Arg], access: u32) -> Option<()> {
+        let others = ends.iter().filter_map(|e| if let To::Access(a) = e.to { Some(a) } else { None });
+        let pair = self.pair_of(access, others)?;
+        let stored = |a: u32| {
+            let to = |e: &End| e.combine.is_none() && matches!(e.to, To::Access(b) if a == b);
+            ends.iter().position(to).map(|i| roots[i])
+        };
+        let values = [stored(pair[0])?, stored(pair[1])?];
+        if access == pair[0] {
+            let stream = self.pair_stream(access);
+            self.body.store_pair(stream, values);
+            self.past(stream, access);
         }
         Some(())
     }
@@ -330,9 +404,10 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
     }
 
     fn slot(&mut self, slot: Slot) -> u32 {
-        let found = self.slots.iter().position(|s| *s == slot);
+        let turn = if matches!(slot, Slot::Access(_) | Slot::Number(_)) { self.turn } else { 0 };
+        let found = self.slots.iter().position(|s| *s == (slot, turn));
         found.unwrap_or_else(|| {
-            self.slots.push(slot);
+            self.slots.push((slot, turn));
             self.slots.len() - 1
         }) as u32
     }

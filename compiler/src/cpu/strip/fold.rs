@@ -5,6 +5,7 @@ use super::table::*;
 use crate::cpu::lower::{combiner, neutral};
 use igneous_ir::kernel::LANES;
 use igneous_ir::op::ReduceKind;
+use igneous_ir::scalar::ScalarOp;
 use igneous_ir::types::DType;
 use smallvec::SmallVec;
 
@@ -17,7 +18,9 @@ impl Body {
             return None;
         }
         let op = combiner(kind);
-        let registers = LANES as u8 / self.lanes;
+        // An extremum is the same in any order; twice the accumulators wait half as long for each other.
+        let extremum = matches!(op, ScalarOp::Max | ScalarOp::Min);
+        let registers = LANES as u8 / self.lanes * if self.wide && extremum { 2 } else { 1 };
         let next = self.apply(op, dtype, dtype, &[Arg::Accumulator(0), x], None)?;
         self.keep(class, next);
         let body = std::mem::take(&mut self.insts);

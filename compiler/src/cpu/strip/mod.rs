@@ -22,5 +22,5 @@ mod table;
 mod tests;
 
 pub(super) use assemble::Strip;
-pub(super) use call::{End, To};
+pub(super) use call::{End, To, Turns};
 pub(super) use encode::Listing;

@@ -6,7 +6,9 @@ use super::limits::Work;
 use super::models::{lenet, mlp};
 use igneous::nn::{Conv2d, Forward, Gelu, LayerNorm, Linear, ModuleExt, Sequential};
 use igneous::optim::{Adam, Optimizer, Sgd};
-use igneous::{Compiled, Conv, Error, LaunchTime, Lowered, Result, Tensor, compile, default, grad_with, manual_seed, no_grad};
+use igneous::{
+    Attention, Compiled, Conv, Error, LaunchTime, Lowered, Result, Tensor, compile, default, grad_with, manual_seed, no_grad,
+};
 use std::sync::Arc;
 
 /// A workload that can be built.
@@ -158,6 +160,12 @@ fn attention(tokens: usize, causal: bool) -> Result<Case> {
     })
 }
 
+fn attention_operator(tokens: usize, causal: bool) -> Result<Case> {
+    Case::function(normal(3, [1, 12, tokens, 64]), move |t| {
+        t[0].scaled_dot_product_attention(&t[1], &t[2], &Attention { causal, ..default() })
+    })
+}
+
 fn linear_gelu() -> Result<Case> {
     let x = normal(1, [128, 768]);
     let net = Sequential::new().push(Linear::new(768, 3072)).push(Gelu);
@@ -255,6 +263,10 @@ static WORKLOADS: &[Workload] = &[
         128 * 3072 * (TRANSCENDENTAL + 5), 128 * 768 + 769 * 3072 + 128 * 3072, linear_gelu),
     flops("conv56_b1", "64 → 64 channels, 3×3 on 56×56", CONV, 0, 2 * 64 * 56 * 56 + 64 * 64 * 9, || convolution(1)),
     flops("conv56_b8", "the same, batch 8", 8 * CONV, 0, 8 * 2 * 64 * 56 * 56 + 64 * 64 * 9, || convolution(8)),
+    flops("attn_512", "attention: 12 heads, 512 tokens, 64 wide", 4 * 64 * SCORES_512, SOFTMAX * SCORES_512,
+        4 * 12 * 512 * 64, || attention_operator(512, false)),
+    flops("attn_2048_causal", "causal attention: 2048 tokens", 4 * 64 * SCORES_2048, SOFTMAX * SCORES_2048,
+        4 * 12 * 2048 * 64, || attention_operator(2048, true)),
     flops("attn_512_manual", "attention written out: 12 heads, 512 tokens, 64 wide", 4 * 64 * SCORES_512, SOFTMAX * SCORES_512,
         4 * 12 * 512 * 64, || attention(512, false)),
     flops("attn_2048_causal_manual", "causal attention written out: 2048 tokens", 4 * 64 * SCORES_2048, SOFTMAX * SCORES_2048,

@@ -3,6 +3,7 @@
 //! Each has a reference that is not its decomposition, and a derivative that reuses its results where that is
 //! cheaper than differentiating the decomposition. Half types are computed in `f32` and rounded once.
 
+mod attention;
 mod cross_entropy;
 mod dropout;
 mod gelu;
@@ -11,6 +12,7 @@ mod softmax;
 #[cfg(test)]
 mod tests;
 
+pub use attention::*;
 pub use cross_entropy::*;
 pub use dropout::*;
 pub use gelu::*;
@@ -23,7 +25,8 @@ use crate::op::{Fill, Record};
 use crate::types::{DType, Literal, TensorType};
 
 /// The records of this family.
-pub static COMPOSITE: &[&Record] = &[&CROSS_ENTROPY, &DROPOUT, &GELU, &LAYER_NORM, &LOG_SOFTMAX, &SOFTMAX];
+pub static COMPOSITE: &[&Record] =
+    &[&ATTENTION, &ATTENTION_BACKWARD, &CROSS_ENTROPY, &DROPOUT, &GELU, &LAYER_NORM, &LOG_SOFTMAX, &SOFTMAX];
 
 /// `x` in the type its arithmetic is done in.
 fn wide<'b, 'e>(x: X<'b, 'e>) -> X<'b, 'e> {

@@ -1,5 +1,6 @@
 //! Programs of hand-written kernels.
 
+mod attention;
 mod dots;
 mod inner;
 mod loops;
@@ -81,7 +82,7 @@ impl Program {
 pub(crate) fn cut_loop(function: KernelFn, extents: impl IntoIterator<Item = impl Into<Dim>>) -> Work {
     let extents: Vec<Dim> = extents.into_iter().map(Into::into).collect();
     let bind = (0..extents.len()).collect();
-    Work::Loop(LoopWork { function, extents, bind, point_ns: 1000.0, scratch: Dim::ZERO, params: None })
+    Work::Loop(LoopWork { function, extents, bind, point_ns: 1000.0, rows: false, scratch: Dim::ZERO, params: None })
 }
 
 pub(crate) fn buffer<T: Element>(data: &[T]) -> Buffer {
