@@ -177,26 +177,18 @@ fn agree(
     let mut rounded = None;
     for ((&k, expected), found) in sample.gradients.iter().zip(gradients) {
         if let Err(why) = same(found, expected, rtol, atol) {
-            let close = |a: f64, b: f64| (a - b).abs() <= atol + rtol * b.abs();
-            let exact = by_differences(operator, sample, k, [found, expected], close);
-            match exact.map(|exact| same(found, &exact.to_dtype(found.dtype()), rtol, atol)) {
-                Some(Ok(())) => rounded = Some(format!("gradient of input {k}: {why}; differences in f64 confirm it")),
-                _ => return Err(format!("gradient of input {k}: {why}")),
+            let exact = by_differences(operator, sample, k);
+            if exact.is_none_or(|exact| !only_rounded(found, expected, &exact)) {
+                return Err(format!("gradient of input {k}: {why}"));
             }
+            rounded = Some(format!("gradient of input {k}: {why}; by differences in f64 it is rounding on both sides"));
         }
     }
     Ok(rounded)
 }
 
-/// PyTorch's gradient of input `k`, with central differences in f64 in the places where what was found is not close to it: in
-/// single precision what cancels leaves rounding. The outputs that the differences are of have been compared.
-fn by_differences(
-    operator: operators::Operator,
-    sample: &Sample,
-    k: usize,
-    [found, expected]: [&Tensor; 2],
-    close: impl Fn(f64, f64) -> bool,
-) -> Option<Tensor> {
+/// The gradient of input `k` by central differences in f64. The outputs that the differences are of have been compared.
+fn by_differences(operator: operators::Operator, sample: &Sample, k: usize) -> Option<Vec<f64>> {
     const STEP: f64 = 1e-5;
     let wide = |t: &Tensor| if t.dtype().is_float() { t.to_dtype(DType::F64) } else { t.clone() };
     let at = |x: &[f64]| -> Option<f64> {
@@ -207,20 +199,27 @@ fn by_differences(
         let all = loss(sample, &outputs.iter().map(wide).collect::<Vec<_>>())?;
         all.item().ok()
     };
-    let x = sample.inputs[&k].to_f64_vec().ok()?;
-    let mut numbers = expected.to_f64_vec().ok()?;
-    for (i, own) in found.to_f64_vec().ok()?.into_iter().enumerate() {
-        if close(own, numbers[i]) {
-            continue;
-        }
-        let moved = |by: f64| {
-            let mut moved = x.clone();
-            moved[i] += by;
-            at(&moved)
-        };
-        numbers[i] = (moved(STEP)? - moved(-STEP)?) / (2.0 * STEP);
-    }
-    Some(Tensor::from_slice(&numbers, expected.shape()))
+    let mut x = sample.inputs[&k].to_f64_vec().ok()?;
+    let mut slope = |i: usize| {
+        let here = x[i];
+        x[i] = here + STEP;
+        let above = at(&x)?;
+        x[i] = here - STEP;
+        let below = at(&x)?;
+        x[i] = here;
+        Some((above - below) / (2.0 * STEP))
+    };
+    (0..sample.inputs[&k].elements().get().ok()?).map(&mut slope).collect()
+}
+
+/// Whether PyTorch's gradient misses the exact one by rounding, and what was found by at most three times as much: in single precision,
+/// where terms cancel, rounding is all that is left.
+fn only_rounded(found: &Tensor, expected: &Tensor, exact: &[f64]) -> bool {
+    let (Ok(found), Ok(expected)) = (found.to_f64_vec(), expected.to_f64_vec()) else { return false };
+    let largest = exact.iter().fold(1.0, |m: f64, x| m.max(x.abs()));
+    let rounding = expected.iter().zip(exact).all(|(a, b)| (a - b).abs() <= 1e-3 * largest);
+    let rmse = |of: &[f64]| (of.iter().zip(exact).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / of.len().max(1) as f64).sqrt();
+    rounding && rmse(&found) <= 3.0 * rmse(&expected) + 1e-7 * largest
 }
 
 /// One type, and elements within `atol + rtol · |expected|`; NaN equals NaN.
