@@ -131,7 +131,7 @@ pub fn inv(a: &Tensor) -> Tensor {
 #[track_caller]
 fn identity_of(a: &Tensor) -> Result<Tensor> {
     match a.ty()?.shape.as_slice() {
-        [.., rows, columns] if rows == columns => Ok(Tensor::eye(*rows).to_dtype(a.dtype())),
+        [.., rows, columns] if rows == columns => Ok(Tensor::eye(*rows).to_dtype(a.dtype()).expand(a.shape())),
         _ => Err(Error::new("this needs square matrices").note("tensor", a.describe())),
     }
 }
@@ -175,7 +175,7 @@ pub fn lstsq(a: &Tensor, b: &Tensor) -> Tensor {
 pub fn matrix_power(a: &Tensor, n: i32) -> Tensor {
     let a = operand(a);
     let identity = match identity_of(&a) {
-        Ok(identity) => identity.expand(a.shape()),
+        Ok(identity) => identity,
         Err(error) => return Tensor::from(error.at(here())),
     };
     let mut power = if n < 0 { inv(&a) } else { a };

@@ -71,7 +71,7 @@ fn tarball(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
 }
 
 fn entry(name: &str, json: &[u8], npz: &[u8]) -> Result<Entry> {
-    let json: Value = serde_json::from_slice(json)?;
+    let json: Value = serde_json::from_str(&with_quoted_numbers(std::str::from_utf8(json)?))?;
     let mut arrays = BTreeMap::new();
     if !npz.is_empty() {
         let mut zip = zip::ZipArchive::new(Cursor::new(npz))?;
@@ -94,6 +94,25 @@ fn entry(name: &str, json: &[u8], npz: &[u8]) -> Result<Entry> {
         atol: number("atol")?,
         samples: samples.map(|(s, sample)| read_sample(s, sample, &arrays)).collect::<Result<_>>()?,
     })
+}
+
+/// Python writes numbers that JSON does not have: they become texts.
+fn with_quoted_numbers(json: &str) -> String {
+    let (mut result, mut in_text, mut escaped) = (String::new(), false, false);
+    let mut rest = json;
+    while let Some(c) = rest.chars().next() {
+        let special = [("-Infinity", "\"-inf\""), ("Infinity", "\"inf\""), ("NaN", "\"nan\"")];
+        if let (false, Some((name, text))) = (in_text, special.iter().find(|(name, _)| rest.starts_with(name))) {
+            result.push_str(text);
+            rest = &rest[name.len()..];
+            continue;
+        }
+        in_text ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        result.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    result
 }
 
 fn read_sample(s: usize, sample: &Value, arrays: &BTreeMap<String, Tensor>) -> Result<Sample> {

@@ -47,8 +47,8 @@ impl<'a> Call<'a> {
         if *places < self.args.len() {
             return unsupported(format!("positional argument {places} is not known"));
         }
-        match self.kwargs.keys().find(|name| !names.contains(name.as_str())) {
-            Some(name) => unsupported(format!("argument `{name}` is not known")),
+        match self.kwargs.iter().find(|(name, value)| !value.is_null() && !names.contains(name.as_str())) {
+            Some((name, _)) => unsupported(format!("argument `{name}` is not known")),
             None => Ok(()),
         }
     }
@@ -220,7 +220,8 @@ pub fn ints(value: &Value) -> Option<Vec<i64>> {
 fn as_float(value: Option<&Value>, name: &str, default: f64) -> Result<f64, Problem> {
     match value {
         None => Ok(default),
-        Some(Value::String(s)) if s.contains("inf") => Ok(if s.starts_with('-') { f64::NEG_INFINITY } else { f64::INFINITY }),
+        Some(Value::String(s)) if s == "nan" => Ok(f64::NAN),
+        Some(Value::String(s)) if s.ends_with("inf") => Ok(if s.starts_with('-') { f64::NEG_INFINITY } else { f64::INFINITY }),
         Some(Value::Bool(b)) => Ok(f64::from(u8::from(*b))),
         Some(v) => v.as_f64().map_or_else(|| unsupported(format!("`{name}` is no number: {v}")), Ok),
     }

@@ -105,10 +105,13 @@ impl Tensor {
         -(-self.as_float()).softplus()
     }
 
-    /// `log(1 + e^(beta · self)) / beta`.
+    /// `log(1 + e^(beta · self)) / beta`, and `self` where `beta · self` is above `threshold` (`torch.nn.functional.softplus`, whose
+    /// defaults are 1 and 20).
     #[track_caller]
-    pub fn softplus_beta(&self, beta: f64) -> Tensor {
-        (self.as_float() * beta).softplus() / beta
+    pub fn softplus_with(&self, beta: f64, threshold: f64) -> Tensor {
+        let x = self.as_float();
+        let scaled = &x * beta;
+        x.where_(&scaled.gt(threshold), scaled.softplus() / beta)
     }
 
     /// Moved toward 0 by `lambda`; what crosses it is 0.

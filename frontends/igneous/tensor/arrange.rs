@@ -239,6 +239,32 @@ impl Tensor {
         Tensor::cat(&raised, 0)
     }
 
+    /// The tensors one after the other along the third axis; matrices get one.
+    #[track_caller]
+    pub fn dstack(tensors: &[impl Borrow<Tensor>]) -> Tensor {
+        let mut raised = Vec::new();
+        for tensor in tensors {
+            let tensor = tensor.borrow();
+            raised.push(match tensor.rank() {
+                0 | 1 => tensor.reshape((1, -1, 1)),
+                2 => tensor.unsqueeze(2),
+                _ => tensor.clone(),
+            });
+        }
+        Tensor::cat(&raised, 2)
+    }
+
+    /// Vectors as the columns of a matrix, and matrices side by side.
+    #[track_caller]
+    pub fn column_stack(tensors: &[impl Borrow<Tensor>]) -> Tensor {
+        let mut raised = Vec::new();
+        for tensor in tensors {
+            let tensor = tensor.borrow();
+            raised.push(if tensor.rank() < 2 { tensor.reshape((-1, 1)) } else { tensor.clone() });
+        }
+        Tensor::cat(&raised, 1)
+    }
+
     /// The coordinates of a grid: for vectors of lengths `[a, b, …]` as many tensors `[a, b, …]`, the `i`-th varying along axis
     /// `i` (`torch.meshgrid` with `indexing='ij'`).
     #[track_caller]

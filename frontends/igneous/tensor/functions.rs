@@ -103,8 +103,9 @@ impl Tensor {
         self.with_float("hypot", other, |a, b| {
             let (a, b) = (a.abs(), b.abs());
             let (large, small) = (a.maximum(&b), a.minimum(&b));
-            let divisor = large.where_(&large.gt(0.0), 1.0);
-            let ratio = small / divisor;
+            // 0 and infinity are results themselves: their quotients are not numbers.
+            let usual = large.gt(0.0) & large.isfinite();
+            let ratio = small.where_(&usual, 0.0) / large.where_(&usual, 1.0);
             large * (ratio.square() + 1.0).sqrt()
         })
     }
@@ -194,7 +195,11 @@ impl Tensor {
     pub fn logit(&self, eps: Option<f64>) -> Tensor {
         let x = self.as_float();
         let x = match eps {
-            Some(eps) => x.clamp(eps, 1.0 - eps),
+            Some(eps) => {
+                // The lower bound wins where they have changed places.
+                let above = x.clamp_max(1.0 - eps);
+                above.masked_fill(&x.lt(eps), eps)
+            }
             None => x,
         };
         x.log() - (1.0 - x).log()

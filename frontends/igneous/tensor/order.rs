@@ -179,18 +179,26 @@ impl Tensor {
         if self.rank() == 0 { (values, places) } else { (values.squeeze(axis), places.squeeze(axis)) }
     }
 
-    /// For each element of `values`, the number of elements of this sorted vector that are less, or with `right` not greater
-    /// (`torch.searchsorted`).
+    /// For each element of `values`, how many of this sorted vector are less, or not greater on the [`Side::Right`]
+    /// (`torch.searchsorted`). Vectors along the last axis may be a batch, which the values have, too. Every value is compared with
+    /// every element.
     #[track_caller]
-    pub fn searchsorted(&self, values: &Tensor, right: Side) -> Tensor {
-        if self.error().is_none() && self.rank() != 1 {
-            let error = Error::new("searchsorted needs a sorted vector").note("tensor", self.describe());
-            return error.at(here()).into();
+    pub fn searchsorted(&self, values: &Tensor, side: Side) -> Tensor {
+        let (lead, of) = (self.shape(), values.shape());
+        let batch = lead.len().saturating_sub(1);
+        if self.error().is_none()
+            && values.error().is_none()
+            && batch > 0
+            && (of.len() != lead.len() || of[..batch] != lead[..batch])
+        {
+            let error = Error::new("searchsorted needs a sorted vector, or a batch of them and values for each");
+            return error.note("tensor", self.describe()).note("values", values.describe()).at(here()).into();
         }
+        let sorted = if batch > 0 { self.unsqueeze(-2) } else { self.clone() };
         let values = values.unsqueeze(-1);
-        let before = match right {
-            Side::Left => self.lt(&values),
-            Side::Right => self.le(&values),
+        let before = match side {
+            Side::Left => sorted.lt(&values),
+            Side::Right => sorted.le(&values),
         };
         before.to_dtype(DType::I64).sum(-1)
     }

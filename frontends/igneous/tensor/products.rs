@@ -2,9 +2,9 @@
 
 use super::promote::promote;
 use super::{Tensor, or_invalid};
-use crate::location::entered;
+use crate::location::{entered, here};
 use igneous_ir::types::normalize_axis;
-use igneous_ir::{Error, Result, Shape, ops};
+use igneous_ir::{Dim, Error, Result, Shape, ops};
 
 /// Fails unless the tensors have these numbers of axes.
 fn ranks(what: &str, tensors: &[(&Tensor, usize)]) -> Result<()> {
@@ -81,16 +81,25 @@ impl Tensor {
     pub fn tensordot(&self, other: &Tensor, axes: &[i64], others: &[i64]) -> Tensor {
         let user = entered();
         let loc = user.loc();
-        let op = self.ty().and_then(|a| {
+        let product = self.ty().and_then(|a| {
             let b = other.ty()?;
             let left = axes.iter().map(|&x| normalize_axis(x, a.rank())).collect::<Result<Vec<_>>>()?;
             let right = others.iter().map(|&x| normalize_axis(x, b.rank())).collect::<Result<Vec<_>>>()?;
-            Ok(ops::dot_general(&left, &right, &[], &[]))
+            // An axis of extent one stretches.
+            let (mut wide, mut other_wide) = (a.shape, b.shape);
+            for (&i, &j) in left.iter().zip(&right) {
+                match (wide[i], other_wide[j]) {
+                    (Dim::ONE, extent) => wide[i] = extent,
+                    (extent, Dim::ONE) => other_wide[j] = extent,
+                    _ => {}
+                }
+            }
+            Ok((self.broadcast_to(&wide), other.broadcast_to(&other_wide), ops::dot_general(&left, &right, &[], &[])))
         });
-        match op {
-            Ok(op) => {
-                let dtype = promote(self.dtype(), other.dtype());
-                self.to_dtype(dtype).apply_with(op, &other.to_dtype(dtype))
+        match product {
+            Ok((a, b, op)) => {
+                let dtype = promote(a.dtype(), b.dtype());
+                a.to_dtype(dtype).apply_with(op, &b.to_dtype(dtype))
             }
             Err(error) => error.note("left", self.describe()).note("right", other.describe()).at(loc).into(),
         }
@@ -122,6 +131,20 @@ impl Tensor {
     #[track_caller]
     pub fn cdist(&self, other: &Tensor, p: f64) -> Tensor {
         (self.unsqueeze(-2) - other.unsqueeze(-3)).norm_p(p, -1)
+    }
+
+    /// The cosine of the angle between vectors along an axis; a norm counts as at least `eps`
+    /// (`torch.nn.functional.cosine_similarity`). The tensors broadcast.
+    #[track_caller]
+    pub fn cosine_similarity(&self, other: &Tensor, axis: i64, eps: f64) -> Tensor {
+        let loc = here();
+        let shape = match super::promote::common_shape("cosine_similarity", &[self, other]) {
+            Ok(shape) => shape,
+            Err(error) => return Tensor::from(error.at(loc)),
+        };
+        let (a, b) = (self.as_float().broadcast_to(&shape), other.as_float().broadcast_to(&shape));
+        let (na, nb) = (a.norm_keepdim(axis).clamp_min(eps), b.norm_keepdim(axis).clamp_min(eps));
+        ((a / na) * (b / nb)).sum(axis)
     }
 
     /// The vector product of vectors of three elements along an axis (`torch.linalg.cross`).

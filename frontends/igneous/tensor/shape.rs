@@ -75,6 +75,9 @@ impl Tensor {
     /// Two axes exchanged; negative ones count from the end.
     #[track_caller]
     pub fn transpose(&self, a: i64, b: i64) -> Tensor {
+        if self.rank() == 0 && matches!((a, b), (0 | -1, 0 | -1)) {
+            return self.clone();
+        }
         match (self.axis(a), self.axis(b)) {
             (Ok(a), Ok(b)) => {
                 let mut order: Vec<usize> = (0..self.rank()).collect();

@@ -22,11 +22,7 @@ pub fn find(name: &str) -> Option<Operator> {
         "elu" => |c| one(plain(c)?.elu(c.float(1, "alpha", 1.0)?)),
         "leaky_relu" => |c| one(plain(c)?.leaky_relu(c.float(1, "negative_slope", 0.01)?)),
         "prelu" => |c| one(c.x()?.prelu(&c.tensor(1, "weight")?)),
-        "softplus" => |c| {
-            // Beyond a threshold PyTorch returns the argument; the sum is exact there as well.
-            c.float(2, "threshold", 20.0)?;
-            one(c.x()?.softplus_beta(c.float(1, "beta", 1.0)?))
-        },
+        "softplus" => |c| one(c.x()?.softplus_with(c.float(1, "beta", 1.0)?, c.float(2, "threshold", 20.0)?)),
         "hardtanh" => |c| one(plain(c)?.hardtanh(c.float(1, "min_val", -1.0)?, c.float(2, "max_val", 1.0)?)),
         "hardshrink" => |c| one(c.x()?.hardshrink(c.float(1, "lambd", 0.5)?)),
         "softshrink" => |c| one(c.x()?.softshrink(c.float(1, "lambd", 0.5)?)),

@@ -42,7 +42,12 @@ pub fn find(name: &str) -> Option<Operator> {
                 (c.extents(3, "dilation", 1)?, c.extents(4, "padding", 0)?, c.extents(5, "stride", 1)?);
             one(c.x()?.fold_patches(size, kernel, dilation, padding, stride))
         },
-        "interpolate" | "upsample_nearest" | "upsample_bilinear" => interpolate,
+        "interpolate" => |c| {
+            let aligned = c.flag(4, "align_corners", false)?;
+            interpolate(c, c.text(3, "mode", "nearest")?, aligned)
+        },
+        "upsample_nearest" => |c| interpolate(c, "nearest", false),
+        "upsample_bilinear" => |c| interpolate(c, "bilinear", true),
         "grid_sample" => grid_sample,
         _ => return None,
     })
@@ -158,9 +163,9 @@ fn corners(aligned: bool) -> Corners {
     if aligned { Corners::Aligned } else { Corners::Apart }
 }
 
-fn interpolate(c: &Call) -> Outputs {
+fn interpolate(c: &Call, mode: &str, aligned: bool) -> Outputs {
     let x = c.x()?;
-    let mode = match c.text(3, "mode", "nearest")? {
+    let mode = match mode {
         "nearest" => Interpolation::Nearest,
         "nearest-exact" => Interpolation::NearestExact,
         "linear" | "bilinear" | "trilinear" => Interpolation::Linear,
@@ -168,7 +173,7 @@ fn interpolate(c: &Call) -> Outputs {
         "area" => Interpolation::Area,
         other => return unsupported(format!("the mode {other}")),
     };
-    let corners = corners(c.flag(4, "align_corners", false)?);
+    let corners = corners(aligned);
     if c.flag(5, "recompute_scale_factor", false)? || c.named_flag("antialias", false)? {
         return unsupported("interpolate with recompute_scale_factor or antialias");
     }

@@ -44,7 +44,11 @@ pub fn find(name: &str) -> Option<Operator> {
         "masked_scatter" => |c| one(c.x()?.masked_scatter(&c.tensor(1, "mask")?, &c.tensor(2, "source")?)),
         "masked_select" => |c| one(c.x()?.masked_select(&c.tensor(1, "mask")?)),
         "select_scatter" => |c| one(c.x()?.select_scatter(&c.tensor(1, "src")?, c.int(2, "dim", 0)?, c.int(3, "index", 0)?)),
-        "nonzero" | "argwhere" => |c| one(c.x()?.nonzero()),
+        "argwhere" => |c| one(c.x()?.nonzero()),
+        "nonzero" => |c| match c.named_flag("as_tuple", false)? {
+            true => Ok(c.x()?.nonzero().unbind(1)?),
+            false => one(c.x()?.nonzero()),
+        },
         "searchsorted" => searchsorted,
         "bincount" => |c| one(c.x()?.bincount(c.int(2, "minlength", 0)?.unsigned_abs() as usize)),
         _ => return None,

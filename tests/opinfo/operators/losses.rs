@@ -2,7 +2,6 @@
 
 use super::{Operator, one};
 use crate::call::{Call, Outputs, Problem, unsupported};
-use igneous::Tensor;
 use igneous::nn::{
     BceLoss, BceWithLogitsLoss, CrossEntropyLoss, HuberLoss, KlDivLoss, L1Loss, MseLoss, NllLoss, Reduction, SmoothL1Loss,
 };
@@ -38,11 +37,9 @@ pub fn find(name: &str) -> Option<Operator> {
         "nll_loss" => nll_loss,
         "cross_entropy" => cross_entropy,
         "pairwise_distance" => pairwise_distance,
-        "cosine_similarity" => |c| {
-            let (a, b, axis, eps) = (c.x()?, c.tensor(1, "x2")?, c.int(2, "dim", 1)?, c.float(3, "eps", 1e-8)?);
-            let norm = |x: &Tensor| x.norm_keepdim(axis).clamp_min(eps);
-            one(((&a / norm(&a)) * (&b / norm(&b))).sum(axis))
-        },
+        "cosine_similarity" => {
+            |c| one(c.x()?.cosine_similarity(&c.tensor(1, "x2")?, c.int(2, "dim", 1)?, c.float(3, "eps", 1e-8)?))
+        }
         _ => return None,
     })
 }

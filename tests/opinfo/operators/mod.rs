@@ -27,6 +27,11 @@ pub fn find(name: &str, _variant: &str) -> Option<Operator> {
     .or_else(|| short.and_then(pointwise::find))
 }
 
+/// Whether the sizes of the results depend on the elements, so that the operator has none under a trace.
+pub fn needs_eager_mode(name: &str) -> bool {
+    matches!(name, "argwhere" | "masked_select" | "nonzero" | "unique")
+}
+
 /// One output.
 fn one(tensor: Tensor) -> Outputs {
     Ok(vec![tensor])

@@ -2,7 +2,7 @@
 
 use super::{Operator, one};
 use crate::call::{Call, Outputs, Problem, unsupported};
-use igneous::{Tensor, where_};
+use igneous::{DType, Tensor, where_};
 
 macro_rules! unary {
     ($name:expr; $($op:literal $method:ident;)*) => {
@@ -58,14 +58,26 @@ pub fn find(name: &str) -> Option<Operator> {
             let eps = c.get(1, "eps").is_some().then(|| c.float(1, "eps", 0.0)).transpose()?;
             one(c.x()?.logit(eps))
         },
-        "where" => |c| one(where_(&c.x()?, &c.tensor(1, "input")?, &c.tensor(2, "other")?)),
-        "isclose" => |c| one(c.x()?.isclose(&c.tensor(1, "other")?, c.float(2, "rtol", 1e-5)?, c.float(3, "atol", 1e-8)?)),
-        "fill" | "full_like" => |c| {
+        // In PyTorch's samples the condition comes second.
+        "where" => |c| match c.x()?.dtype() {
+            DType::Bool => one(where_(&c.x()?, &c.tensor(1, "input")?, &c.tensor(2, "other")?)),
+            _ => one(where_(&c.tensor(1, "condition")?, &c.x()?, &c.tensor(2, "other")?)),
+        },
+        "isclose" => |c| {
+            let (a, b) = (c.x()?, c.tensor(1, "other")?);
+            let close = a.isclose(&b, c.float(2, "rtol", 1e-5)?, c.float(3, "atol", 1e-8)?);
+            one(if c.flag(4, "equal_nan", false)? { close.logical_or(&a.isnan().logical_and(&b.isnan())) } else { close })
+        },
+        "fill" => |c| {
             let value = c.float(1, "value", 0.0)?;
             one(c.x()?.full_like(value))
         },
-        "zeros_like" => |c| one(c.x()?.zeros_like()),
-        "ones_like" => |c| one(c.x()?.ones_like()),
+        "full_like" => |c| {
+            let value = c.float(1, "fill_value", 0.0)?;
+            one(like(c, 2)?.full_like(value))
+        },
+        "zeros_like" => |c| one(like(c, 1)?.zeros_like()),
+        "ones_like" => |c| one(like(c, 1)?.ones_like()),
         "to" | "type_as" => |c| one(c.x()?.to_dtype(c.tensor(1, "other")?.dtype())),
         _ => return None,
     })
@@ -90,6 +102,17 @@ impl Written for Tensor {
     fn times(&self, other: &Tensor) -> Tensor {
         self * other
     }
+}
+
+/// What a new tensor is to be like.
+fn like(c: &Call, place: usize) -> Result<Tensor, Problem> {
+    if c.named("device").is_some_and(|d| d != "cpu") {
+        return unsupported("another device");
+    }
+    c.named("layout");
+    let x = c.x()?;
+    let dtype = c.dtype(place)?;
+    Ok(dtype.map_or_else(|| x.clone(), |dtype| x.to_dtype(dtype)))
 }
 
 /// The other operand times `alpha`.

@@ -1,7 +1,7 @@
 //! Reductions, sorting, cumulative operations.
 
 use super::{Operator, one, two};
-use crate::call::{Call, Outputs, Problem};
+use crate::call::{Call, Outputs, Problem, unsupported};
 use igneous::Tensor;
 
 pub fn find(name: &str) -> Option<Operator> {
@@ -166,6 +166,15 @@ fn spread(c: &Call, outputs: fn(&Spread) -> Vec<Tensor>) -> Outputs {
 }
 
 fn norm(c: &Call) -> Outputs {
+    match c.get(1, "p").and_then(|v| v.as_str()) {
+        Some("fro") => {
+            let axes = axes(c, 2, "dim")?;
+            let x = c.x()?;
+            return one(if c.flag(3, "keepdim", false)? { x.norm_keepdim(&axes) } else { x.norm(&axes) });
+        }
+        Some("nuc") => return unsupported("the nuclear norm"),
+        _ => {}
+    }
     let p = c.float(1, if c.named("ord").is_some() { "ord" } else { "p" }, 2.0)?;
     let axes = axes(c, 2, "dim")?;
     let x = c.x()?;

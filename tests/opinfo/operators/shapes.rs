@@ -59,6 +59,8 @@ pub fn find(name: &str) -> Option<Operator> {
         },
         "cat" | "concat" | "concatenate" => |c| one(Tensor::cat(&c.tensors(0, "tensors")?, c.int(1, "dim", 0)?)),
         "stack" => |c| one(Tensor::stack(&c.tensors(0, "tensors")?, c.int(1, "dim", 0)?)),
+        "dstack" => |c| one(Tensor::dstack(&c.tensors(0, "tensors")?)),
+        "column_stack" => |c| one(Tensor::column_stack(&c.tensors(0, "tensors")?)),
         "hstack" => |c| one(Tensor::hstack(&c.tensors(0, "tensors")?)),
         "vstack" | "row_stack" => |c| one(Tensor::vstack(&c.tensors(0, "tensors")?)),
         "split" => split,
@@ -89,14 +91,18 @@ pub fn find(name: &str) -> Option<Operator> {
         "tril" => |c| one(c.x()?.tril(c.int(1, "diagonal", 0)?)),
         "triu" => |c| one(c.x()?.triu(c.int(1, "diagonal", 0)?)),
         "meshgrid" => |c| {
-            if c.named("indexing").and_then(Value::as_str).is_some_and(|s| s != "ij") {
-                return unsupported("meshgrid with indexing other than `ij`");
-            }
-            let vectors = match c.tensors(0, "tensors") {
+            let columns = c.named("indexing").and_then(Value::as_str) == Some("xy");
+            let mut vectors = match c.tensors(0, "tensors") {
                 Ok(vectors) => vectors,
                 Err(_) => (0..c.places()).map(|k| c.tensor(k, "tensors")).collect::<Result<_, Problem>>()?,
             };
-            Ok(Tensor::meshgrid(&vectors))
+            if !columns || vectors.len() < 2 {
+                return Ok(Tensor::meshgrid(&vectors));
+            }
+            vectors.swap(0, 1);
+            let mut grids = Tensor::meshgrid(&vectors);
+            grids.swap(0, 1);
+            Ok(grids)
         },
         "constant_pad_nd" => |c| {
             let widths = pairs(&c.ints(1, "pad")?)?;
@@ -183,6 +189,9 @@ fn get_item(c: &Call) -> Outputs {
     let x = c.x()?;
     let Some(index) = c.get(1, "index") else { return unsupported("an index of None") };
     let items = match index {
+        Value::Array(list) if list.len() > 1 && list.iter().all(Value::is_i64) => {
+            return unsupported("integers that may be one index or an index for each axis");
+        }
         Value::Array(list) => list.iter().map(|v| item(c, v)).collect::<Result<Vec<_>, _>>()?,
         single => vec![item(c, single)?],
     };
