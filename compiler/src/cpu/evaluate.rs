@@ -149,12 +149,6 @@ impl Emitter<'_, '_> {
                     let start = self.reg(start);
                     vector::iota(&mut self.b, start)
                 }
-                // The index of an unrolled loop.
-                ScalarOp::Axis(_) => {
-                    let index = self.index(place, id);
-                    let index = self.reg(index);
-                    vector::splat(&mut self.b, DType::I64, index)
-                }
                 op => match self.access_of(id) {
                     Some(access) => self.load_group(place, access, at),
                     None => {
@@ -210,14 +204,7 @@ impl Emitter<'_, '_> {
         let description = &self.accesses[access as usize];
         let (pointer, _) = self.pointers[access as usize].expect("prepared before the loop");
         let size = i64::from(description.size);
-        let mut start = Num::Reg(pointer);
-        for &(atom, coefficient) in &description.position.terms {
-            let unrolled = matches!(self.exprs.get(atom).op, ScalarOp::Axis(a) if a != at.axis);
-            if unrolled && place.varies(atom) {
-                let step = self.term(place, atom, coefficient, description.size);
-                start = self.add(start, step);
-            }
-        }
+        let start = Num::Reg(pointer);
         match self.walk(place, access, at.axis) {
             Walk::Contiguous => {
                 let address = self.contiguous(access, start, at.index, size);

@@ -10,7 +10,6 @@ use super::strip::{End, To, Turns};
 use super::vector::{self, Group};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use igneous_ir::array::unravel;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{CHUNK, LANES};
 use igneous_ir::types::Literal;
@@ -36,9 +35,6 @@ struct Rows {
 impl<'p> Emitter<'p, '_> {
     /// A reduction for each point of `range`, stored to the pass's local.
     pub fn fold_column(&mut self, task: Task<'p>, fold: Fold, range: Range) {
-        if task.of.unrolled {
-            return self.fold_unrolled(task, fold, range);
-        }
         let count: Dim = task.pass.axes().iter().map(|&a| task.plan.low.axes[a as usize].extent).product();
         if count.at_least(1) != Some(true) {
             self.fill_result(task, range, identity(fold.kind, fold.dtype));
@@ -269,68 +265,4 @@ impl<'p> Emitter<'p, '_> {
             Vec::new()
         });
     }
-
-    /// All elements of a point in the body of one loop over points. There are fewer than 32, so each has an accumulator of
-    /// its own.
-    fn fold_unrolled(&mut self, task: Task<'p>, fold: Fold, range: Range) {
-        let place = task.place();
-        let access = task.of.stores[0].expect("locals are in memory in column form");
-        let axis = task.of.inner.expect("column form has an innermost axis");
-        let axes = task.pass.axes();
-        let extents = axes.iter().map(|&a| task.plan.low.axes[a as usize].extent.as_const().expect("few elements"));
-        let extents: Vec<usize> = extents.map(|n| n as usize).collect();
-        let elements: Vec<Vec<usize>> = (0..extents.iter().product()).map(|e| unravel(e, &extents)).collect();
-        self.prepare_pieces(task.of);
-        let mut start = range.lo;
-        if task.vector {
-            let n = self.sub(range.hi, range.lo);
-            let covered = self.round_down(n, vector::LANES as i64);
-            let end = self.add(range.lo, covered);
-            self.scope(|e| {
-                e.prepare_groups(place, task.roots());
-                e.repeat(range.lo, end, vector::LANES as i64, &[], |e, i, _| {
-                    let at = Four { axis, index: e.reg(i), offset: 0 };
-                    let groups = elements.iter().map(|element| {
-                        e.scope(|e| {
-                            axes.iter().zip(element).for_each(|(&a, &i)| e.set_axis(a, Num::Const(i as i64)));
-                            e.compute_group(place, at);
-                            e.group(task.roots()[0])
-                        })
-                    });
-                    let groups: Vec<Group> = groups.collect();
-                    let result = halve(groups, &mut |low, high| e.combine_groups(fold, low, high));
-                    e.store_group(place, access, at, &result, None);
-                    Vec::new()
-                });
-            });
-            start = end;
-        }
-        self.repeat(start, range.hi, 1, &[], |e, i, _| {
-            e.set_axis(axis, i);
-            let values = elements.iter().map(|element| {
-                e.scope(|e| {
-                    axes.iter().zip(element).for_each(|(&a, &i)| e.set_axis(a, Num::Const(i as i64)));
-                    e.element_value(task)
-                })
-            });
-            let values: Vec<Value> = values.collect();
-            let result = halve(values, &mut |&low, &high| e.combine(fold, low, high));
-            let address = e.address(place, access);
-            scalar::store(&mut e.b, fold.dtype, result, address, 0);
-            Vec::new()
-        });
-    }
-}
-
-/// The tree over lanes of which the first `lanes.len()` have a value.
-fn halve<T>(mut lanes: Vec<T>, combine: &mut dyn FnMut(&T, &T) -> T) -> T {
-    let mut half = LANES / 2;
-    while half > 0 {
-        let upper = lanes.split_off(half.min(lanes.len()));
-        for (low, high) in lanes.iter_mut().zip(&upper) {
-            *low = combine(low, high);
-        }
-        half /= 2;
-    }
-    lanes.remove(0)
 }

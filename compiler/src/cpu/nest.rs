@@ -53,8 +53,6 @@ pub(super) struct PassPlan {
     pub inner: Option<u32>,
     /// Whether the innermost loop takes four elements at a time.
     pub vector: bool,
-    /// A reduction of so few elements that they are all computed in the body of the innermost loop.
-    pub unrolled: bool,
 }
 
 /// A range of the innermost loop.
@@ -65,9 +63,6 @@ pub(super) struct PiecePlan {
 
 /// Points of the vector axis that share a loop over the level that memory is contiguous along: a cache line of `f32`.
 const TILE: i64 = 16;
-/// At most this many elements of a reduction are unrolled, and this many operations.
-const UNROLLED_ELEMENTS: i64 = 16;
-const UNROLLED_WORK: i64 = 256;
 
 /// Points in a block in column form. The 32 accumulators of each stay in the second-level cache while whole rows stream by;
 /// without them, what is made for a point stays in the first.
@@ -139,9 +134,7 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
     let mut passes = Vec::new();
     for (pass, cut) in low.passes.iter().zip(cut) {
         let serial = pass.axes();
-        let unrolled = column.is_some() && cut.len() == 1 && unrolls(pass, &low);
         let (loops, inner) = match column {
-            Some(v) if unrolled => (&[][..], Some(v)),
             Some(v) => (serial, Some(v)),
             None => serial.split_last().map_or((serial, None), |(&last, outer)| (outer, Some(last))),
         };
@@ -151,8 +144,7 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
         }
         loops.iter().enumerate().for_each(|(i, &a)| axes[a as usize] = Some(pass_depth + 1 + i as u16));
         let inner_depth = pass_depth + loops.len() as u16 + u16::from(inner.is_some());
-        let deepest = if unrolled { serial } else { &[] };
-        deepest.iter().copied().chain(inner).for_each(|a| axes[a as usize] = Some(inner_depth));
+        inner.into_iter().for_each(|a| axes[a as usize] = Some(inner_depth));
         let index: Vec<ExprId> = serial.iter().map(|&a| axis_exprs[a as usize]).collect();
         let stores: Vec<Option<u32>> = match pass {
             Pass::Map { stores, .. } => stores.iter().map(|s| accesses.store(s, &index)).collect(),
@@ -171,7 +163,7 @@ pub(super) fn plan(mut low: Lowered, params: &[Param], shape: Shape) -> Plan {
         });
         let pieces = pieces.collect();
         let vector = form != Form::Scalar && inner.is_some() && vectorises(pass, &low, column.is_some());
-        passes.push(PassPlan { pieces, stores, loops: loops.to_vec(), inner, vector, unrolled });
+        passes.push(PassPlan { pieces, stores, loops: loops.to_vec(), inner, vector });
     }
     let (accesses, access_of_load) = (accesses.list, accesses.of_load);
     let scratch = scratch.used();
@@ -200,14 +192,6 @@ fn footprint(accesses: &[Access], params: &[Param]) -> Vec<(u32, usize, Use)> {
     used.dedup();
     let bytes = |p: &Param| p.ty.bytes().as_const().map_or(0, |n| n as usize);
     used.into_iter().map(|p| (p, bytes(&params[p as usize]), params[p as usize].access)).collect()
-}
-
-/// Whether a pass is a reduction of few elements that are little work.
-fn unrolls(pass: &Pass, low: &Lowered) -> bool {
-    let Pass::Fold { axes, body, .. } = pass else { return false };
-    let count: Dim = axes.iter().map(|&a| low.axes[a as usize].extent).product();
-    let work = low.exprs.reachable(&[*body]).len() as i64;
-    count.as_const().is_some_and(|n| (1..=UNROLLED_ELEMENTS).contains(&n) && n * work <= UNROLLED_WORK)
 }
 
 /// The ranges that the innermost loop of a pass is cut into.

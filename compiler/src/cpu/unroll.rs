@@ -3,7 +3,7 @@
 use super::lower::combiner;
 use igneous_ir::kernel::{AxisKind, LANES, Section, Stage, Store, Target};
 use igneous_ir::op::ReduceKind;
-use igneous_ir::scalar::{Compare, ExprId, Exprs, ScalarOp};
+use igneous_ir::scalar::{Compare, ExprId, Exprs, MathFn, ScalarOp};
 use igneous_ir::types::{DType, Literal};
 use std::collections::HashMap;
 
@@ -18,19 +18,17 @@ pub(super) fn unrolled(section: &Section) -> Option<Section> {
     let mut changed = false;
     for stage in &mut new.stages {
         let Stage::Reduce { kind, axes, body, to } = stage else { continue };
-        let Some(elements) = elements(section, &mut new.exprs, *kind, axes, *body) else { continue };
-        let value = reduced(&mut new.exprs, *kind, &elements);
-        *stage = Stage::Map { axes: Vec::new(), stores: vec![Store { value, to: Target::Local(to[0]) }] };
+        let Some(elements) = elements(section, &mut new.exprs, axes, *body) else { continue };
+        let values = results(&mut new.exprs, *kind, &elements);
+        let stores = values.into_iter().zip(to).map(|(value, &mut to)| Store { value, to: Target::Local(to) });
+        *stage = Stage::Map { axes: Vec::new(), stores: stores.collect() };
         changed = true;
     }
     changed.then_some(new)
 }
 
 /// The elements in order, if they are few.
-fn elements(section: &Section, exprs: &mut Exprs, kind: ReduceKind, axes: &[u32], body: ExprId) -> Option<Vec<ExprId>> {
-    if kind.results() > 1 {
-        return None;
-    }
+fn elements(section: &Section, exprs: &mut Exprs, axes: &[u32], body: ExprId) -> Option<Vec<ExprId>> {
     let extents: Vec<i64> = axes.iter().map(|&a| section.axes[a as usize].extent.as_const()).collect::<Option<_>>()?;
     debug_assert!(axes.iter().all(|&a| section.axes[a as usize].kind == AxisKind::Serial));
     let count = extents.iter().try_fold(1i64, |n, &e| n.checked_mul(e)).filter(|n| (1..=MOST).contains(n))?;
@@ -67,23 +65,57 @@ fn at_index(exprs: &mut Exprs, inside: &[ExprId], known: &HashMap<u32, i64>) -> 
     new[inside.last().expect("the body is among them")]
 }
 
-/// The reduction of a few elements, by its tree.
-fn reduced(exprs: &mut Exprs, kind: ReduceKind, elements: &[ExprId]) -> ExprId {
+/// The results of a reduction of a few elements.
+fn results(exprs: &mut Exprs, kind: ReduceKind, elements: &[ExprId]) -> Vec<ExprId> {
+    let dtype = exprs.dtype(elements[0]);
+    let extremum = |exprs: &mut Exprs| tree(exprs, combiner(kind), elements);
+    match kind {
+        ReduceKind::ArgMax | ReduceKind::ArgMin => {
+            let extremum = extremum(exprs);
+            vec![place(exprs, elements, extremum)]
+        }
+        ReduceKind::OnlineSoftmax => {
+            let most = extremum(exprs);
+            let powers: Vec<ExprId> = elements
+                .iter()
+                .map(|&x| {
+                    let difference = exprs.add(ScalarOp::Sub, &[x, most], dtype);
+                    exprs.add(ScalarOp::Math(MathFn::Exp), &[difference], dtype)
+                })
+                .collect();
+            vec![most, tree(exprs, ScalarOp::Add, &powers)]
+        }
+        ReduceKind::Welford => {
+            let total = tree(exprs, ScalarOp::Add, elements);
+            let count = exprs.constant(Literal::int(dtype, elements.len() as i64));
+            let mean = exprs.raw(ScalarOp::Div, &[total, count], dtype);
+            let squares: Vec<ExprId> = elements
+                .iter()
+                .map(|&x| {
+                    let difference = exprs.add(ScalarOp::Sub, &[x, mean], dtype);
+                    exprs.raw(ScalarOp::Mul, &[difference, difference], dtype)
+                })
+                .collect();
+            vec![mean, tree(exprs, ScalarOp::Add, &squares)]
+        }
+        _ => vec![tree(exprs, combiner(kind), elements)],
+    }
+}
+
+/// A few elements combined by the tree of reductions.
+fn tree(exprs: &mut Exprs, op: ScalarOp, elements: &[ExprId]) -> ExprId {
     debug_assert!(elements.len() <= LANES);
     let dtype = exprs.dtype(elements[0]);
     let mut level = elements.to_vec();
     let mut half = LANES / 2;
     while half > 0 {
         for upper in half..level.len() {
-            level[upper - half] = exprs.add(combiner(kind), &[level[upper - half], level[upper]], dtype);
+            level[upper - half] = exprs.add(op, &[level[upper - half], level[upper]], dtype);
         }
         level.truncate(half);
         half /= 2;
     }
-    match kind {
-        ReduceKind::ArgMax | ReduceKind::ArgMin => place(exprs, elements, level[0]),
-        _ => level[0],
-    }
+    level[0]
 }
 
 /// The position of the first element that equals the extremum, or is NaN if that is.

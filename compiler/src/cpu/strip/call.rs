@@ -89,7 +89,7 @@ impl<'p> Emitter<'p, '_> {
     pub fn strip(&mut self, task: Task<'p>, range: Range, ends: &[End]) -> Option<Num> {
         let wide = self.wide()?;
         let length = self.sub(range.hi, range.lo);
-        if ends.is_empty() || task.of.unrolled {
+        if ends.is_empty() {
             return None;
         }
         let mut builder = Builder::new(self, task, wide, ends.iter().map(|e| e.dtype))?;

@@ -207,6 +207,13 @@ fn few_elements_are_reduced_without_a_loop() {
             check_special(&text, &[]);
         }
     }
+    for kind in ["welford", "online_softmax"] {
+        let text = format!(
+            "kernel k(x: f32[6, 111]) -> (y: f32[3, 37], z: f32[3, 37])\n  axes i: par 3, j: par 37, p: ser 2, q: ser 3\n  \
+             a, b = reduce {kind} p q {{ x[i * 2 + p, j * 3 + q] }}\n  map {{\n    y[i, j] = a\n    z[i, j] = b\n  }}\n"
+        );
+        check_special(&text, &[]);
+    }
     for kind in ["argmax", "argmin"] {
         for dtype in ["f32", "f64", "i32"] {
             let text = format!(
