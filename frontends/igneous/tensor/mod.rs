@@ -110,6 +110,7 @@ use std::sync::Arc;
 /// | `x == y`, `x.eq(y)` | [`equal`](Tensor::equal) | elementwise |
 /// | `x.dim()`, `x.numel()` | [`rank`](Tensor::rank), [`elements`](Tensor::elements) | |
 /// | `x.t()` | [`t`](Tensor::t) | exchanges the last two axes, whatever the rank |
+/// | `F.scaled_dot_product_attention(q, k, v)` | `q.`[`scaled_dot_product_attention`](Tensor::scaled_dot_product_attention)`(&k, &v, &default())` | options are an [`Attention`] |
 /// | `x.to(torch.float64)` | [`to_dtype`](Tensor::to_dtype) | [`to`](Tensor::to) takes a device |
 /// | `x.tolist()` | [`to_vec`](Tensor::to_vec) | |
 /// | `nn.Parameter(x)`, `register_buffer` | [`Tensor::parameter`], [`Tensor::buffer`] | |
