@@ -36,7 +36,8 @@ pub fn qr(a: &Tensor) -> (Tensor, Tensor) {
     (q, r)
 }
 
-/// Eigenvalues of symmetric matrices in increasing order, and eigenvectors as columns. The mean of both triangles counts.
+/// Eigenvalues of symmetric matrices in increasing order, and eigenvectors as columns, the largest component of each
+/// positive. The lower triangle is read (`UPLO='L'`).
 #[track_caller]
 pub fn eigh(a: &Tensor) -> (Tensor, Tensor) {
     let a = operand(a);
@@ -44,7 +45,9 @@ pub fn eigh(a: &Tensor) -> (Tensor, Tensor) {
         let error = Error::new("eigh needs matrices").note("tensor", a.describe()).at(here());
         return (error.clone().into(), error.into());
     }
-    let symmetric = (&a + a.t()) * 0.5;
+    // The elements are the lower triangle's; the gradient is that of a symmetric matrix.
+    let (lower, mean) = (a.tril(0) + a.tril(-1).t(), (&a + a.t()) * 0.5);
+    let symmetric = &mean + (lower - &mean).detach();
     let [values, vectors] = apply(ops::eigh(), &[&symmetric]);
     (values, vectors)
 }
@@ -153,6 +156,9 @@ pub fn det(a: &Tensor) -> Tensor {
 /// The pseudo-inverse (Moore and Penrose): singular values up to `rtol` times the largest count as zero.
 #[track_caller]
 pub fn pinv(a: &Tensor, rtol: f64) -> Tensor {
+    if a.error().is_none() && a.rank() >= 2 && a.elements() == Dim::ZERO {
+        return operand(a).t();
+    }
     let (u, s, vt) = svd(a);
     let kept = s.gt(s.max_keepdim(-1) * rtol);
     let safe = s.where_(&kept, 1.0);

@@ -106,7 +106,9 @@ impl Tensor {
             // 0 and infinity are results themselves: their quotients are not numbers.
             let usual = large.gt(0.0) & large.isfinite();
             let ratio = small.where_(&usual, 0.0) / large.where_(&usual, 1.0);
-            large * (ratio.square() + 1.0).sqrt()
+            // As C has it, also beside a NaN.
+            let infinite = a.isinf() | b.isinf();
+            (large * (ratio.square() + 1.0).sqrt()).masked_fill(&infinite, f64::INFINITY)
         })
     }
 

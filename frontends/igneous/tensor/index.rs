@@ -351,7 +351,11 @@ impl Tensor {
         let loc = here();
         let axes = self.check().and_then(|()| self.as_bool().nonzero_axes());
         match axes {
-            Ok(axes) if axes.is_empty() => Tensor::zeros((0, 0)).to_dtype(DType::I64),
+            // One place without indices, or none.
+            Ok(axes) if axes.is_empty() => match self.as_bool().item() {
+                Ok(count) => Tensor::zeros((count as usize, 0)).to_dtype(DType::I64),
+                Err(error) => error.into(),
+            },
             Ok(axes) => Tensor::stack(&axes, 1),
             Err(error) => Tensor::from(error.at(loc)),
         }

@@ -253,6 +253,7 @@ impl Tensor {
         let user = entered();
         let loc = user.loc();
         match super::promote::common_shape("masked_select", &[self, mask]) {
+            Ok(shape) if shape.is_empty() => self.reshape(1).masked_select(&mask.reshape(1)),
             Ok(shape) => self.broadcast_to(&shape).i(mask.as_bool().broadcast_to(&shape)),
             Err(error) => Tensor::from(error.at(loc)),
         }

@@ -44,13 +44,14 @@ pub fn find(name: &str) -> Option<Operator> {
         "logdet" => |c| one(linalg::slogdet(&c.x()?).1),
         "linalg.svdvals" => |c| one(linalg::svdvals(&c.x()?)),
         "linalg.eigvalsh" => |c| {
-            // Both triangles of a symmetric matrix are the same.
-            c.text(1, "UPLO", "L")?;
-            one(linalg::eigh(&c.x()?).0)
+            let x = c.x()?;
+            one(linalg::eigh(&if c.text(1, "UPLO", "L")? == "U" { x.t() } else { x }).0)
         },
         "linalg.matrix_power" | "matrix_power" => |c| one(linalg::matrix_power(&c.x()?, c.int(1, "n", 1)? as i32)),
         "linalg.pinv" | "pinverse" => |c| {
-            c.named_flag("hermitian", false)?;
+            if c.named_flag("hermitian", false)? {
+                return unsupported("the pseudo-inverse by one triangle");
+            }
             one(linalg::pinv(&c.x()?, c.named_float("rtol", 1e-6)?))
         },
         "fft.rfft" => |c| one(fft::rfft(&c.x()?, c.int(2, "dim", -1)?, fft::Norm::Backward)),
