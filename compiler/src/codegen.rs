@@ -72,6 +72,7 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
         let (name, work) = match &step.kind {
             StepKind::Kernel(k) => (kernels[*k].name.clone(), code.work[*k].clone()),
             StepKind::Copy => ("copy".to_string(), vec![Work::Copy]),
+            StepKind::Library(library) => (library.op.name().to_string(), vec![Work::Library(library.clone())]),
             StepKind::Scan(scan) => {
                 let inner = build(&scan.body.graph().name, lower(scan.body.graph(), &BTreeSet::new())?, &[], options)?;
                 built.kernels.extend(inner.kernels);

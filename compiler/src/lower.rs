@@ -1,13 +1,15 @@
 //! From a graph of primitives to a flat list of steps over slots: fusion region by region, calls expanded.
 //! Every distinct region is fused once; each call of it repeats its steps on other slots.
 
-use crate::fuse::{self, FusionLog, Names, Step, without_reshapes};
+use crate::fuse::{self, FusionLog, InParts, Names, Origin, Step, in_parts, without_reshapes};
 use igneous_ir::dim::Dim;
 use igneous_ir::error::{Error, Loc, Result};
 use igneous_ir::graph::{Graph, Region, Value};
 use igneous_ir::kernel::{Access, Kernel, Stage};
+use igneous_ir::op;
 use igneous_ir::ops;
 use igneous_ir::types::TensorType;
+use igneous_runtime::program::LibraryWork;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -42,6 +44,8 @@ pub enum StepKind {
     Kernel(usize),
     /// A loop over steps; the body is compiled apart.
     Scan(Box<ScanStep>),
+    /// A function of the runtime over whole tensors.
+    Library(Box<LibraryWork>),
     /// Copies the first parameter to the second.
     Copy,
 }
@@ -127,12 +131,14 @@ impl Lowering {
         for step in fused.steps {
             match step {
                 Step::Kernel { built, flops } => {
-                    let checks = built.kernel.sections.iter().flat_map(|s| &s.stages).any(|s| matches!(s, Stage::Check { .. }));
-                    let params = built.values.iter().map(|&v| flat.slot(v)).collect();
-                    let writes = built.kernel.params.iter().map(|p| p.access == Access::Write).collect();
-                    let kind = StepKind::Kernel(self.lowered.kernels.len());
-                    self.lowered.kernels.push(built.kernel);
-                    flat.flat.steps.push(FlatStep { kind, params, writes, checks, flops });
+                    let params: Vec<usize> = built.values.iter().map(|&v| flat.slot(v)).collect();
+                    for (kernel, params, flops) in flat.launches(built.kernel, params, flops) {
+                        let checks = kernel.sections.iter().flat_map(|s| &s.stages).any(|s| matches!(s, Stage::Check { .. }));
+                        let writes = kernel.params.iter().map(|p| p.access == Access::Write).collect();
+                        let kind = StepKind::Kernel(self.lowered.kernels.len());
+                        self.lowered.kernels.push(kernel);
+                        flat.flat.steps.push(FlatStep { kind, params, writes, checks, flops });
+                    }
                 }
                 Step::Node(n) => self.node(&mut flat, n)?,
             }
@@ -176,6 +182,22 @@ impl Lowering {
                 });
                 Ok(())
             }
+            _ if matches!(node.op.record().lowering, op::Lowering::Library) => {
+                let results: Vec<usize> = flat.graph.results(n).into_iter().map(|v| flat.slot(v)).collect();
+                let work = LibraryWork {
+                    op: node.op.clone(),
+                    operands: node.operands.iter().map(|&v| flat.graph.ty(v).clone()).collect(),
+                    results: node.results.to_vec(),
+                    loc: node.loc,
+                };
+                let flops = (node.op.record().flops)(&node.op, &work.operands, &work.results);
+                let writes = operands.iter().map(|_| false).chain(results.iter().map(|_| true)).collect();
+                let params = operands.into_iter().chain(results).collect();
+                let kind = StepKind::Library(Box::new(work));
+                // It may refuse its operands' values.
+                flat.flat.steps.push(FlatStep { kind, params, writes, checks: true, flops });
+                Ok(())
+            }
             _ => {
                 let error = Error::new(format!("`{}` cannot be compiled for this device", node.op));
                 Err(node.loc.map_or(error.clone(), |loc| error.at(loc)))
@@ -215,6 +237,22 @@ impl FlatBuilder<'_> {
     fn new_slot(&mut self, ty: TensorType, constant: Option<Arc<[u8]>>) -> usize {
         self.flat.slots.push(Slot { ty, constant });
         self.flat.slots.len() - 1
+    }
+
+    /// The launches of a kernel on these slots: one, or two if it is done in parts.
+    fn launches(&mut self, kernel: Kernel, params: Vec<usize>, flops: Dim) -> Vec<(Kernel, Vec<usize>, Dim)> {
+        let Some(InParts { temporaries, kernels: [(parts, of_parts), (rest, of_rest)] }) = in_parts(&kernel) else {
+            return vec![(kernel, params, flops)];
+        };
+        let temporaries: Vec<usize> = temporaries.into_iter().map(|ty| self.new_slot(ty, None)).collect();
+        let slots = |origins: Vec<Origin>| {
+            let slot = |origin| match origin {
+                Origin::Param(p) => params[p],
+                Origin::Temporary(t) => temporaries[t],
+            };
+            origins.into_iter().map(slot).collect()
+        };
+        vec![(parts, slots(of_parts), flops), (rest, slots(of_rest), Dim::ZERO)]
     }
 
     /// The slot of an operand of an opaque node: what it is a reshape of.

@@ -1,23 +1,29 @@
 //! What fusion makes of small graphs.
 
 use igneous_compiler::lower::lower;
+use igneous_ir::array::Array;
 use igneous_ir::graph::Graph;
+use igneous_ir::kernel::Kernel;
+use igneous_ir::kernel::interp::{Run, interpret};
+use igneous_ir::op::Fill;
+use igneous_ir::sample;
+use igneous_ir::types::{DType, TensorType};
 use std::collections::BTreeSet;
 
-fn kernels(text: &str) -> Vec<String> {
+fn kernels_of(text: &str) -> Vec<Kernel> {
     let graph: Graph = text.parse().unwrap_or_else(|e| panic!("{e}"));
     let graph = igneous_compiler::decompose::decompose(&graph).unwrap();
     let lowered = lower(&graph, &BTreeSet::new()).unwrap_or_else(|e| panic!("{e}"));
     println!("{}", lowered.log);
-    lowered
-        .kernels
-        .iter()
-        .map(|k| {
-            println!("{k}");
-            k.verify().unwrap_or_else(|e| panic!("{e}\n{k}"));
-            k.to_string()
-        })
-        .collect()
+    for k in &lowered.kernels {
+        println!("{k}");
+        k.verify().unwrap_or_else(|e| panic!("{e}\n{k}"));
+    }
+    lowered.kernels
+}
+
+fn kernels(text: &str) -> Vec<String> {
+    kernels_of(text).iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -135,4 +141,36 @@ fn an_axis_whose_index_is_taken_apart_is_split() {
     let kernel = &k[0];
     assert!(kernel.contains("axes i: par 3, j: par 8\n") && kernel.matches("out0[").count() == 4, "{kernel}");
     assert!(!kernel.contains(" / "), "{kernel}");
+}
+
+/// A long reduction in two kernels gives the bits of the reduction by one, with elements behind the last whole chunk or not.
+#[test]
+fn long_reductions_are_done_in_parts() {
+    for n in [16 * 4096, 17 * 4096 + 100] {
+        let lowered = kernels_of(&format!(
+            "graph f(%0: f32[2, {n}] \"x\") -> (f32[2] \"y\", f32[2] \"z\") {{
+               %1 = reduce {{axes=[1], kind=sum}}(%0) : f32[2]
+               %2 = reduce {{axes=[1], kind=max}}(%0) : f32[2]
+               %3 = exp(%2) : f32[2]
+               return %1, %3
+             }}"
+        ));
+        let [parts, rest] = &lowered[..] else { panic!("{} kernels", lowered.len()) };
+        let whole = Kernel::parse(&format!(
+            "kernel k(x: f32[2, {n}]) -> (y: f32[2], z: f32[2])\n  axes i: par 2, j: ser {n}\n  a = reduce sum j {{ x[i, j] }}\n  \
+             b = reduce max j {{ x[i, j] }}\n  map {{\n    y[i] = a\n    z[i] = exp(b)\n  }}\n"
+        ));
+        let x = sample::array(&TensorType::new(DType::F32, [2, n]), Fill::Normal, 3, 0).unwrap();
+        let run = |kernel: &Kernel, inputs: &[&Array]| interpret(kernel, inputs, &|_| None, &Run::default()).unwrap().outputs;
+        let expected = run(&whole.unwrap(), &[&x]);
+        let made = run(parts, &[&x]);
+        let mut inputs: Vec<&Array> = made.iter().collect();
+        if n % 4096 != 0 {
+            inputs.insert(0, &x);
+        }
+        let results = run(rest, &inputs);
+        for (i, wanted) in expected.iter().enumerate() {
+            assert!(results.iter().any(|r| r.to_bytes() == wanted.to_bytes()), "result {i} of {n} elements");
+        }
+    }
 }

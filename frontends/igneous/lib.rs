@@ -60,7 +60,9 @@ mod compile;
 pub mod data;
 mod device;
 mod eager;
+pub mod fft;
 mod grad_mode;
+pub mod linalg;
 mod location;
 pub mod nn;
 pub mod optim;
@@ -87,8 +89,9 @@ pub use random::{manual_seed, random_state};
 pub use scan::{scan, scan_reverse};
 pub use tape::{grad, grad_with};
 pub use tensor::{
-    Attention, Axes, Conv, Data, Element, Ellipsis, Extent, Index, IndexItem, IntoShape, NewAxis, Operand, Padding, Pair, Pool,
-    Scalar, Slice, Stepped, Tensor, broadcast_tensors, promote, where_,
+    Attention, Axes, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Corners, Data, Element, Ellipsis, Extent, Extents,
+    Index, IndexItem, Initial, Interpolation, IntoShape, NewAxis, Operand, Outside, PadMode, Padding, PaddingOptions, Pair, Pool,
+    PoolOptions, Scalar, ScatterKind, Side, Slice, Stepped, Tensor, broadcast_tensors, promote, where_,
 };
 pub use trace::scope;
 pub use tracked::{State, Tracked};

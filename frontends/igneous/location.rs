@@ -27,14 +27,38 @@ pub(crate) fn here() -> Loc {
     of_user(Loc::caller())
 }
 
+/// While this lives, what this crate's own lines do on this thread belongs to a line of the user: `#[track_caller]` does not
+/// reach into closures.
+pub(crate) struct Entered {
+    loc: Loc,
+    before: Option<Loc>,
+}
+
+impl Entered {
+    /// The user's line.
+    pub(crate) fn loc(&self) -> Loc {
+        self.loc
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CALLED_FROM.set(self.before);
+    }
+}
+
+/// The function this stands in, which has `#[track_caller]`, was called by the user's line.
+#[track_caller]
+pub(crate) fn entered() -> Entered {
+    entered_from(here())
+}
+
+fn entered_from(loc: Loc) -> Entered {
+    Entered { loc, before: CALLED_FROM.replace(Some(loc)) }
+}
+
 /// Runs `f` as called from `loc`.
 pub(crate) fn called_from<R>(loc: Loc, f: impl FnOnce() -> R) -> R {
-    struct Restore(Option<Loc>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CALLED_FROM.set(self.0);
-        }
-    }
-    let _restore = Restore(CALLED_FROM.replace(Some(of_user(loc))));
+    let _user = entered_from(of_user(loc));
     f()
 }

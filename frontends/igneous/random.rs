@@ -6,7 +6,7 @@ use crate::location::here;
 use crate::tensor::{Eager, IntoShape, Repr, Tensor, or_invalid, valid_shape};
 use crate::trace;
 use crate::variable::{Variable, VariableKind};
-use igneous_ir::{Array, DType, Error, Result, Shape, TensorType, ops};
+use igneous_ir::{Array, DType, Dim, Error, Result, Shape, TensorType, ops};
 use igneous_runtime::Buffer;
 use std::f64::consts::TAU;
 use std::sync::{Arc, LazyLock};
@@ -126,5 +126,48 @@ impl Tensor {
             Ok(ty) => Tensor::rand(ty.shape).lt(self),
             Err(error) => error.into(),
         }
+    }
+
+    /// The integers below `n` in random order, `i64`.
+    #[track_caller]
+    pub fn randperm(n: impl Into<Dim>) -> Tensor {
+        let n = n.into();
+        // Equal keys keep their order, which one more permutation makes random.
+        Tensor::rand(n).argsort(0).gather(0, &Tensor::rand(n).argsort(0))
+    }
+
+    /// Normal random numbers with this mean and standard deviation, `f32`.
+    #[track_caller]
+    pub fn normal(mean: f64, std: f64, shape: impl IntoShape) -> Tensor {
+        Tensor::randn(shape) * std + mean
+    }
+
+    /// Uniform random numbers in `low..high`, `f32`.
+    #[track_caller]
+    pub fn uniform(low: f64, high: f64, shape: impl IntoShape) -> Tensor {
+        Tensor::rand(shape) * (high - low) + low
+    }
+
+    /// `count` indices along the last axis, drawn with probabilities proportional to the elements, none twice
+    /// (`torch.multinomial`): `[…, n] → […, count]`. By exponential races: Efraimidis & Spirakis 2006.
+    #[track_caller]
+    pub fn multinomial(&self, count: usize) -> Tensor {
+        let weights = self.to_dtype(DType::F32);
+        let keys = (1.0 - weights.rand_like()).log() / &weights;
+        // What has no weight comes last.
+        keys.masked_fill(&weights.le(0.0), f64::NEG_INFINITY).topk(count, -1).1
+    }
+
+    /// `count` indices along the last axis, drawn with probabilities proportional to the elements, each independently
+    /// (`torch.multinomial(replacement=True)`): `[…, n] → […, count]`.
+    #[track_caller]
+    pub fn multinomial_with_replacement(&self, count: usize) -> Tensor {
+        let mut shape = self.shape();
+        shape.pop();
+        shape.push(Dim::from(count));
+        let sums = self.to_dtype(DType::F64).cumsum(-1);
+        let drawn = Tensor::rand(shape).to_dtype(DType::F64) * sums.narrow(-1, self.size(-1) - 1, 1);
+        let below = sums.unsqueeze(-2).le(drawn.unsqueeze(-1));
+        below.to_dtype(DType::I64).sum(-1)
     }
 }

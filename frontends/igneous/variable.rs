@@ -4,7 +4,7 @@
 //! value before (`detach`, a recorded operation) keeps the old elements.
 
 use crate::grad_mode::no_grad;
-use crate::location::here;
+use crate::location::{entered, here};
 use crate::slot::{Slot, next_id};
 use crate::tensor::{Eager, Repr, Tensor, or_invalid};
 use crate::trace;
@@ -254,6 +254,7 @@ impl Tensor {
     /// As [`assign`](Tensor::assign).
     #[track_caller]
     pub fn update(&self, f: impl FnOnce(&Tensor) -> Tensor) -> Result<()> {
+        let _user = entered();
         let value = no_grad(|| f(self));
         self.assign(&value)
     }

@@ -363,7 +363,7 @@ pub struct Reference<'a> {
     pub results: &'a [TensorType],
 }
 
-/// How a back end computes an operator. All but `Composite` and `Structural` are forms that fusion understands.
+/// How a back end computes an operator. All but `Composite`, `Library` and `Structural` are forms that fusion understands.
 #[derive(Clone, Copy)]
 pub enum Lowering {
     /// One element of the result from elements of the operands at any index: pointwise operators,
@@ -377,6 +377,8 @@ pub enum Lowering {
     Scatter(for<'a> fn(&Indexing<'a>) -> Scatter<'a>),
     /// Replaced by other operators just before fusion.
     Composite(Decompose),
+    /// Computed by a function of the runtime over whole tensors; not fused with anything.
+    Library,
     /// Handled by name in the compiler: `input`, `call`, `grad`, `scan`, `check`.
     Structural,
 }

@@ -42,6 +42,8 @@ pub enum MathFn {
     Tanh,
     /// The error function.
     Erf,
+    /// Inverse tangent, in radians.
+    Atan,
     /// `1 / (1 + e^-x)`
     Sigmoid,
     /// `x^y`
@@ -50,7 +52,7 @@ pub enum MathFn {
 
 impl MathFn {
     /// All functions.
-    pub const ALL: [MathFn; 10] = [
+    pub const ALL: [MathFn; 11] = [
         MathFn::Exp,
         MathFn::Log,
         MathFn::Log1p,
@@ -59,6 +61,7 @@ impl MathFn {
         MathFn::Cos,
         MathFn::Tanh,
         MathFn::Erf,
+        MathFn::Atan,
         MathFn::Sigmoid,
         MathFn::Pow,
     ];
@@ -74,6 +77,7 @@ impl MathFn {
             MathFn::Cos => "cos",
             MathFn::Tanh => "tanh",
             MathFn::Erf => "erf",
+            MathFn::Atan => "atan",
             MathFn::Sigmoid => "sigmoid",
             MathFn::Pow => "pow",
         }
@@ -386,6 +390,11 @@ impl<'a> S<'a> {
     /// The error function.
     pub fn erf(self) -> S<'a> {
         self.math(MathFn::Erf)
+    }
+
+    /// Inverse tangent, in radians.
+    pub fn atan(self) -> S<'a> {
+        self.math(MathFn::Atan)
     }
 
     /// `1 / (1 + e^-self)`

@@ -58,3 +58,13 @@ fn contractions() {
 fn composites() {
     check("composite", ops::composite::COMPOSITE);
 }
+
+#[test]
+fn linear_algebra() {
+    check("linalg", ops::linalg::LINALG);
+}
+
+#[test]
+fn fourier_transforms() {
+    check("fourier", ops::fourier::FOURIER);
+}

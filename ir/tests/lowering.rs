@@ -103,7 +103,7 @@ fn lowered(sample: &Sample, inputs: &[Array], results: &[TensorType]) -> Vec<Vec
         Lowering::Reduction(rule) => reduction(&machine, rule(&at(0)), &shape),
         Lowering::Contraction(rule) => vec![contraction(&machine, rule(&Indexing { index: &[], ..at(0) }), &shape)],
         Lowering::Scatter(rule) => vec![scatter(&machine, rule(&at(0)), &shape)],
-        Lowering::Composite(_) | Lowering::Structural => Vec::new(),
+        Lowering::Composite(_) | Lowering::Library | Lowering::Structural => Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod buffer;
 mod executor;
 mod gemm;
+pub mod library;
 pub mod program;
 mod report;
 mod scratch;

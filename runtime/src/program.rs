@@ -3,6 +3,7 @@
 use crate::executor::Plans;
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::Loc;
+use igneous_ir::op::Op;
 use igneous_ir::types::{DType, TensorType};
 use std::any::Any;
 use std::sync::Arc;
@@ -115,8 +116,24 @@ pub enum Work {
     Scan(Box<ScanWork>),
     /// Runs an outlined block; the launch's params are its inputs, then its outputs. No output overlaps an input.
     Call(Arc<Program>),
+    /// Calls a function over whole tensors.
+    Library(Box<LibraryWork>),
     /// Copies param 0 to param 1.
     Copy,
+}
+
+/// An operator computed by a function of [`crate::library`]. The launch's params are its operands, then its results; none
+/// overlaps another.
+#[derive(Clone, Debug)]
+pub struct LibraryWork {
+    /// The operator.
+    pub op: Op,
+    /// The types of the operands.
+    pub operands: Vec<TensorType>,
+    /// The types of the results.
+    pub results: Vec<TensorType>,
+    /// The line that an error names.
+    pub loc: Option<Loc>,
 }
 
 /// A section run by compiled code alone.

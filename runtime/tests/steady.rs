@@ -5,7 +5,8 @@ use igneous_ir::dim::{Dim, Symbol, intern};
 use igneous_ir::types::{DType, TensorType};
 use igneous_runtime::buffer::memory_stats;
 use igneous_runtime::program::{
-    BufferSpec, DotOut, DotWork, ErrorWord, Launch, LoopWork, Operand, Output, Place, Program, ScanWork, Work,
+    AttentionPass, AttentionWork, BufferSpec, DotOut, DotWork, Elements, ErrorWord, Launch, LoopWork, Operand, Output, Place,
+    Program, ScanWork, Work,
 };
 use igneous_runtime::{Buffer, set_num_threads};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -85,13 +86,43 @@ fn chain(n: Dim, launches: usize) -> Program {
     }
 }
 
-/// The chain, with a scan over itself and a packed dot in parts behind it.
+/// Attention or its derivative on ten batches, whose operands all are the first elements of a buffer.
+fn attention(derivative: bool) -> Work {
+    let [ten, four] = [10, 4].map(Dim::from);
+    let matrix = |param: usize, offset: i64| Elements {
+        param,
+        offset: Dim::constant(offset),
+        batch: vec![ten * four],
+        row: four,
+        column: Dim::ONE,
+    };
+    let row = || Elements { batch: vec![ten], row: Dim::ONE, column: Dim::ZERO, ..matrix(0, 0) };
+    let cotangents = Box::new([0, 1, 2].map(|i| Some(matrix(1, 400 * i))));
+    let pass = match derivative {
+        true => AttentionPass::Backward { lse: row(), delta: row(), dy: matrix(0, 0), cotangents },
+        false => AttentionPass::Forward { y: Some(matrix(1, 0)), lse: None },
+    };
+    Work::Attention(Box::new(AttentionWork {
+        batch: vec![ten],
+        queries: ten,
+        keys: ten,
+        features: four,
+        values: four,
+        scale: 0.5,
+        causal: true,
+        operands: [0; 3].map(|_| matrix(0, 0)),
+        mask: None,
+        pass,
+    }))
+}
+
+/// The chain, with a scan over itself, a packed dot in parts, and attention behind it.
 fn mixed(n: usize) -> Program {
     let mut p = chain(Dim::from(n), 10);
     let dim = Dim::from(n);
     let result = p.buffers[3].clone();
-    p.buffers.extend([result.clone(), result]);
-    for buffer in [4, 5] {
+    p.buffers.extend([0; 4].map(|_| result.clone()));
+    for buffer in 4..8 {
         p.outputs.push(Output { ty: p.buffers[buffer].ty.clone(), buffer });
     }
     let body = Arc::new(chain(dim, 3));
@@ -109,7 +140,8 @@ fn mixed(n: usize) -> Program {
         out: DotOut::Param { param: 1, batch: vec![], m: dim, n: Dim::ONE },
         block: (Dim::ONE, Dim::from(64)),
     };
-    for (work, to) in [(Work::Scan(Box::new(scan)), 4), (Work::Dot(Box::new(dot)), 5)] {
+    let (scan, dot) = (Work::Scan(Box::new(scan)), Work::Dot(Box::new(dot)));
+    for (work, to) in [(scan, 4), (dot, 5), (attention(false), 6), (attention(true), 7)] {
         let (flops, bytes) = (Dim::ZERO, Dim::ZERO);
         p.launches.push(Launch { name: "more".to_owned(), params: vec![0, to], work: vec![work], flops, bytes, commits: false });
     }

@@ -4,12 +4,15 @@
 use crate::{message, seeded};
 use igneous::data::{DataLoader, Dataset, Mnist, read_images, read_labels};
 use igneous::nn::{
-    Conv, Conv2d, CrossEntropyLoss, Dropout, Forward, LayerNorm, Linear, MaxPool2d, ModuleExt, Padding, Pool, Relu, Sequential,
-    StateDict,
+    Conv, Conv2d, CrossEntropyLoss, Dropout, Forward, L1Loss, LayerNorm, Linear, MaxPool2d, ModuleExt, NllLoss, Padding, Pool,
+    Relu, Sequential, StateDict,
 };
 use igneous::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Optimizer, Sgd, SgdOptions};
 use igneous::testing::{assert_values, compare_with_eager, gradcheck};
-use igneous::{DType, Device, Ellipsis, Error, Result, Tensor, compile, default, scan};
+use igneous::{
+    ConvTranspose, Corners, DType, Device, Ellipsis, Error, Interpolation, Outside, PadMode, Result, Tensor, compile, default,
+    fft, linalg, scan,
+};
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -83,6 +86,65 @@ fn an_invalid_tensor_carries_its_first_error() {
     assert!(told.contains("read from an invalid tensor"), "{told}");
 }
 
+/// What a user can get wrong with the operators of whole families, each told at once and none a panic.
+#[test]
+fn messages_of_operators() {
+    let mut m = Messages::default();
+    let (x, square) = (Tensor::zeros((2, 3)), Tensor::eye(3));
+    let images = Tensor::zeros((1, 3, 8, 8));
+    m.add("sort along an axis that is not there", x.sort(2).0.check());
+    m.add("topk of too many", x.topk(4, 1).0.check());
+    m.add("kthvalue counted from 0", x.kthvalue(0, 1).0.check());
+    m.add("cumsum along an axis that is not there", x.cumsum(-3).check());
+    m.add("movedim with an axis twice", x.movedim([0, 0], [0, 1]).check());
+    m.add("roll with a shift too few", x.roll(&[1], (0, 1)).check());
+    m.add("unfold with slices too long", x.unfold(1, 4, 1).check());
+    m.add("select out of range", x.select(0, -3).check());
+    m.add("narrow_at out of range", x.narrow_at(1, &Tensor::scalar(2), 2usize).check());
+    m.add("split_sizes that do not fill the axis", x.split_sizes(&[1, 1], 1));
+    m.add("pixel_shuffle of other channels", images.pixel_shuffle(2).check());
+    m.add("diagonal of one axis", x.diagonal(0, 1, -1).check());
+    m.add("diag of images", images.diag(0).check());
+    m.add("pad that cuts off too much", x.pad(&[(-2, -2)], 0.0).check());
+    m.add("pad that mirrors too much", x.pad_with(&[(3, 0)], PadMode::Reflect).check());
+    m.add("gather with an index of other rank", x.gather(1, &Tensor::new([0])).check());
+    m.add("index_add of other slices", x.index_add(0, &Tensor::new([0, 1]), &Tensor::zeros((1, 3)), 1).check());
+    m.add("index_put of other values", x.index_put((.., 0), Tensor::zeros(3)).check());
+    m.add("masked_scatter from too few", x.masked_scatter(&x.equal(0.0), &Tensor::zeros(2)).check());
+    m.add("mm of a vector", x.mm(&Tensor::zeros(3)).check());
+    m.add("einsum with too few tensors", Tensor::einsum("ij,jk->ik", &[&x]).check());
+    m.add("einsum with too few names", Tensor::einsum("i->i", &[&x]).check());
+    m.add("conv_transpose2d of other channels", images.conv_transpose2d(&Tensor::zeros((4, 2, 3, 3)), None, default()).check());
+    let wide = ConvTranspose { output_padding: 1.into(), ..default() };
+    let kernels = Tensor::zeros((3, 2, 3, 3));
+    m.add("conv_transpose2d with much output_padding", images.conv_transpose2d(&kernels, None, wide).check());
+    m.add("adaptive pooling of nothing", Tensor::zeros((1, 3, 0, 8)).adaptive_avg_pool2d(2).check());
+    m.add("interpolate with a size too few", images.interpolate(&[4], Interpolation::Linear, Corners::Apart).check());
+    m.add("interpolate by 0", images.interpolate_by(&[0.0, 1.0], Interpolation::Nearest, Corners::Apart).check());
+    m.add("grid_sample with a grid of triples", {
+        images.grid_sample(&Tensor::zeros((1, 2, 2, 3)), Interpolation::Linear, Outside::Zeros, Corners::Apart).check()
+    });
+    m.add("group_norm with groups that do not divide", images.group_norm(2, None, None, 1e-5).check());
+    m.add(
+        "batch_norm with a weight of another length",
+        images.batch_norm(&x.i(0), &x.i(0), Some(&x.i((.., 0))), None, 1e-5).check(),
+    );
+    m.add("rms_norm with another weight", x.rms_norm(1, Some(&x.i((.., 0))), 1e-5).check());
+    m.add("glu of an odd axis", x.glu(1).check());
+    m.add("cholesky of a rectangle", linalg::cholesky(&x).check());
+    m.add("cholesky of what is not positive definite", linalg::cholesky(&-&square).check());
+    m.add("solve with other rows", linalg::solve(&square, &x).check());
+    m.add("solve of a singular matrix", linalg::solve(&Tensor::ones((3, 3)), &square).check());
+    m.add("inv of a rectangle", linalg::inv(&x).check());
+    m.add("fft of a real tensor", fft::fft(&x, 0, fft::Norm::Backward).check());
+    m.add("rfft of nothing", fft::rfft(&Tensor::zeros(0), 0, fft::Norm::Backward).check());
+    m.add("nll_loss of other classes", NllLoss::new().forward(&x, &Tensor::new([0, 1, 2])).check());
+    m.add("l1_loss of shapes that would broadcast", L1Loss::new().forward(&x, &Tensor::zeros((2, 1))).check());
+    m.add("an assignment to no variable", x.add_(1.0));
+    m.add("bincount beyond its length", Tensor::new([0, 5]).bincount(3).check());
+    insta::assert_snapshot!(m.0);
+}
+
 /// What a user can get wrong with tensors, each told at once and none a panic.
 #[test]
 fn messages_of_tensors() {
@@ -118,7 +180,7 @@ fn messages_of_tensors() {
     m.add("conv2d with a kernel larger than the image", images.conv2d(&Tensor::zeros((4, 3, 9, 9)), None, default()).check());
     m.add("max_pool2d with a window larger than the image", images.max_pool2d(9).check());
     m.add("max_pool2d of a vector", Tensor::zeros(4).max_pool2d(2).check());
-    m.add("avg_pool2d in ceil mode", images.avg_pool2d(Pool::new(2).ceil()).check());
+    m.add("avg_pool2d with a dilation", images.avg_pool2d(Pool::new(2).dilation(2)).check());
     m.add("where_ with a condition of floats", x.where_(&x, 0.0).check());
     m.add("mean of integers", Tensor::new([1, 2]).mean(0).check());
     m.add("gradients of integers", Tensor::new([1]).requires_grad_().check());
@@ -165,7 +227,7 @@ fn messages_of_layers() {
     m.add("Conv2d with a kernel larger than the image", Conv2d::new(3, 6, (3, 9)).forward(&images).check());
     m.add("Conv2d with a dilation larger than the image", conv(Conv { dilation: 4.into(), ..default() }));
     m.add("Conv2d of other channels", Conv2d::new(1, 6, 3).forward(&images).check());
-    m.add("Conv2d of one image", Conv2d::new(3, 6, 3).forward(&images.i(0)).check());
+    m.add("Conv2d of a matrix", Conv2d::new(3, 6, 3).forward(&images.i((0, 0))).check());
     m.add("an optimizer of a layer that is invalid", Sgd::new(Conv2d::new(3, 6, 0).parameters(), 0.1));
     m.add("the state of a layer that is invalid", Conv2d::new(3, 6, 0).state_dict().save("unwritten"));
     m.add("MaxPool2d without a window", MaxPool2d::new(0).forward(&images).check());

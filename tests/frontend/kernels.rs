@@ -31,7 +31,7 @@ fn the_text_of_the_softmax_kernel() {
       dims rows: 1..=2147483647
       axes i: par rows, j: ser 64
       m, s = reduce online_softmax j { in0[i, j] }
-      map j { out0[i, j] = exp(in0[i, j] - m) / s }
+      map j { out0[i, j] = exp(in0[i, j] - m) * (1.0 / s) }
       schedule bind(i, core) vec(j, 16)
     ");
 }

@@ -11,6 +11,7 @@ mod errors;
 mod kernels;
 mod loops;
 mod modules;
+mod operators;
 mod parity;
 mod random;
 mod readme;

@@ -264,13 +264,13 @@ fn defaults() {
     is("LayerNorm/elementwise_affine", &[truth(LayerNorm::new(2).weight.is_some())]);
     is("LayerNorm/bias", &[truth(LayerNorm::new(2).bias.is_some())]);
     let conv = Conv::default();
-    is("Conv2d/stride", &[conv.stride.0 as f64]);
-    is("Conv2d/dilation", &[conv.dilation.1 as f64]);
+    is("Conv2d/stride", &[conv.stride.0[0] as f64]);
+    is("Conv2d/dilation", &[conv.dilation.0[1] as f64]);
     is("Conv2d/groups", &[conv.groups as f64]);
     assert_eq!(conv.padding, Padding::from(0));
     is("Conv2d/padding", &[0.0]);
-    is("MaxPool2d/padding", &[Pool::new(2).padding.0 as f64]);
-    is("MaxPool2d/dilation", &[Pool::new(2).dilation.0 as f64]);
+    is("MaxPool2d/padding", &[Pool::new(2).padding.0[0] as f64]);
+    is("MaxPool2d/dilation", &[Pool::new(2).dilation.0[0] as f64]);
     is("MaxPool2d/ceil_mode", &[truth(Pool::new(2).ceil)]);
     let loss = CrossEntropyLoss::default();
     is("CrossEntropyLoss/label_smoothing", &[loss.label_smoothing]);

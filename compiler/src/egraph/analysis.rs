@@ -199,7 +199,7 @@ fn known(egraph: &TensorGraph, node: &ENode, types: &[TensorType]) -> Option<Kno
     if record.name == "constant" {
         return Some(Known { content: content(op.array("value").clone()), exact: true });
     }
-    if matches!(record.lowering, Lowering::Structural | Lowering::Composite(_)) {
+    if matches!(record.lowering, Lowering::Structural | Lowering::Library | Lowering::Composite(_)) {
         return None;
     }
     let operands: SmallVec<[&Facts; 3]> = node.children().iter().map(|&c| &egraph[c].data).collect();

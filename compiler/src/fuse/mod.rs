@@ -10,6 +10,7 @@ mod exprs;
 mod horizontal;
 mod name;
 mod params;
+mod parts;
 mod split;
 mod twice;
 mod units;
@@ -26,6 +27,7 @@ use std::fmt;
 pub use build::Built;
 pub use name::Names;
 pub use params::renumber;
+pub use parts::{InParts, Origin, in_parts};
 pub use twice::compute_twice;
 pub use units::{Role, Units, without_reshapes};
 

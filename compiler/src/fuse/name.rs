@@ -55,14 +55,19 @@ pub fn label(kernel: &mut Kernel) {
             let letter = char::from(LETTERS[i % LETTERS.len()]);
             axis.name = if i < LETTERS.len() { letter.to_string() } else { format!("{letter}{}", i / LETTERS.len()) };
         }
-        let mut taken: BTreeSet<String> = section.axes.iter().map(|a| a.name.clone()).collect();
+        let named = |stage: &Stage| -> (&[&str], Vec<u32>) {
+            match stage {
+                Stage::Reduce { kind, to, .. } => (local_names(*kind), to.clone()),
+                Stage::Dot { to, .. } => (&["acc"], vec![*to]),
+                _ => (&[], Vec::new()),
+            }
+        };
+        let renamed: Vec<u32> = section.stages.iter().flat_map(|s| named(s).1).collect();
+        let kept = (0..).zip(&section.locals).filter(|(l, _)| !renamed.contains(l)).map(|(_, local)| &local.name);
+        let mut taken: BTreeSet<String> = section.axes.iter().map(|a| &a.name).chain(kept).cloned().collect();
         for stage in &section.stages {
-            let (bases, to): (&[&str], &[u32]) = match stage {
-                Stage::Reduce { kind, to, .. } => (local_names(*kind), to),
-                Stage::Dot { to, .. } => (&["acc"], std::slice::from_ref(to)),
-                _ => continue,
-            };
-            for (base, &local) in bases.iter().zip(to) {
+            let (bases, to) = named(stage);
+            for (base, local) in bases.iter().zip(to) {
                 let numbered = (1..).map(|n| format!("{base}{n}"));
                 let name = std::iter::once((*base).to_string()).chain(numbered).find(|name| !taken.contains(name));
                 let name = name.expect("numbers do not end");

@@ -61,7 +61,7 @@ impl Units {
         let mut check_codes = BTreeMap::new();
         let operands = attention_operands(graph);
         // What leaves the graph, or enters a call or loop, is stored. Constants have a place of their own there.
-        let opaque = graph.nodes().filter(|(_, n)| matches!(n.op.name(), "call" | "scan")).flat_map(|(_, n)| &n.operands);
+        let opaque = graph.nodes().filter(|(_, n)| is_opaque(n)).flat_map(|(_, n)| &n.operands);
         let entering = opaque.map(|v| without_reshapes(graph, *v)).filter(|v| graph.node(v.node).op.name() != "constant");
         let stored_outputs: BTreeSet<Value> =
             graph.outputs().iter().map(|(v, _)| without_reshapes(graph, *v)).chain(entering).collect();
@@ -88,7 +88,7 @@ impl Units {
                     Role::Check
                 }
                 Lowering::Composite(_) => Role::Attention,
-                Lowering::Structural => Role::Opaque,
+                Lowering::Structural | Lowering::Library => Role::Opaque,
                 Lowering::Reduction(_) => Role::Reduction,
                 Lowering::Contraction(_) => Role::Contraction,
                 Lowering::Scatter(_) => Role::Scatter,
@@ -175,6 +175,11 @@ pub fn without_reshapes(graph: &Graph, mut value: Value) -> Value {
         value = graph.node(value.node).operands[0];
     }
     value
+}
+
+/// Whether a node runs by itself, and its operands are in memory.
+fn is_opaque(node: &Node) -> bool {
+    matches!(node.op.name(), "call" | "scan") || matches!(node.op.record().lowering, Lowering::Library)
 }
 
 /// What has to be stored so that attention reads its operands at sums of multiples of their indices: what lies under views.

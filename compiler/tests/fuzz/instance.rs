@@ -12,7 +12,11 @@ use std::sync::LazyLock;
 static RECORDS: LazyLock<Vec<&'static Record>> = LazyLock::new(|| {
     let often =
         ["reduce", "dot_general", "broadcast", "reshape", "transpose", "add", "mul", "sub", "softmax", "select", "gather"];
-    let drawn = || ops::records().filter(|r| !matches!(r.name, "input" | "grad" | "extent" | "attention_backward"));
+    // Random matrices are often singular or have equal eigenvalues: what rounding changes then is everything.
+    let delicate = |name: &str| ops::linalg::LINALG.iter().any(|r| r.name == name);
+    let drawn = move || {
+        ops::records().filter(move |r| !matches!(r.name, "input" | "grad" | "extent" | "attention_backward") && !delicate(r.name))
+    };
     drawn().chain((0..4).flat_map(|_| drawn().filter(|r| often.contains(&r.name)))).collect()
 });
 

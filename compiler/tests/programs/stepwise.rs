@@ -8,14 +8,17 @@ use igneous_ir::graph::Graph;
 use igneous_ir::interp::Bindings;
 use igneous_ir::kernel::interp::{Order, Run, interpret};
 use igneous_ir::kernel::{Kernel, Param};
+use igneous_ir::op::Reference;
 use igneous_ir::types::TensorType;
+use igneous_runtime::program::LibraryWork;
 use std::collections::BTreeSet;
 
 /// What a run gave.
 pub struct Stepwise {
     /// The outputs.
     pub outputs: Vec<Array>,
-    /// Whether machine code gives the same bits: there is no dot, whose sum has the library's order.
+    /// Whether machine code gives the same bits: there is no dot, whose sum has the library's order, and no
+    /// operator of a library.
     pub reproducible: bool,
 }
 
@@ -60,7 +63,21 @@ impl Machine<'_> {
                 StepKind::Kernel(k) => self.kernel(&self.kernels[*k], &step.params)?,
                 StepKind::Copy => self.values[step.params[1]] = self.values[step.params[0]].clone(),
                 StepKind::Scan(scan) => self.scan(scan, &step.params)?,
+                StepKind::Library(library) => self.library(library, &step.params)?,
             }
+        }
+        Ok(())
+    }
+
+    fn library(&mut self, work: &LibraryWork, params: &[usize]) -> Result<()> {
+        // The reference is another algorithm.
+        self.reproducible = false;
+        let results: Vec<TensorType> = work.results.iter().map(|ty| self.bindings.ty(ty)).collect::<Result<_>>()?;
+        let inputs: Vec<Array> = work.operands.iter().zip(params).map(|(ty, &s)| self.value(s, ty)).collect::<Result<_>>()?;
+        let inputs: Vec<&Array> = inputs.iter().collect();
+        let outcome = (work.op.record().reference)(&Reference { op: &work.op, inputs: &inputs, results: &results })?;
+        for (&slot, array) in params[inputs.len()..].iter().zip(outcome) {
+            self.values[slot] = Some(array.rounded());
         }
         Ok(())
     }

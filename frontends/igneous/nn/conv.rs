@@ -44,7 +44,7 @@ impl Conv2d {
             let invalid = Tensor::from(error.at(here()));
             return Conv2d { weight: invalid.clone(), bias: Some(invalid), options };
         }
-        let shape = [out_channels, in_channels / options.groups, kernel.0, kernel.1];
+        let shape = [out_channels, in_channels / options.groups, kernel.0[0], kernel.0[1]];
         let weight = Tensor::parameter(init::default_weight(&shape));
         let fan_in = init::fans(&shape).0;
         let bias = Some(Tensor::parameter(init::bounded(&[out_channels], fan_in)));
@@ -60,7 +60,7 @@ impl Conv2d {
 
 fn check(in_channels: usize, out_channels: usize, kernel: Pair, options: Conv) -> Result<()> {
     options.check()?;
-    if kernel.0 == 0 || kernel.1 == 0 {
+    if kernel.has_zero() {
         return Err(Error::new(format!("Conv2d needs a kernel of at least 1×1, not {kernel}")));
     }
     let groups = options.groups;

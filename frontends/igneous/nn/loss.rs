@@ -2,7 +2,7 @@
 
 use crate::location::here;
 use crate::tensor::{Tensor, where_};
-use igneous_ir::{DType, Error};
+use igneous_ir::{DType, Dim, Error};
 
 /// What becomes of the losses of the samples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -12,23 +12,29 @@ pub enum Reduction {
     Mean,
     /// Their sum.
     Sum,
+    /// Their sum divided by the number of samples, the extent of the first axis.
+    BatchMean,
     /// Each by itself.
     None,
 }
 
 impl Reduction {
     #[track_caller]
-    fn apply(self, losses: Tensor) -> Tensor {
+    pub(super) fn apply(self, losses: Tensor) -> Tensor {
         match self {
             Reduction::Mean => losses.mean_all(),
             Reduction::Sum => losses.sum_all(),
+            Reduction::BatchMean => {
+                let samples = if losses.rank() == 0 { Dim::ONE } else { losses.size(0) };
+                losses.sum_all() / samples
+            }
             Reduction::None => losses,
         }
     }
 
     /// The mean of losses that weigh differently: their sum over the sum of the weights.
     #[track_caller]
-    fn apply_weighted(self, losses: Tensor, weights: &Tensor) -> Tensor {
+    pub(super) fn apply_weighted(self, losses: Tensor, weights: &Tensor) -> Tensor {
         match self {
             Reduction::Mean => losses.sum_all() / weights.sum_all(),
             _ => self.apply(losses),

@@ -32,7 +32,7 @@ impl Tensor {
     /// use igneous::{Attention, Tensor, default};
     /// let (q, k, v) = (Tensor::ones((2, 4, 8)), Tensor::ones((2, 4, 8)), Tensor::arange(0, 4).reshape((4, 1)).expand((2, 4, 1)));
     /// let y = q.scaled_dot_product_attention(&k, &v, &Attention { causal: true, ..default() });
-    /// assert_eq!(y.i(0).flatten().to_f64_vec()?, [0.0, 0.5, 1.0, 1.5]);
+    /// assert_eq!(y.i(0).to_f64_vec()?, [0.0, 0.5, 1.0, 1.5]);
     /// # Ok::<(), igneous::Error>(())
     /// ```
     #[track_caller]

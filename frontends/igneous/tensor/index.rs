@@ -8,7 +8,6 @@ use super::or_invalid;
 use crate::apply::try_apply;
 use crate::location::here;
 use crate::trace;
-use igneous_ir::op::ReduceKind;
 use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, ops};
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
@@ -304,7 +303,7 @@ impl Tensor {
     }
 
     /// The index with each mask replaced by the indices where it is true, one tensor for each of its axes.
-    fn without_masks(&self, items: Vec<IndexItem>) -> Result<Vec<IndexItem>> {
+    pub(super) fn without_masks(&self, items: Vec<IndexItem>) -> Result<Vec<IndexItem>> {
         let mut all = Vec::new();
         for item in items {
             match item {
@@ -352,7 +351,11 @@ impl Tensor {
         let loc = here();
         let axes = self.check().and_then(|()| self.as_bool().nonzero_axes());
         match axes {
-            Ok(axes) if axes.is_empty() => Tensor::zeros((0, 0)).to_dtype(DType::I64),
+            // One place without indices, or none.
+            Ok(axes) if axes.is_empty() => match self.as_bool().item() {
+                Ok(count) => Tensor::zeros((count as usize, 0)).to_dtype(DType::I64),
+                Err(error) => error.into(),
+            },
             Ok(axes) => Tensor::stack(&axes, 1),
             Err(error) => Tensor::from(error.at(loc)),
         }
@@ -376,71 +379,6 @@ impl Tensor {
         let rows = self.axis(0).and_then(|_| gather_together(self, vec![(0, wrapped(index, self.shape()[0], loc)?)], loc));
         or_invalid(rows.map_err(|e| e.at(loc)))
     }
-
-    /// Along `axis`, the element that `index` names at each place of `index` (PyTorch's `gather` and `take_along_dim`):
-    /// `result[i][j] = self[index[i][j]][j]` for axis 0. `index` has as many axes as the tensor, and no other extent of it
-    /// is larger.
-    #[track_caller]
-    pub fn gather(&self, axis: i64, index: &Tensor) -> Tensor {
-        let loc = here();
-        let gathered = self.along(axis, index, loc).and_then(|(indices, axes)| {
-            let mut operands = vec![self];
-            operands.extend(&indices);
-            one(ops::gather(&axes), &operands, loc)
-        });
-        or_invalid(gathered.map_err(|e| e.at(loc)))
-    }
-
-    /// [`gather`](Tensor::gather) by another name (PyTorch's `take_along_dim`).
-    #[track_caller]
-    pub fn take_along(&self, index: &Tensor, axis: i64) -> Tensor {
-        self.gather(axis, index)
-    }
-
-    /// Adds `source` at the places that `index` names along `axis`: the transpose of [`gather`](Tensor::gather).
-    #[track_caller]
-    pub fn scatter_add(&self, axis: i64, index: &Tensor, source: &Tensor) -> Tensor {
-        self.scatter_with(axis, index, source, Some(ReduceKind::Sum))
-    }
-
-    /// Replaces elements at the places that `index` names along `axis`; where several meet, the last stays.
-    #[track_caller]
-    pub fn scatter(&self, axis: i64, index: &Tensor, source: &Tensor) -> Tensor {
-        self.scatter_with(axis, index, source, None)
-    }
-
-    #[track_caller]
-    fn scatter_with(&self, axis: i64, index: &Tensor, source: &Tensor, combine: Option<ReduceKind>) -> Tensor {
-        let loc = here();
-        let scattered = self.along(axis, index, loc).and_then(|(indices, axes)| {
-            source.check()?;
-            let source = source.to_dtype(self.dtype());
-            let mut operands = vec![self];
-            operands.extend(&indices);
-            operands.push(&source);
-            one(ops::scatter(&axes, combine), &operands, loc)
-        });
-        or_invalid(scattered.map_err(|e| e.at(loc)))
-    }
-
-    /// Indices for every axis: `index` for one axis, the place itself for the others.
-    #[track_caller]
-    fn along(&self, axis: i64, index: &Tensor, loc: Loc) -> Result<(Vec<Tensor>, Vec<usize>)> {
-        let at = self.axis(axis)?;
-        let (shape, wanted) = (self.shape(), index.ty()?.shape);
-        let fits = |i: usize| i == at || shape[i].at_least(wanted[i]) == Some(true);
-        if wanted.len() != shape.len() || !(0..shape.len()).all(fits) {
-            let error = Error::new("gather needs an index with the tensor's axes, no larger except along the gathered one");
-            return Err(error.note("tensor", self.describe()).note("index", index.describe()));
-        }
-        let index = wrapped(index, shape[at], loc)?;
-        let dtype = index.dtype();
-        let mut indices = Vec::new();
-        for i in 0..shape.len() {
-            indices.push(if i == at { index.clone() } else { one(ops::iota(dtype, wanted.clone(), i), &[], loc)? });
-        }
-        Ok((indices, (0..shape.len()).collect()))
-    }
 }
 
 impl Slice {
@@ -456,12 +394,12 @@ impl Slice {
     }
 }
 
-fn one(op: igneous_ir::Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensor> {
+pub(super) fn one(op: igneous_ir::Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensor> {
     Ok(try_apply(op, inputs, loc)?.remove(0))
 }
 
 /// Gathers along several axes at once; the axes of the indices come in place of the first indexed axis.
-fn gather_together(tensor: &Tensor, indices: Vec<(usize, Tensor)>, loc: Loc) -> Result<Tensor> {
+pub(super) fn gather_together(tensor: &Tensor, indices: Vec<(usize, Tensor)>, loc: Loc) -> Result<Tensor> {
     let (axes, indices): (Vec<usize>, Vec<Tensor>) = indices.into_iter().unzip();
     let dtype = indices.iter().map(|t| t.dtype()).fold(DType::I32, super::promote::promote);
     let indices: Vec<Tensor> = indices.iter().map(|t| t.to_dtype(dtype)).collect();
@@ -478,7 +416,7 @@ fn gather_together(tensor: &Tensor, indices: Vec<(usize, Tensor)>, loc: Loc) -> 
 }
 
 /// Indices into an axis, negative ones counted from its end, checked to be in range.
-fn wrapped(index: &Tensor, extent: Dim, loc: Loc) -> Result<Tensor> {
+pub(super) fn wrapped(index: &Tensor, extent: Dim, loc: Loc) -> Result<Tensor> {
     let dtype = index.ty()?.dtype;
     if !dtype.is_int() {
         return Err(Error::new("an index needs integers").note("index", index.describe()));

@@ -1,7 +1,7 @@
-//! Softmax, losses, normalisation, embedding, dropout.
+//! Softmax, losses, embedding, dropout.
 
 use super::{Tensor, or_invalid};
-use crate::apply::{apply, try_apply};
+use crate::apply::try_apply;
 use crate::location::here;
 use crate::random;
 use igneous_ir::types::normalize_axis;
@@ -11,19 +11,15 @@ impl Tensor {
     /// `e^x / Σ e^x` along an axis (`torch.softmax`); the shape stays.
     #[track_caller]
     pub fn softmax(&self, axis: i64) -> Tensor {
-        match self.axis(axis) {
-            Ok(axis) => self.as_float().apply(ops::softmax(axis)),
-            Err(error) => error.into(),
-        }
+        let [result] = self.along_axis(axis, |x, axis| [x.as_float().apply(ops::softmax(axis))]);
+        result
     }
 
     /// `x − log Σ e^x` along an axis (`torch.log_softmax`); the shape stays.
     #[track_caller]
     pub fn log_softmax(&self, axis: i64) -> Tensor {
-        match self.axis(axis) {
-            Ok(axis) => self.as_float().apply(ops::log_softmax(axis)),
-            Err(error) => error.into(),
-        }
+        let [result] = self.along_axis(axis, |x, axis| [x.as_float().apply(ops::log_softmax(axis))]);
+        result
     }
 
     /// The mean cross-entropy of logits `[N, C]` (or `[N, C, d…]`) and class labels `[N]` (or `[N, d…]`):
@@ -72,28 +68,6 @@ impl Tensor {
             return error.note("prediction", self.describe()).note("target", target.describe()).at(here()).into();
         }
         (self - target).square()
-    }
-
-    /// Normalised over the last axes (as many as `weight` has) to mean 0 and variance 1, then scaled and shifted
-    /// (`torch.nn.functional.layer_norm`). `weight` and `bias` have the shape of those axes. Ba, Kiros & Hinton 2016,
-    /// arXiv:1607.06450.
-    #[track_caller]
-    pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
-        let loc = here();
-        let check = self.check().and_then(|()| weight.check()).and_then(|()| bias.check());
-        if let Err(error) = check {
-            return error.into();
-        }
-        let (shape, inner) = (self.shape(), weight.shape());
-        if !shape.ends_with(&inner) || inner.is_empty() || bias.shape() != inner {
-            let error = Error::new("layer_norm needs weight and bias with the shape of the tensor's last axes");
-            let error = error.note("tensor", self.describe()).note("weight", weight.describe()).note("bias", bias.describe());
-            return error.at(loc).into();
-        }
-        let x = self.as_float();
-        let (weight, bias) = (weight.to_dtype(x.dtype()), bias.to_dtype(x.dtype()));
-        let [y, _, _] = apply(ops::layer_norm(inner.len(), eps), &[&x, &weight, &bias]);
-        y
     }
 
     /// 1 where the last axis of the result equals the label, elsewhere 0: `[…] → […, classes]`, `i64` as in PyTorch's

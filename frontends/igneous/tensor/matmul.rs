@@ -3,7 +3,7 @@
 use super::Tensor;
 use super::promote::promote;
 use crate::location::here;
-use igneous_ir::{Dim, Error, Result, Shape, ops};
+use igneous_ir::{Error, Result, Shape, ops};
 
 impl Tensor {
     /// The matrix product, with all of PyTorch's cases: `[…, m, k] · […, k, n] → […, m, n]`, where the leading axes are a
@@ -125,14 +125,4 @@ fn batched(a: Tensor, b: Tensor, batch: Shape) -> Tensor {
     let lead: Vec<usize> = (0..batch.len()).collect();
     let product = a.apply_with(ops::dot_general(&[batch.len() + 1], &[batch.len()], &lead, &lead), &b);
     if vector { product.squeeze(-2) } else { product }
-}
-
-/// The extents of a batch of matrices, for messages of other modules.
-#[track_caller]
-pub(super) fn expect_rank(tensor: &Tensor, rank: usize, what: &str) -> Result<Vec<Dim>> {
-    let shape = tensor.ty()?.shape;
-    if shape.len() != rank {
-        return Err(Error::new(format!("{what} needs a tensor with {rank} axes")).note("tensor", tensor.describe()).at(here()));
-    }
-    Ok(shape.to_vec())
 }

@@ -1,29 +1,54 @@
 //! `Tensor`: an immutable value, a variable whose value is read at use, a value of a trace, or an error.
 
+mod activation;
 mod arguments;
+mod arrange;
+mod assign;
 mod attention;
 mod bytes;
 mod convolution;
 mod create;
+mod cumulative;
+mod diagonal;
 mod display;
+mod einsum;
 mod element;
+mod functions;
+mod grid;
 mod index;
+mod interpolation;
 pub(crate) mod loss;
 mod matmul;
+mod normalization;
+mod order;
+mod pad;
+mod patches;
 mod pointwise;
+mod pooling;
+mod products;
 mod promote;
+mod put;
 mod reduce;
+mod scatter;
 mod shape;
+mod window;
 
 pub(crate) use arguments::valid_shape;
 pub use arguments::{Axes, Extent, IntoShape, Operand, Scalar};
 pub use attention::Attention;
-pub use convolution::{Conv, Padding, Pair, Pool};
 pub use create::Data;
 pub use element::Element;
+pub use grid::Outside;
 pub use index::{Ellipsis, Index, IndexItem, NewAxis, Slice, Stepped};
+pub use interpolation::{Corners, Interpolation};
+pub use order::Side;
+pub use pad::PadMode;
 pub use pointwise::{broadcast_tensors, where_};
 pub use promote::promote;
+pub use scatter::{Initial, ScatterKind};
+pub use window::{
+    Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Extents, Padding, PaddingOptions, Pair, Pool, PoolOptions,
+};
 
 use crate::device::Device;
 use crate::eager::View;
@@ -78,10 +103,14 @@ use std::sync::Arc;
 /// | `torch.tensor(…)` | [`Tensor::new`] | [`from_vec`](Tensor::from_vec) keeps the Rust type |
 /// | `x[1, ..., 2:5]` | `x.i((1, Ellipsis, 2..5))` | [`i`](Tensor::i) takes numbers, ranges, tensors, masks |
 /// | `x.sum()`, `x.sum(1)`, `x.sum(1, keepdim=True)` | `x.sum_all()`, `x.sum(1)`, `x.sum_keepdim(1)` | and so all reductions |
-/// | `x.amax(1)`, `x.amin(1)` | `x.max(1)`, `x.min(1)` | the index is [`argmax`](Tensor::argmax) |
+/// | `x.amax(1)`, `x.max(1)` | `x.max(1)`, `x.max_with_index(1)` | and so `min` |
+/// | `x.sort(1, descending=True)` | [`x.sort_descending(1)`](Tensor::sort_descending) | and so `argsort`, `topk` |
+/// | `x[i, j] = y`, `x[i, j] += y` | [`x.index_put((i, j), y)`](Tensor::index_put), `x.index_put_add((i, j), y)` | on variables `index_put_` |
+/// | `x.add_(y)`, `w.mul_(2)` | [`w.add_(&y)?`](Tensor::add_), on variables | values are immutable |
 /// | `x == y`, `x.eq(y)` | [`equal`](Tensor::equal) | elementwise |
 /// | `x.dim()`, `x.numel()` | [`rank`](Tensor::rank), [`elements`](Tensor::elements) | |
 /// | `x.t()` | [`t`](Tensor::t) | exchanges the last two axes, whatever the rank |
+/// | `F.scaled_dot_product_attention(q, k, v)` | `q.`[`scaled_dot_product_attention`](Tensor::scaled_dot_product_attention)`(&k, &v, &default())` | options are an [`Attention`] |
 /// | `x.to(torch.float64)` | [`to_dtype`](Tensor::to_dtype) | [`to`](Tensor::to) takes a device |
 /// | `x.tolist()` | [`to_vec`](Tensor::to_vec) | |
 /// | `nn.Parameter(x)`, `register_buffer` | [`Tensor::parameter`], [`Tensor::buffer`] | |

@@ -10,7 +10,7 @@ use std::ops as std_ops;
 
 /// A binary operator after promotion and broadcasting.
 #[track_caller]
-fn binary(name: &'static str, a: OperandRef<'_>, b: OperandRef<'_>) -> Tensor {
+pub(super) fn binary(name: &'static str, a: OperandRef<'_>, b: OperandRef<'_>) -> Tensor {
     match unify(name, a, b) {
         Ok((a, b)) => a.apply_with(ops::pointwise(name), &b),
         Err(error) => Tensor::from(error.at(here())),
@@ -188,24 +188,6 @@ impl Tensor {
         if self.dtype() == DType::Bool { self.clone() } else { self.to_dtype(DType::Bool) }
     }
 
-    /// Elements limited to a range; `clamp(0.0, f64::INFINITY)` limits from below only.
-    #[track_caller]
-    pub fn clamp(&self, min: impl Operand, max: impl Operand) -> Tensor {
-        self.maximum(min).minimum(max)
-    }
-
-    /// Elements not below `min`.
-    #[track_caller]
-    pub fn clamp_min(&self, min: impl Operand) -> Tensor {
-        self.maximum(min)
-    }
-
-    /// Elements not above `max`.
-    #[track_caller]
-    pub fn clamp_max(&self, max: impl Operand) -> Tensor {
-        self.minimum(max)
-    }
-
     /// `self` where `condition` is true, elsewhere `other`; all three broadcast.
     #[track_caller]
     pub fn where_(&self, condition: &Tensor, other: impl Operand) -> Tensor {
@@ -220,39 +202,6 @@ impl Tensor {
         }
         let value = Tensor::number(value.into(), self.dtype());
         select(mask, value.operand(), self.operand())
-    }
-
-    /// Gaussian error linear unit, exact: `self · Φ(self)`. Hendrycks & Gimpel 2016, arXiv:1606.08415.
-    #[track_caller]
-    pub fn gelu(&self) -> Tensor {
-        self.as_float().apply(ops::gelu("none"))
-    }
-
-    /// The `tanh` approximation of [`gelu`](Tensor::gelu).
-    #[track_caller]
-    pub fn gelu_tanh(&self) -> Tensor {
-        self.as_float().apply(ops::gelu("tanh"))
-    }
-
-    /// `self` where positive, elsewhere `slope · self`.
-    #[track_caller]
-    pub fn leaky_relu(&self, slope: f64) -> Tensor {
-        let x = self.as_float();
-        x.where_(&x.gt(0.0), &x * slope)
-    }
-
-    /// `self` where positive, elsewhere `alpha · (e^self − 1)`.
-    #[track_caller]
-    pub fn elu(&self, alpha: f64) -> Tensor {
-        let x = self.as_float();
-        x.where_(&x.gt(0.0), x.minimum(0.0).expm1() * alpha)
-    }
-
-    /// Tangent.
-    #[track_caller]
-    pub fn tan(&self) -> Tensor {
-        let x = self.as_float();
-        x.sin() / x.cos()
     }
 }
 

@@ -14,6 +14,10 @@ impl Tensor {
     fn reduced(&self, axes: impl Axes) -> Result<(Vec<usize>, Shape)> {
         let loc = here();
         let mut shape = self.ty()?.shape;
+        // A tensor without axes counts as one with one element: its axis may be named.
+        if shape.is_empty() && matches!(*axes.axes(), [0 | -1]) {
+            return Ok((Vec::new(), shape));
+        }
         let axes = normalize_axes(axes, shape.len()).map_err(|e| e.note("tensor", self.describe()).at(loc))?;
         axes.iter().for_each(|&a| shape[a] = Dim::ONE);
         Ok((axes, shape))
@@ -82,16 +86,16 @@ impl Tensor {
 
     #[track_caller]
     fn var_axes(&self, axes: &[usize]) -> Tensor {
-        self.var_axes_corrected(axes, 1)
+        self.var_axes_corrected(axes, 1.0)
     }
 
     #[track_caller]
-    fn var_axes_corrected(&self, axes: &[usize], correction: i64) -> Tensor {
+    fn var_axes_corrected(&self, axes: &[usize], correction: f64) -> Tensor {
         let x = self.as_float();
-        let Scalar::Dim(count) = x.reduced_elements(axes) else { unreachable!("a count is a dimension") };
-        let divisor = Tensor::number(Scalar::Dim(count), x.dtype()) - correction;
+        // Never less than no degrees of freedom: the quotient is infinite or NaN then, as in PyTorch.
+        let divisor = (Tensor::number(x.reduced_elements(axes), x.dtype()) - correction).maximum(0.0);
         if axes.is_empty() {
-            return x.zeros_like() / divisor;
+            return (&x - x.detach()) / divisor;
         }
         let [_, squares] = apply(ops::welford(axes), &[&x]);
         squares / divisor
@@ -115,7 +119,46 @@ impl Tensor {
 
     #[track_caller]
     fn norm_axes(&self, axes: &[usize]) -> Tensor {
-        self.as_float().square().sum_axes(axes).sqrt()
+        let sum = self.as_float().square().sum_axes(axes);
+        // The root of 0 has no slope; the norm's is 0 there.
+        let zero = sum.equal(0.0);
+        sum.masked_fill(&zero, 1.0).sqrt().masked_fill(&zero, 0.0)
+    }
+
+    #[track_caller]
+    fn norm_p_axes(&self, p: f64, axes: &[usize]) -> Tensor {
+        let x = self.as_float();
+        match p {
+            2.0 => x.norm_axes(axes),
+            1.0 => x.abs().sum_axes(axes),
+            0.0 => x.ne(0.0).to_dtype(x.dtype()).sum_axes(axes),
+            f64::INFINITY => x.abs().max_axes(axes),
+            f64::NEG_INFINITY => x.abs().min_axes(axes),
+            _ => {
+                let sum = x.abs().pow(p).sum_axes(axes);
+                let zero = sum.equal(0.0);
+                sum.masked_fill(&zero, 1.0).pow(1.0 / p).masked_fill(&zero, 0.0)
+            }
+        }
+    }
+
+    #[track_caller]
+    fn nansum_axes(&self, axes: &[usize]) -> Tensor {
+        if !self.dtype().is_float() {
+            return self.sum_axes(axes);
+        }
+        self.masked_fill(&self.isnan(), 0.0).sum_axes(axes)
+    }
+
+    #[track_caller]
+    fn nanmean_axes(&self, axes: &[usize]) -> Tensor {
+        let known = self.isnan().logical_not().to_dtype(self.dtype());
+        self.nansum_axes(axes) / known.sum_axes(axes)
+    }
+
+    #[track_caller]
+    fn nonzero_axes_count(&self, axes: &[usize]) -> Tensor {
+        self.as_bool().sum_axes(axes)
     }
 }
 
@@ -182,14 +225,60 @@ reductions! {
         logsumexp logsumexp_keepdim logsumexp_all;
     norm_axes: /// The Euclidean norm over some axes.
         norm norm_keepdim norm_all;
+    nansum_axes: /// The sum over some axes without the elements that are NaN.
+        nansum nansum_keepdim nansum_all;
+    nanmean_axes: /// The mean over some axes without the elements that are NaN.
+        nanmean nanmean_keepdim nanmean_all;
+    nonzero_axes_count: /// How many elements are not zero, `i64`.
+        count_nonzero count_nonzero_keepdim count_nonzero_all;
 }
 
 impl Tensor {
     /// The variance over some axes, the sum of squares divided by the count less `correction` (0: of the population).
     #[track_caller]
-    pub fn var_with(&self, axes: impl Axes, correction: i64) -> Tensor {
+    pub fn var_with(&self, axes: impl Axes, correction: impl Into<f64>) -> Tensor {
         match self.reduced(axes) {
-            Ok((axes, _)) => self.var_axes_corrected(&axes, correction),
+            Ok((axes, _)) => self.var_axes_corrected(&axes, correction.into()),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The same; the axes stay with extent one.
+    #[track_caller]
+    pub fn var_with_keepdim(&self, axes: impl Axes, correction: impl Into<f64>) -> Tensor {
+        match self.reduced(axes) {
+            Ok((axes, shape)) => self.var_axes_corrected(&axes, correction.into()).reshape_to(shape),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The standard deviation: the square root of [`var_with`](Tensor::var_with).
+    #[track_caller]
+    pub fn std_with(&self, axes: impl Axes, correction: impl Into<f64>) -> Tensor {
+        self.var_with(axes, correction).sqrt()
+    }
+
+    /// The same; the axes stay with extent one.
+    #[track_caller]
+    pub fn std_with_keepdim(&self, axes: impl Axes, correction: impl Into<f64>) -> Tensor {
+        self.var_with_keepdim(axes, correction).sqrt()
+    }
+
+    /// The `p`-norm over some axes, `(Σ |x|^p)^(1/p)`: for 0 the number of elements that are not zero, for infinities the
+    /// largest or smallest magnitude (`torch.linalg.vector_norm`). Where all elements are zero its gradient is 0.
+    #[track_caller]
+    pub fn norm_p(&self, p: f64, axes: impl Axes) -> Tensor {
+        match self.reduced(axes) {
+            Ok((axes, _)) => self.norm_p_axes(p, &axes),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The same; the axes stay with extent one.
+    #[track_caller]
+    pub fn norm_p_keepdim(&self, p: f64, axes: impl Axes) -> Tensor {
+        match self.reduced(axes) {
+            Ok((axes, shape)) => self.norm_p_axes(p, &axes).reshape_to(shape),
             Err(error) => error.into(),
         }
     }
@@ -197,6 +286,9 @@ impl Tensor {
     #[track_caller]
     fn arg_reduce(&self, kind: ReduceKind, axes: impl Axes) -> Result<(Tensor, Shape)> {
         let (axes, shape) = self.reduced(axes)?;
+        if axes.is_empty() {
+            return Ok((Tensor::filled(shape.clone(), 0.into(), DType::I64), shape));
+        }
         Ok((self.apply(ops::arg_reduce(kind, &axes)), shape))
     }
 

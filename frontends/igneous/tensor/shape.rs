@@ -1,8 +1,8 @@
 //! Views: the same elements under another shape, in another order, or several tensors as one.
 
+use super::Tensor;
 use super::arguments::{Axes, IntoShape, normalize_axes, valid_shape};
 use super::pointwise::{apply_many, with_common_dtype};
-use super::{Tensor, or_invalid};
 use crate::location::here;
 use igneous_ir::types::normalize_axis;
 use igneous_ir::{Dim, Error, Result, Shape, ops};
@@ -75,6 +75,9 @@ impl Tensor {
     /// Two axes exchanged; negative ones count from the end.
     #[track_caller]
     pub fn transpose(&self, a: i64, b: i64) -> Tensor {
+        if self.rank() == 0 && matches!((a, b), (0 | -1, 0 | -1)) {
+            return self.clone();
+        }
         match (self.axis(a), self.axis(b)) {
             (Ok(a), Ok(b)) => {
                 let mut order: Vec<usize> = (0..self.rank()).collect();
@@ -271,7 +274,12 @@ impl Tensor {
     /// The tensors one after the other along an existing axis (PyTorch's `torch.cat`). Their other extents agree.
     #[track_caller]
     pub fn cat(tensors: &[impl std::borrow::Borrow<Tensor>], axis: i64) -> Tensor {
-        let tensors: Vec<&Tensor> = tensors.iter().map(|t| t.borrow()).collect();
+        let mut tensors: Vec<&Tensor> = tensors.iter().map(|t| t.borrow()).collect();
+        // As in PyTorch, a vector without elements goes with everything.
+        let nothing = |t: &&Tensor| t.error().is_none() && t.shape()[..] == [Dim::ZERO];
+        if tensors.iter().any(|t| !nothing(t)) {
+            tensors.retain(|t| !nothing(t));
+        }
         let Some(first) = tensors.first() else {
             return Tensor::from(Error::new("cat needs at least one tensor").at(here()));
         };
@@ -349,48 +357,5 @@ impl Tensor {
             return Err(Error::new("chunk needs at least one part").note("tensor", self.describe()).at(loc));
         }
         self.split(extent.div_ceil(count).max(1), axis)
-    }
-
-    /// Padded along the last axes with a value; `(low, high)` for each axis, the last axis first (PyTorch's
-    /// `functional.pad` in constant mode).
-    #[track_caller]
-    pub fn pad(&self, widths: &[(usize, usize)], value: f64) -> Tensor {
-        let rank = self.rank();
-        if self.error().is_none() && widths.len() > rank {
-            let error = Error::new(format!("pad was given widths for {} axes", widths.len()));
-            return error.note("tensor", self.describe()).at(here()).into();
-        }
-        let (mut low, mut high) = (vec![Dim::ZERO; rank], vec![Dim::ZERO; rank]);
-        for (k, &(l, h)) in widths.iter().enumerate().take(rank) {
-            (low[rank - 1 - k], high[rank - 1 - k]) = (Dim::from(l), Dim::from(h));
-        }
-        let fill = Tensor::number(value.into(), self.dtype());
-        self.apply_with(ops::pad(&low, &high, &vec![0; rank]), &fill)
-    }
-
-    /// The lower triangle of the last two axes, elsewhere 0; `diagonal` shifts it to the right.
-    #[track_caller]
-    pub fn tril(&self, diagonal: i64) -> Tensor {
-        self.triangle(|rows, columns| columns.le(rows + diagonal))
-    }
-
-    /// The upper triangle of the last two axes, elsewhere 0; `diagonal` shifts it to the right.
-    #[track_caller]
-    pub fn triu(&self, diagonal: i64) -> Tensor {
-        self.triangle(|rows, columns| columns.ge(rows + diagonal))
-    }
-
-    #[track_caller]
-    fn triangle(&self, keep: impl Fn(Tensor, Tensor) -> Tensor) -> Tensor {
-        let loc = here();
-        let matrix = self.ty().and_then(|ty| match ty.shape.as_slice() {
-            [.., m, n] => Ok((*m, *n)),
-            _ => Err(Error::new("tril and triu need at least two axes").note("tensor", self.describe()).at(loc)),
-        });
-        let (rows, columns) = match matrix {
-            Ok((m, n)) => (Tensor::arange(0, m).unsqueeze(1), Tensor::arange(0, n).unsqueeze(0)),
-            Err(error) => return error.into(),
-        };
-        or_invalid(Ok(self.where_(&keep(rows, columns), self.zeros_like())))
     }
 }

@@ -38,10 +38,10 @@ fn reduce(x: S<'_>) -> Reduced<'_> {
     Reduced { shifted, n, rest, lost: n.fma(x.lit(-low), exact - rest) }
 }
 
-/// [`LN_2_PARTS`] for `f32`.
+/// `ln 2` for `f32` in two parts; the first has so few bits that its product with an exponent is exact.
 pub const LN_2_SINGLE: [f64; 2] = LN_2_PARTS[0];
 
-/// The coefficients of P for `f32`, constant first.
+/// The coefficients, constant first, of the polynomial P for `f32` with `e^r = 1 + r + r² · P(r)` for `|r| ≤ ln 2 / 2`.
 pub const EXP_SINGLE: [f64; 6] = [0.5, 0.166_666_66, 0.041_666_36, 0.008_333_39, 0.001_394_066_8, 0.000_198_458_82];
 
 /// P with `e^r - 1 = r + r² · P(r)` for `|r| ≤ ln 2 / 2`: the minimax polynomial of `(e^r - 1 - r) / r²` with weight

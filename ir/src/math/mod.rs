@@ -16,6 +16,7 @@
 mod erf;
 mod exponential;
 mod format;
+mod inverse;
 mod logarithm;
 mod power;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
+pub(crate) use erf::erfc;
 pub use exponential::{EXP_SINGLE, LN_2_SINGLE};
 pub use trigonometric::trigonometric_limit;
 
@@ -46,6 +48,7 @@ pub fn define<'a>(f: MathFn, args: &[S<'a>]) -> S<'a> {
         MathFn::Sin => trigonometric::sin(x),
         MathFn::Cos => trigonometric::cos(x),
         MathFn::Erf => erf::erf(x),
+        MathFn::Atan => inverse::atan(x),
         MathFn::Pow => power::pow(x, y),
     };
     result.cast(dtype)

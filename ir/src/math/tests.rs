@@ -55,6 +55,7 @@ fn reference(f: MathFn) -> fn(f64) -> f64 {
         MathFn::Cos => libm::cos,
         MathFn::Tanh => libm::tanh,
         MathFn::Erf => libm::erf,
+        MathFn::Atan => libm::atan,
         MathFn::Sigmoid => |x| if x < 0.0 { libm::exp(x) / (1.0 + libm::exp(x)) } else { 1.0 / (1.0 + libm::exp(-x)) },
         MathFn::Pow => unreachable!("has two arguments"),
     }
@@ -96,7 +97,7 @@ fn special_arguments() {
             let (got, want) = (at(f, -0.0), reference(f)(-0.0));
             assert_eq!(got.to_bits(), want.to_bits(), "{f:?} of -0 is {got}");
             for x in [inf, -inf] {
-                let (got, want) = (at(f, x), reference(f)(x));
+                let (got, want) = (at(f, x), dtype.round(reference(f)(x)));
                 assert!(got == want || (got.is_nan() && want.is_nan()), "{f:?} of {x} is {got}");
             }
         }

@@ -5,8 +5,10 @@
 pub mod composite;
 pub mod contraction;
 mod fold;
+pub mod fourier;
 pub mod index;
 mod inputs;
+pub mod linalg;
 pub mod pointwise;
 pub mod random;
 pub mod reduction;
@@ -26,7 +28,9 @@ use std::sync::LazyLock;
 
 pub use composite::*;
 pub use contraction::*;
+pub use fourier::*;
 pub use index::*;
+pub use linalg::*;
 pub use pointwise::*;
 pub use random::*;
 pub use reduction::*;
@@ -35,7 +39,7 @@ pub use structural::*;
 
 /// The records of all operators, family by family.
 pub fn records() -> impl Iterator<Item = &'static Record> {
-    let families: [&'static [&'static Record]; 7] = [
+    let families: [&'static [&'static Record]; 9] = [
         structural::STRUCTURAL,
         shape::SHAPE,
         index::INDEX,
@@ -43,6 +47,8 @@ pub fn records() -> impl Iterator<Item = &'static Record> {
         reduction::REDUCTION,
         contraction::CONTRACTION,
         composite::COMPOSITE,
+        linalg::LINALG,
+        fourier::FOURIER,
     ];
     families.into_iter().chain(pointwise::POINTWISE.iter().copied()).flatten().copied()
 }

@@ -7,6 +7,7 @@ mod frame;
 mod image;
 mod inner;
 mod layout;
+mod library;
 mod plan;
 mod scope;
 mod steps;

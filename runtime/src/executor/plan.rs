@@ -5,6 +5,7 @@ use super::boxes::{Bounds, Grid, group, tasks_for};
 use super::dot::PlannedDot;
 use super::frame::Frame;
 use super::inner::{Param, PlannedCall, PlannedScan};
+use super::library::PlannedLibrary;
 use super::scope::{Scope, Values};
 use super::steps::{Action, Boxes, Piece, PieceWork, Step};
 use crate::buffer::ALIGNMENT;
@@ -184,6 +185,10 @@ impl Planner<'_> {
                     }
                     let grid = Grid::of_chunks([self.bytes[from] as i64], [1 << 18]);
                     work.push(((grid.boxes(), (1 << 18) as f64 / 10.0), PieceWork::Copy(grid)));
+                }
+                Work::Library(library) => {
+                    let bytes: Vec<usize> = launch.params.iter().map(|&p| self.bytes[p]).collect();
+                    actions.push(Action::Library(PlannedLibrary::new(library, &bytes, self.scope)?));
                 }
                 Work::Call(body) => {
                     actions.push(Action::Call(PlannedCall::new(body, &self.shapes(launch)?, self.threads)?));

@@ -5,6 +5,7 @@ use super::boxes::{Bounds, Grid};
 use super::dot::PlannedDot;
 use super::frame::Frame;
 use super::inner::{PlannedCall, PlannedScan};
+use super::library::PlannedLibrary;
 use super::plan::{Plan, PlannedPlace};
 use super::{LaunchTime, Run};
 use crate::program::{ErrorWord, KernelFn, Program};
@@ -29,6 +30,7 @@ pub(super) enum Action {
     Boxes(Boxes),
     Call(PlannedCall),
     Scan(PlannedScan),
+    Library(PlannedLibrary),
 }
 
 /// Independent boxes of work and the tasks they are grouped into.
@@ -111,6 +113,7 @@ pub(super) unsafe fn execute(
                 Action::Boxes(boxes) => boxes.run(&context)?,
                 Action::Call(call) => call.run(&context, run)?,
                 Action::Scan(scan) => scan.run(&context, run)?,
+                Action::Library(library) => library.run(&context)?,
             }
         }
         if let (Some(times), Some(start)) = (times.as_deref_mut(), start) {

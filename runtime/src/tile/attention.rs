@@ -233,8 +233,14 @@ impl Mask {
                 Mask::Seen { start, row, column, .. } => {
                     for (i, query) in queries.enumerate() {
                         let from = start.wrapping_offset(query as isize * row + keys.start as isize * column);
-                        for j in 0..keys.len() {
-                            *room.add(i * keys.len() + j) = f32::from(u8::from(*from.wrapping_offset(j as isize * column) != 0));
+                        let to = std::slice::from_raw_parts_mut(room.add(i * keys.len()), keys.len());
+                        let flag = |seen: u8| f32::from(u8::from(seen != 0));
+                        if column == 1 {
+                            let from = std::slice::from_raw_parts(from, keys.len());
+                            to.iter_mut().zip(from).for_each(|(to, &seen)| *to = flag(seen));
+                        } else {
+                            let from = |j: usize| from.wrapping_offset(j as isize * column);
+                            to.iter_mut().enumerate().for_each(|(j, to)| *to = flag(*from(j)));
                         }
                     }
                     pack(Place { start: room, row: keys.len() as isize, column: 1 }, counts, 1.0, lanes, to);

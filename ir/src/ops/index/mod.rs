@@ -1,9 +1,11 @@
 //! Operators that make or use indices: gather, iota, scatter.
 
+mod along;
 mod gather;
 mod iota;
 mod scatter;
 mod scatter_derivative;
+mod sort;
 
 use crate::array::Array;
 use crate::dim::Dim;
@@ -18,9 +20,10 @@ use smallvec::SmallVec;
 pub use gather::*;
 pub use iota::*;
 pub use scatter::*;
+pub use sort::*;
 
 /// The records of this family.
-pub static INDEX: &[&Record] = &[&GATHER, &IOTA, &SCATTER];
+pub static INDEX: &[&Record] = &[&GATHER, &IOTA, &SCATTER, &SORT];
 
 /// Checks `indices` into the axes of `x` that the operator names; returns the axes and the indices' shape.
 fn indexed_axes(rule: TypeRule, x: &TensorType, indices: &[TensorType]) -> Result<(SmallVec<[usize; 4]>, Shape)> {

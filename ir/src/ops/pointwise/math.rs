@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::math::trigonometric_limit;
-use std::f64::consts::FRAC_2_SQRT_PI;
+use std::f64::consts::{FRAC_2_SQRT_PI, FRAC_PI_2, LN_2, LN_10, LOG2_E, LOG10_E, PI};
 
 pointwise! { MATH;
     /// `e^x`
@@ -73,6 +73,135 @@ pointwise! { MATH;
         flops: 24,
     }
 
+    /// `1 - erf(x)`, exact where that is small.
+    ERFC erfc(x) float {
+        kernel: crate::math::erfc(x),
+        float: libm::erfc(x),
+        vjp: y, dy => [-(dy * ((-(x * x)).exp() * FRAC_2_SQRT_PI))],
+        flops: 40,
+    }
+
+    /// `2^x`
+    EXP2 exp2(x) float {
+        kernel: x.lit(2.0).pow(x),
+        float: x.exp2(),
+        vjp: y, dy => [dy * (y * LN_2)],
+        flops: 40,
+    }
+
+    /// Logarithm to base 2.
+    LOG2 log2(x) float {
+        kernel: x.log() * LOG2_E,
+        float: libm::log2(x),
+        vjp: y, dy => [dy / (x * LN_2)],
+        domain: [Fill::Uniform(0.1, 4.0)],
+        flops: 17,
+    }
+
+    /// Logarithm to base 10.
+    LOG10 log10(x) float {
+        kernel: x.log() * LOG10_E,
+        float: libm::log10(x),
+        vjp: y, dy => [dy / (x * LN_10)],
+        domain: [Fill::Uniform(0.1, 4.0)],
+        flops: 17,
+    }
+
+    /// Tangent of radians; NaN beyond [`trigonometric_limit`].
+    TAN tan(x) float {
+        kernel: x.sin() / x.cos(),
+        float: libm::tan(x),
+        limit: trigonometric_limit,
+        vjp: y, dy => [dy * (1.0 + y * y)],
+        domain: [Fill::Uniform(-1.4, 1.4)],
+        flops: 41,
+    }
+
+    /// Inverse sine, in radians; NaN beyond ±1.
+    ASIN asin(x) float {
+        kernel: (x / ((1.0 - x) * (1.0 + x)).sqrt()).atan(),
+        float: libm::asin(x),
+        vjp: y, dy => [dy * (1.0 - x * x).rsqrt()],
+        domain: [Fill::Uniform(-0.9, 0.9)],
+        flops: 30,
+    }
+
+    /// Inverse cosine, in radians; NaN beyond ±1.
+    ACOS acos(x) float {
+        kernel: ((1.0 - x).sqrt() / (1.0 + x).sqrt()).atan() * 2.0,
+        float: libm::acos(x),
+        vjp: y, dy => [-(dy * (1.0 - x * x).rsqrt())],
+        domain: [Fill::Uniform(-0.9, 0.9)],
+        flops: 30,
+    }
+
+    /// Inverse tangent, in radians.
+    ATAN atan(x) float {
+        kernel: x.atan(),
+        float: libm::atan(x),
+        vjp: y, dy => [dy / (x * x + 1.0)],
+        flops: 24,
+    }
+
+    /// The angle of the point `(b, a)`, in radians, from -π to π.
+    ATAN2 atan2(a, b) float {
+        kernel: atan2_kernel(a, b),
+        float: libm::atan2(a, b),
+        vjp: y, dy => [dy * (b / (a * a + b * b)), -(dy * (a / (a * a + b * b)))],
+        flops: 30,
+    }
+
+    /// Hyperbolic sine.
+    SINH sinh(x) float {
+        kernel: sinh_kernel(x),
+        float: libm::sinh(x),
+        vjp: y, dy => [dy * x.pointwise("cosh")],
+        flops: 20,
+    }
+
+    /// Hyperbolic cosine.
+    COSH cosh(x) float {
+        kernel: {
+            // Half the exponential, so that the largest results do not overflow on the way.
+            let half = (x.abs() - LN_2).exp();
+            half + 0.25 / half
+        },
+        float: libm::cosh(x),
+        vjp: y, dy => [dy * x.pointwise("sinh")],
+        flops: 20,
+    }
+
+    /// Inverse hyperbolic sine.
+    ASINH asinh(x) float {
+        kernel: asinh_kernel(x),
+        float: libm::asinh(x),
+        vjp: y, dy => [dy * (x * x + 1.0).rsqrt()],
+        flops: 30,
+    }
+
+    /// Inverse hyperbolic cosine; NaN below 1.
+    ACOSH acosh(x) float {
+        kernel: {
+            // Where `√(x² - 1)` is x in every precision, the sum could overflow.
+            let large = x.gt(x.lit(f64::from(1 << 30)));
+            let above = large.select(x.lit(1.0), x) - 1.0;
+            large.select(x.log() + LN_2, (above + above.sqrt() * (x + 1.0).sqrt()).log1p())
+        },
+        float: if x < 1.0 { f64::NAN } else { libm::acosh(x) },
+        vjp: y, dy => [dy * ((x - 1.0).rsqrt() * (x + 1.0).rsqrt())],
+        domain: [Fill::Uniform(1.2, 5.0)],
+        flops: 30,
+    }
+
+    /// Inverse hyperbolic tangent; NaN beyond ±1.
+    ATANH atanh(x) float {
+        kernel: (x.log1p() - (-x).log1p()) * 0.5,
+        float: libm::atanh(x),
+        vjp: y, dy => [dy / (1.0 - x * x)],
+        domain: [Fill::Uniform(-0.9, 0.9)],
+        flops: 44,
+    }
+
     /// The logistic function, `1 / (1 + e^-x)`.
     SIGMOID sigmoid(x) float {
         kernel: x.sigmoid(),
@@ -121,6 +250,42 @@ pointwise! { MATH;
         domain: [Fill::Uniform(0.1, 3.0), Fill::Normal],
         flops: 40,
     }
+}
+
+/// With the sign of `x`, which may be a signed zero.
+fn signed<'a>(magnitude: S<'a>, x: S<'a>) -> S<'a> {
+    x.lt(x.lit(0.0)).select(-magnitude, x.equals(x.lit(0.0)).select(x, magnitude))
+}
+
+/// By `e^|x| - 1`, which is exact near 0 and is large where `e^-|x|` is not.
+fn sinh_kernel(x: S<'_>) -> S<'_> {
+    let (m, large) = (x.abs(), x.abs().gt(x.lit(20.0)));
+    let e = large.select(x.lit(0.0), m).expm1();
+    signed(large.select((m - LN_2).exp(), (e + e / (e + 1.0)) * 0.5), x)
+}
+
+/// Beyond `2^30`, where `√(1 + x²)` is `|x|` in every precision, the square could overflow.
+fn asinh_kernel(x: S<'_>) -> S<'_> {
+    let (m, large) = (x.abs(), x.abs().gt(x.lit(f64::from(1 << 30))));
+    let s = large.select(x.lit(1.0), m);
+    let square = s * s;
+    let near = (s + square / ((square + 1.0).sqrt() + 1.0)).log1p();
+    signed(large.select(m.log() + LN_2, near), x)
+}
+
+/// The angle in the first octant, mirrored into the others.
+fn atan2_kernel<'a>(a: S<'a>, b: S<'a>) -> S<'a> {
+    let (height, width, zero) = (a.abs(), b.abs(), a.lit(0.0));
+    // Of two infinities the angle is that of two equal numbers; of two zeros, 0.
+    let equal = height.equals(width);
+    let quotient = height.min(width) / height.max(width);
+    let quotient = equal.select(width.equals(zero).select(zero, a.lit(1.0)), quotient);
+    let angle = quotient.atan();
+    let angle = height.gt(width).select(FRAC_PI_2 - angle, angle);
+    // The sign of a zero decides too, and `1 / -0` is negative.
+    let below = |x: S<'a>| x.lt(zero) | (1.0 / x).lt(zero);
+    let angle = below(b).select(PI - angle, angle);
+    below(a).select(-angle, angle)
 }
 
 /// Where `0^b` stays 0 when `b` moves, although `log(0)` is not finite.

@@ -1,6 +1,7 @@
 //! Reductions: over whole axes (reduce, arg_reduce, online_softmax, welford) and over windows.
 
 mod arg_reduce;
+mod cumulative;
 mod online_softmax;
 mod product;
 mod reduce;
@@ -18,6 +19,7 @@ use crate::ops::{extent, walk};
 use smallvec::SmallVec;
 
 pub use arg_reduce::*;
+pub use cumulative::*;
 pub use online_softmax::*;
 pub use reduce::*;
 pub use welford::*;
@@ -25,7 +27,8 @@ pub use window::*;
 pub use window_grad::*;
 
 /// The records of this family.
-pub static REDUCTION: &[&Record] = &[&ARG_REDUCE, &ONLINE_SOFTMAX, &REDUCE, &REDUCE_WINDOW, &REDUCE_WINDOW_GRAD, &WELFORD];
+pub static REDUCTION: &[&Record] =
+    &[&ARG_REDUCE, &CUMULATIVE, &ONLINE_SOFTMAX, &RECURRENCE, &REDUCE, &REDUCE_WINDOW, &REDUCE_WINDOW_GRAD, &WELFORD];
 
 /// The reduced axes: at least one.
 fn reduced_axes(rule: TypeRule, rank: usize) -> Result<SmallVec<[usize; 4]>> {
