@@ -118,11 +118,13 @@ pub(super) unsafe fn tiles<S: Simd>(t: &Tiles) {
                     }
                     let count = range.end - column;
                     let to = to.add(row * t.columns + column - t.tiles.start);
-                    for j in 0..4 {
+                    let mut j = 0;
+                    while j < 4 {
                         let v = differences::<S>([d[0][j], d[1][j], d[2][j], d[3][j]]);
                         for (i, &v) in v.iter().enumerate() {
                             store::<S>(to.add((4 * i + j) * t.plane), v, count);
                         }
+                        j += 1;
                     }
                     column += S::LANES;
                 }
