@@ -100,16 +100,7 @@ impl Tensor {
     /// `√(self² + other²)`, without overflow.
     #[track_caller]
     pub fn hypot(&self, other: impl Operand) -> Tensor {
-        self.with_float("hypot", other, |a, b| {
-            let (a, b) = (a.abs(), b.abs());
-            let (large, small) = (a.maximum(&b), a.minimum(&b));
-            // 0 and infinity are results themselves: their quotients are not numbers.
-            let usual = large.gt(0.0) & large.isfinite();
-            let ratio = small.where_(&usual, 0.0) / large.where_(&usual, 1.0);
-            // As C has it, also beside a NaN.
-            let infinite = a.isinf() | b.isinf();
-            (large * (ratio.square() + 1.0).sqrt()).masked_fill(&infinite, f64::INFINITY)
-        })
+        self.with_float("hypot", other, |a, b| a.apply_with(ops::pointwise("hypot"), &b))
     }
 
     /// `self · log(other)`, 0 where `self` is 0.

@@ -151,6 +151,17 @@ pointwise! { MATH;
         flops: 30,
     }
 
+    /// `√(a² + b²)`, without overflow; infinite beside an infinity, also if the other is NaN. Its gradient at the origin is 0.
+    HYPOT hypot(a, b) float {
+        kernel: hypot_kernel(a, b),
+        float: libm::hypot(a, b),
+        vjp: y, dy => [
+            y.compare("eq", y.lit(0.0)).select(dy.lit(0.0), dy * (a / y)),
+            y.compare("eq", y.lit(0.0)).select(dy.lit(0.0), dy * (b / y))
+        ],
+        flops: 12,
+    }
+
     /// Hyperbolic sine.
     SINH sinh(x) float {
         kernel: sinh_kernel(x),
@@ -271,6 +282,15 @@ fn asinh_kernel(x: S<'_>) -> S<'_> {
     let square = s * s;
     let near = (s + square / ((square + 1.0).sqrt() + 1.0)).log1p();
     signed(large.select(m.log() + LN_2, near), x)
+}
+
+/// By the larger operand, whose square might overflow.
+fn hypot_kernel<'a>(a: S<'a>, b: S<'a>) -> S<'a> {
+    let (a, b) = (a.abs(), b.abs());
+    let (large, zero, infinity) = (a.max(b), a.lit(0.0), a.lit(f64::INFINITY));
+    let ratio = a.min(b) / large.equals(zero).select(a.lit(1.0), large);
+    let infinite = a.equals(infinity) | b.equals(infinity);
+    infinite.select(infinity, large * (ratio * ratio + 1.0).sqrt())
 }
 
 /// The angle in the first octant, mirrored into the others.
