@@ -62,13 +62,13 @@ static double bandwidth(int threads, size_t bytes, int repeats, int trials) {
     double time = fastest(threads, trials, [&](int t) {
         for (int i = 0; i < repeats; i++) read(data[t]);
     });
-    return double(bytes) * repeats / time / 1e9;
+    return double(threads) * bytes * repeats / time / 1e9;
 }
 
 int main(int count, char **values) {
     int threads = count > 1 ? atoi(values[1]) : 1;
     const long rounds = 2'000'000;
-    double flops = 12.0 * LANES * 2 * rounds / fastest(threads, 100, [&](int) { arithmetic(rounds); });
+    double flops = threads * 12.0 * LANES * 2 * rounds / fastest(threads, 100, [&](int) { arithmetic(rounds); });
     printf("--gflops %.0f --cache-gbps %.0f --memory-gbps %.1f\n", flops / 1e9, bandwidth(threads, 8 << 20, 20, 100),
            bandwidth(threads, 256 << 20, 1, 20));
 }
