@@ -24,7 +24,7 @@ use crate::tensor::Tensor;
 /// let x = Tensor::randn((4, 10, 8));
 /// let (ys, state) = lstm.forward(&x, None);
 /// let (last, (h, _c)) = lstm.forward(&x.i((.., 9..)), Some(&state));
-/// assert_eq!(ys.shape()[..], [4, 10, 16].map(Into::into));
+/// assert_eq!(ys.shape()[..], [4, 10, 16].map(igneous::Dim::from));
 /// assert_eq!(last.i((.., 0)).to_vec::<f32>()?, h.i(1).to_vec::<f32>()?);
 /// # Ok::<(), igneous::Error>(())
 /// ```

@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 /// use igneous::nn::{Nonlinearity, Rnn, RnnOptions};
 /// let rnn = Rnn::with(8, 16, RnnOptions { nonlinearity: Nonlinearity::Relu, bidirectional: true, ..igneous::default() });
 /// let (ys, h) = rnn.forward(&igneous::Tensor::randn((10, 4, 8)), None);
-/// assert_eq!(ys.shape()[..], [10, 4, 32].map(Into::into));
+/// assert_eq!(ys.shape()[..], [10, 4, 32].map(igneous::Dim::from));
 /// assert_eq!(ys.i((9, .., ..16)).to_vec::<f32>()?, h.i(0).to_vec::<f32>()?);
 /// assert_eq!(ys.i((0, .., 16..)).to_vec::<f32>()?, h.i(1).to_vec::<f32>()?);
 /// # Ok::<(), igneous::Error>(())
