@@ -10,6 +10,7 @@ use crate::outline::outline;
 use crate::precision::Precision;
 use crate::prepare;
 use crate::report;
+use crate::split_scan::{SplitLog, split};
 use crate::symbols;
 use igneous_ir::autodiff::expand_gradients;
 use igneous_ir::error::{Error, Result};
@@ -34,6 +35,8 @@ pub struct Options {
     pub recognise: bool,
     /// Outline repeated blocks.
     pub outline: bool,
+    /// Split loops into what has to be done step by step and what is done for all steps at once.
+    pub split: bool,
     /// Where saturation stops.
     pub limits: Limits,
     /// The processor.
@@ -47,6 +50,7 @@ impl Default for Options {
             egraph: true,
             recognise: true,
             outline: true,
+            split: true,
             limits: Limits::default(),
             target: cpu::Target::host(),
         }
@@ -82,6 +86,7 @@ pub struct Compiled {
     stages: Vec<(&'static str, Graph)>,
     times: Vec<(&'static str, Duration)>,
     derivations: Vec<(&'static str, Derivation)>,
+    splits: SplitLog,
     fusion: FusionLog,
     kernels: Vec<Kernel>,
     listings: Vec<cpu::Listing>,
@@ -112,6 +117,13 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         current = passes.add("recognised", current)?;
     }
     current = passes.add("differentiated", expand_gradients(&current)?)?;
+    let mut splits = SplitLog::default();
+    if options.split {
+        let split = for_each_region(&current, &mut |g| split(g, licences, &mut splits))?;
+        if !splits.lines().is_empty() {
+            current = passes.add("split", split)?;
+        }
+    }
     if options.egraph {
         current = for_each_region(&current, &mut |g| {
             let (new, derivation) = egraph::optimise(g, licences, &options.limits)?;
@@ -149,6 +161,7 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         stages: passes.stages,
         times: passes.times,
         derivations,
+        splits,
         fusion: built.log,
         kernels,
         listings,
@@ -199,12 +212,20 @@ impl Compiled {
         &self.times
     }
 
-    /// The rewrites behind the optimised graph, region by region.
+    /// What left which loop, and the rewrites behind the optimised graph, region by region.
     pub fn derivation(&self) -> impl fmt::Display + '_ {
         report::from_fn(|f| {
             writeln!(f, "precision {}", self.precision)?;
+            if !self.splits.lines().is_empty() {
+                writeln!(f, "split\n{}", self.splits)?;
+            }
             self.derivations.iter().try_for_each(|(pass, d)| writeln!(f, "{pass}\n{d}"))
         })
+    }
+
+    /// What left which loop.
+    pub fn splits(&self) -> &SplitLog {
+        &self.splits
     }
 
     /// The derivations themselves, for `Derivation::verify`.

@@ -21,6 +21,7 @@ mod prepare;
 pub mod report;
 pub mod rules;
 mod schedule;
+pub mod split_scan;
 mod symbols;
 
 pub use driver::{Compiled, Options, Prepare, Variables, compile};

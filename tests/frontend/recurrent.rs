@@ -287,3 +287,75 @@ fn errors_of_recurrent_layers() {
     let told = message(RnnCell::new(4, 0).forward(&Tensor::zeros((2, 4)), None).check());
     assert!(told.contains("hidden size of at least 1"), "{told}");
 }
+
+/// A strict program gives eager mode's bits: what leaves the loop there does not round otherwise.
+#[test]
+fn strict_programs_equal_eager_mode_to_the_bit() -> Result<()> {
+    let _one = seeded(4);
+    let lstm = Lstm::with(8, 40, LstmOptions { bidirectional: true, ..default() });
+    let gru = Gru::with(80, 33, GruOptions { num_layers: 2, ..default() });
+    let (x, lengths) = (Tensor::randn((6, 5, 8)), Tensor::new([6, 1, 3, 6, 2]));
+    let step = |x: Tensor, lengths: Tensor| {
+        let x = x.requires_grad_();
+        let (ys, (h, c)) = lstm.forward_padded(&x, &lengths, None);
+        let (ys, last) = gru.forward(&ys, None);
+        let loss = ys.square().mean_all() + h.sum_all() + c.sum_all() + last.sum_all();
+        loss.backward()?;
+        let parameters = lstm.named_parameters().into_iter().chain(gru.named_parameters());
+        let mut results: Vec<Tensor> = parameters.filter_map(|(_, p)| p.take_grad()).collect();
+        results.extend([ys, h, c, loss]);
+        results.extend(x.grad());
+        Ok::<_, igneous::Error>(results)
+    };
+    let eager = step(x.clone(), lengths.clone())?;
+    let strict = compile(step).precision(igneous::Precision::Strict).run((x, lengths))?;
+    assert_eq!(eager.len(), 21);
+    for (k, (a, b)) in eager.iter().zip(&strict).enumerate() {
+        let bits = |t: &Tensor| vec::<f32>(t).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(a), bits(b), "result {k}");
+    }
+    Ok(())
+}
+
+/// The training step of an LSTM after its loops are split: one product in front of the first loop, one in each, and the
+/// gradients of both weights behind the second.
+#[test]
+fn a_training_step_after_its_loops_are_split() -> Result<()> {
+    let _one = seeded(6);
+    let lstm = Lstm::new(8, 16);
+    lstm.name_variables();
+    let step = compile(|x: Tensor| {
+        let (ys, _) = lstm.forward(&x, None);
+        let loss = ys.i(-1).sum_all();
+        loss.backward()?;
+        Ok::<_, igneous::Error>(loss)
+    });
+    let program = step.name("step").lower(igneous::spec(DType::F32, (6, 4, 8)))?;
+    let (_, split) = program.stages().iter().find(|(pass, _)| *pass == "split").expect("there are loops to split");
+    let lines: Vec<String> = split.to_string().lines().map(|l| l.split("  //").next().unwrap_or(l).to_owned()).collect();
+    insta::assert_snapshot!(format!("{}\n{}", program.splits(), lines.join("\n")));
+    Ok(())
+}
+
+/// A cell that projects its inputs itself, step by step, keeps one product in each loop as well.
+#[test]
+fn a_loop_over_cells_is_split_like_a_layer() -> Result<()> {
+    let _one = seeded(7);
+    let cell = LstmCell::new(8, 16);
+    let step = compile(|x: Tensor| {
+        let state = (Tensor::zeros((4, 16)), Tensor::zeros((4, 16)));
+        let (_, ys): (_, Tensor) = igneous::scan(state, x, |state: (Tensor, Tensor), x: Tensor| {
+            let next = cell.forward(&x, Some(&state));
+            (next.clone(), next.0)
+        })?;
+        let loss = ys.square().sum_all();
+        loss.backward()?;
+        Ok::<_, igneous::Error>(loss)
+    });
+    let program = step.lower(igneous::spec(DType::F32, (6, 4, 8)))?;
+    let graph = &program.stages().iter().find(|(pass, _)| *pass == "split").expect("there are loops to split").1;
+    let bodies = graph.nodes().filter(|(_, n)| n.op.name() == "scan").map(|(_, n)| n.op.region("body").graph());
+    let products: Vec<usize> = bodies.map(|body| body.nodes().filter(|(_, n)| n.op.name() == "dot_general").count()).collect();
+    assert_eq!(products, [1, 1]);
+    Ok(())
+}

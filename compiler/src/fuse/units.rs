@@ -59,7 +59,7 @@ impl Units {
         let mut near_dot = vec![false; graph.len()];
         let mut near_reduction = vec![false; graph.len()];
         let mut check_codes = BTreeMap::new();
-        let operands = attention_operands(graph);
+        let operands: BTreeSet<u32> = attention_operands(graph).union(&scattered_operands(graph)).copied().collect();
         // What leaves the graph, or enters a call or loop, is stored. Constants have a place of their own there.
         let opaque = graph.nodes().filter(|(_, n)| is_opaque(n)).flat_map(|(_, n)| &n.operands);
         let entering = opaque.map(|v| without_reshapes(graph, *v)).filter(|v| graph.node(v.node).op.name() != "constant");
@@ -204,6 +204,44 @@ fn attention_operands(graph: &Graph) -> BTreeSet<u32> {
         }
     }
     stored
+}
+
+/// A product with at least so many rows or columns for each element of an operand is worth a copy of it.
+const WORTH_A_COPY: f64 = 64.0;
+
+/// Transposes that leave a product without one stride for all rows or for all that it sums over: written out once, they are read in
+/// place, while a product would gather them for each of its blocks.
+fn scattered_operands(graph: &Graph) -> BTreeSet<u32> {
+    let mut stored = BTreeSet::new();
+    for (_, node) in graph.nodes().filter(|(_, n)| n.op.name() == "dot_general") {
+        let sides = [["lhs_contract", "lhs_batch"], ["rhs_contract", "rhs_batch"]];
+        for (side, [contract, batch]) in sides.into_iter().enumerate() {
+            let operand = graph.node(node.operands[side].node);
+            let shape = &graph.ty(node.operands[side]).shape;
+            let (contract, batch) = (node.op.axes(contract), node.op.axes(batch));
+            let own = typical(shape.iter().enumerate().filter(|(a, _)| !contract.contains(a)).map(|(_, d)| d));
+            let uses = typical(node.results[0].shape.iter()) / own.max(1.0);
+            if operand.op.name() != "transpose" || uses < WORTH_A_COPY {
+                continue;
+            }
+            let source = operand.op.axes("permutation");
+            let wide = |a: &usize| shape[*a] != Dim::ONE;
+            let free: Vec<usize> =
+                (0..shape.len()).filter(|a| !contract.contains(a) && !batch.contains(a)).filter(wide).collect();
+            let summed: Vec<usize> = contract.iter().copied().filter(wide).collect();
+            // Axes of extent one may lie between neighbours, which is rare.
+            let together = |axes: &[usize]| axes.windows(2).all(|w| source[w[1]] == source[w[0]] + 1);
+            if !together(&free) || !together(&summed) {
+                stored.insert(node.operands[side].node);
+            }
+        }
+    }
+    stored
+}
+
+/// The product of extents, symbolic ones taken for ordinary.
+fn typical<'a>(extents: impl Iterator<Item = &'a Dim>) -> f64 {
+    extents.map(|d| d.as_const().map_or(64.0, |n| n as f64)).product()
 }
 
 /// Whether a reshape only splits axes.

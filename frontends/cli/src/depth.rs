@@ -3,7 +3,7 @@
 use igneous::nn::{Forward, Gelu, LayerNorm, Linear, Module, ModuleExt, Sequential};
 use igneous::optim::{Optimizer, Sgd};
 use igneous::{DType, Error, Result, Tensor, compile, manual_seed, spec};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The arguments of `igneous depth`.
 #[derive(clap::Args)]
@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let sgd = std::sync::Arc::new(Sgd::new(net.parameters(), 0.01)?);
         let mut times = Vec::new();
         let mut row = (0, 0, 0);
-        let mut passes: Vec<(&str, Vec<f64>)> = Vec::new();
+        let mut passes = Passes::default();
         for _ in 0..arguments.runs {
             let (net, sgd) = (net.clone(), sgd.clone());
             let step = compile(move |x: Tensor, y: Tensor| {
@@ -68,24 +68,41 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let start = Instant::now();
             let program = step.lower((spec(DType::F32, (32, WIDTH)), spec(DType::F32, (32, WIDTH))))?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
-            for (k, (pass, time)) in program.pass_times().iter().enumerate() {
-                if passes.len() <= k {
-                    passes.push((pass, Vec::new()));
-                }
-                passes[k].1.push(time.as_secs_f64() * 1e3);
-            }
+            passes.add(program.pass_times());
             row = (program.traced().len(), program.launches(), program.distinct_blocks());
         }
         let ms = median(&mut times);
         println!("{layers:>6} {:>7} {:>9} {:>8} {ms:>12.2} {:>12.3}", row.0, row.1, row.2, ms / layers as f64);
         if arguments.passes {
-            passes.iter_mut().for_each(|(pass, times)| println!("       {pass:16} {:>10.2}", median(times)));
+            passes.print();
         }
     }
     Ok(())
 }
 
-fn median(times: &mut [f64]) -> f64 {
+/// The milliseconds of each pass in several compilations.
+#[derive(Default)]
+pub struct Passes(Vec<(&'static str, Vec<f64>)>);
+
+impl Passes {
+    /// Notes those of a compilation, which has the same passes as all others.
+    pub fn add(&mut self, times: &[(&'static str, Duration)]) {
+        for (k, (pass, time)) in times.iter().enumerate() {
+            if self.0.len() <= k {
+                self.0.push((pass, Vec::new()));
+            }
+            self.0[k].1.push(time.as_secs_f64() * 1e3);
+        }
+    }
+
+    /// Prints the median of each.
+    pub fn print(&mut self) {
+        self.0.iter_mut().for_each(|(pass, times)| println!("       {pass:16} {:>10.2}", median(times)));
+    }
+}
+
+/// The time in the middle.
+pub fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }

@@ -5,6 +5,7 @@
 
 mod bench;
 mod depth;
+mod length;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -23,12 +24,15 @@ enum Command {
     Bench(bench::Arguments),
     /// Compiles models of growing depth, and prints how long it takes.
     Depth(depth::Arguments),
+    /// Compiles a recurrent layer for sequences of growing length, and prints how long it takes.
+    Length(length::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Depth(arguments) => depth::run(&arguments),
+        Command::Length(arguments) => length::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! Dots: blocks of a matrix product, by the library, on strided or packed operands, with an epilogue.
 
 use super::boxes::{Bounds, Grid};
+use super::panels::{PlannedPanels, Strided};
 use super::scope::Scope;
 use super::steps::Context;
 use super::window::{PlannedWindow, ROWS};
@@ -43,6 +44,7 @@ enum Operands {
         rhs: Side,
         k_chunk: usize,
     },
+    Panels(Box<PlannedPanels>),
     Windows(Box<PlannedWindow>),
     Winograd(Box<PlannedWinograd>),
 }
@@ -62,7 +64,32 @@ fn aligned(bytes: usize) -> usize {
 }
 
 impl PlannedDot {
-    pub fn new(work: &DotWork, params: usize, scope: Scope) -> Result<PlannedDot> {
+    /// The panels for a dot with an operand that is the same in many runs, where that pays.
+    pub fn panels(
+        work: &DotWork,
+        is_fixed: &dyn Fn(usize) -> bool,
+        scope: Scope,
+        threads: usize,
+    ) -> Result<Option<PlannedPanels>> {
+        let strided = |operand: &Operand| -> Result<Option<Strided>> {
+            let Operand::Strided { param, offset, outer, k, .. } = operand else { return Ok(None) };
+            let (offset, outer, k) = (scope.eval(*offset)?, scope.eval(*outer)?, scope.eval(*k)?);
+            Ok(Some(Strided { param: *param, offset, outer, k }))
+        };
+        let (Some(lhs), Some(rhs)) = (strided(&work.lhs)?, strided(&work.rhs)?) else { return Ok(None) };
+        if work.dtype != DType::F32 || !work.batch.is_empty() || work.split_k > 1 {
+            return Ok(None);
+        }
+        let shape = [scope.size(work.m)?, scope.size(work.n)?, scope.size(work.k)?];
+        Ok(match (is_fixed(lhs.param), is_fixed(rhs.param)) {
+            (false, true) => PlannedPanels::new(rhs, lhs, false, shape, threads),
+            (true, false) => PlannedPanels::new(lhs, rhs, true, shape, threads),
+            _ => None,
+        })
+    }
+
+    /// `panels` is what [`PlannedDot::panels`] has made of the work.
+    pub fn new(work: &DotWork, params: usize, scope: Scope, panels: Option<PlannedPanels>) -> Result<PlannedDot> {
         let broken = |what: &str| Error::new(format!("a dot {what}"));
         if !matches!(work.dtype, DType::F32 | DType::F64) {
             return Err(broken(&format!("of {} cannot run: it takes f32 or f64", work.dtype)));
@@ -81,7 +108,10 @@ impl PlannedDot {
         if windows.is_some() {
             rows = rows.next_multiple_of(ROWS);
         }
-        let block = [rows.clamp(1, m.max(1)), scope.size(work.block.1)?.clamp(1, n.max(1))];
+        let mut block = [rows.clamp(1, m.max(1)), scope.size(work.block.1)?.clamp(1, n.max(1))];
+        if let Some(panels) = &panels {
+            block = panels.block([m, n]);
+        }
         let batch: Vec<i64> = work.batch.iter().map(|&b| scope.eval(b)).collect::<Result<_>>()?;
         let extents = batch.iter().copied().chain([m as i64, n as i64]);
         let blocks = Grid::of_chunks(extents, batch.iter().map(|_| 1).chain(block.map(|b| b as i64)));
@@ -128,7 +158,10 @@ impl PlannedDot {
                 let window = PlannedWindow::new(windows, &batch, [m, n, k], n.div_ceil(block[1]), params, scope)?;
                 Operands::Windows(Box::new(window))
             }
-            None => Operands::Matrices { lhs: side(&work.lhs)?, rhs: side(&work.rhs)?, k_chunk },
+            None => {
+                let matrices = Operands::Matrices { lhs: side(&work.lhs)?, rhs: side(&work.rhs)?, k_chunk };
+                panels.map_or(matrices, |panels| Operands::Panels(Box::new(panels)))
+            }
         };
         Ok(PlannedDot { dtype: work.dtype, blocks, k, part, parts, block, operands, out, size, partials: 0 })
     }
@@ -137,7 +170,7 @@ impl PlannedDot {
     pub fn products(&self) -> (usize, f64) {
         let flops = 2.0 * self.block[0] as f64 * self.block[1] as f64 * self.part as f64;
         let per_ns = match (&self.operands, self.dtype) {
-            (Operands::Windows(_), _) => 80.0,
+            (Operands::Windows(_) | Operands::Panels(_), _) => 80.0,
             (Operands::Winograd(_), _) => 150.0,
             (_, DType::F64) => 25.0,
             _ => 50.0,
@@ -158,6 +191,7 @@ impl PlannedDot {
         match &self.operands {
             Operands::Windows(window) => window.preparations(),
             Operands::Winograd(winograd) => winograd.preparations(),
+            Operands::Panels(panels) => panels.preparations(),
             Operands::Matrices { .. } => (0, 0.0),
         }
     }
@@ -165,13 +199,14 @@ impl PlannedDot {
     /// Prepares a part of an operand.
     ///
     /// # Safety
-    /// As [`PlannedWindow::prepare`] and [`PlannedWinograd::prepare`].
+    /// As [`PlannedWindow::prepare`], [`PlannedWinograd::prepare`] and [`PlannedPanels::prepare`].
     pub unsafe fn prepare(&self, index: usize, context: &Context) {
         // SAFETY: by the caller.
         unsafe {
             match &self.operands {
                 Operands::Windows(window) => window.prepare(index, context),
                 Operands::Winograd(winograd) => winograd.prepare(index, context),
+                Operands::Panels(panels) => panels.prepare(index, context),
                 Operands::Matrices { .. } => {}
             }
         }
@@ -185,7 +220,8 @@ impl PlannedDot {
         match &mut self.operands {
             Operands::Windows(window) => partials + window.place_prepared(offset + partials),
             Operands::Winograd(winograd) => partials + winograd.place_prepared(offset + partials),
-            Operands::Matrices { .. } => partials,
+            // Panels have a place already.
+            Operands::Panels(_) | Operands::Matrices { .. } => partials,
         }
     }
 
@@ -336,6 +372,11 @@ impl PlannedDot {
         let [m, n] = extents(bounds);
         let (lhs, rhs, k_chunk) = match &self.operands {
             Operands::Matrices { lhs, rhs, k_chunk } => (lhs, rhs, *k_chunk),
+            Operands::Panels(panels) => {
+                let out = Matrix { start: out.start.cast::<f32>(), rows: out.rows, columns: out.columns };
+                // SAFETY: by the caller; panels are of `f32`, which `T` is then, and of all of k.
+                return unsafe { panels.multiply(bounds, out, context) };
+            }
             Operands::Windows(window) => {
                 let out = Matrix { start: out.start.cast::<f32>(), rows: out.rows, columns: out.columns };
                 // SAFETY: by the caller; windows are of `f32`, which `T` is then.

@@ -4,7 +4,7 @@ use super::Run;
 use super::frame::Frame;
 use super::plan::{Plan, PlannedPlace};
 use super::scope::{Scope, bind_symbols};
-use super::steps::{Context, execute};
+use super::steps::{Context, execute, prepare};
 use crate::buffer::ALIGNMENT;
 use crate::program::{Program, ScanWork};
 use igneous_ir::error::{Error, Result};
@@ -26,8 +26,8 @@ struct Body {
 }
 
 impl Body {
-    fn new(program: &Arc<Program>, shapes: &[&[usize]], threads: usize) -> Result<Body> {
-        let plan = program.plans.get(program, bind_symbols(program, shapes)?, threads)?;
+    fn new(program: &Arc<Program>, shapes: &[&[usize]], threads: usize, fixed: usize) -> Result<Body> {
+        let plan = program.plans.get(program, bind_symbols(program, shapes)?, threads, fixed)?;
         Ok(Body { program: program.clone(), plan })
     }
 }
@@ -42,7 +42,7 @@ impl PlannedCall {
             return Err(Error::new("a call has not the parameters of its block"));
         }
         let shapes: Vec<&[usize]> = params[..inputs].iter().map(|p| &p.sizes[..]).collect();
-        let body = Body::new(program, &shapes, threads)?;
+        let body = Body::new(program, &shapes, threads, 0)?;
         if params[inputs..].iter().map(|p| p.bytes).ne(body.plan.outputs.iter().map(|o| o.1)) {
             return Err(Error::new("a call has outputs of other sizes than its block"));
         }
@@ -109,7 +109,7 @@ impl PlannedScan {
                 _ => Err(Error::new("a sequence of a scan has not one element for each step")),
             })
             .collect();
-        let body = Body::new(program, &shapes?, threads)?;
+        let body = Body::new(program, &shapes?, threads, constants)?;
         for (j, &(_, bytes)) in body.plan.outputs.iter().enumerate() {
             let count = if j < carries { 1 } else { steps };
             if params[inputs + j].bytes != bytes * count || (j < carries && params[constants + j].bytes != bytes) {
@@ -176,6 +176,10 @@ impl PlannedScan {
             }
         }
 
+        if self.steps > 0 {
+            // SAFETY: by the caller; what is prepared reads constants alone.
+            unsafe { prepare(plan, &mut frame, &inputs, &outputs, run)? };
+        }
         for step in 0..self.steps {
             let at = if self.reverse { self.steps - 1 - step } else { step };
             for s in first_sequence..count {

@@ -8,6 +8,7 @@ mod image;
 mod inner;
 mod layout;
 mod library;
+mod panels;
 mod plan;
 mod scope;
 mod steps;
@@ -34,8 +35,9 @@ const MOST_PLANS: usize = 256;
 pub struct Plans(Mutex<HashMap<Values, Arc<Plan>>>);
 
 impl Plans {
-    /// The plan of `program`, whose plans these are.
-    fn get(&self, program: &Program, values: Values, threads: usize) -> Result<Arc<Plan>> {
+    /// The plan of `program`, whose plans these are. The first `fixed` inputs are the same in all runs until the plan is prepared
+    /// again.
+    fn get(&self, program: &Program, values: Values, threads: usize, fixed: usize) -> Result<Arc<Plan>> {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = lock().get(&values)
             && plan.threads == threads
@@ -43,7 +45,7 @@ impl Plans {
             return Ok(plan.clone());
         }
         // Not under the lock: an inner program is planned meanwhile.
-        let plan = Arc::new(Plan::new(program, values.clone(), threads)?);
+        let plan = Arc::new(Plan::new(program, values.clone(), threads, fixed)?);
         let mut plans = lock();
         if plans.len() >= MOST_PLANS {
             plans.clear();
@@ -112,7 +114,7 @@ impl Program {
     /// # Errors
     /// As `run`, and if the extents do not fit the inputs' types or a symbol's range.
     pub fn run_with_shapes(&self, inputs: &[Buffer], shapes: &[&[usize]]) -> Result<Vec<Buffer>> {
-        let plan = self.plans.get(self, bind_symbols(self, shapes)?, num_threads())?;
+        let plan = self.plans.get(self, bind_symbols(self, shapes)?, num_threads(), 0)?;
         self.run_planned(inputs, &plan, None)
     }
 
@@ -121,7 +123,7 @@ impl Program {
     /// # Errors
     /// As `run_with_shapes`.
     pub fn run_profiled(&self, inputs: &[Buffer], shapes: &[&[usize]]) -> Result<(Vec<Buffer>, Vec<LaunchTime>)> {
-        let plan = self.plans.get(self, bind_symbols(self, shapes)?, num_threads())?;
+        let plan = self.plans.get(self, bind_symbols(self, shapes)?, num_threads(), 0)?;
         let mut times: Vec<_> = self.launches.iter().map(|l| LaunchTime { name: l.name.clone(), ns: 0 }).collect();
         let outputs = self.run_planned(inputs, &plan, Some(&mut times))?;
         Ok((outputs, times))
@@ -132,7 +134,7 @@ impl Program {
             let why = format!("program `{}` depends on dimension `{}`: run it with shapes", self.name, symbol.name);
             return Err(Error::new(why));
         }
-        self.plans.get(self, Values::new(), num_threads())
+        self.plans.get(self, Values::new(), num_threads(), 0)
     }
 
     fn run_planned(&self, inputs: &[Buffer], plan: &Plan, times: Option<&mut [LaunchTime]>) -> Result<Vec<Buffer>> {

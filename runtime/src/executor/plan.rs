@@ -6,11 +6,13 @@ use super::dot::PlannedDot;
 use super::frame::Frame;
 use super::inner::{Param, PlannedCall, PlannedScan};
 use super::library::PlannedLibrary;
+use super::panels::PlannedPanels;
 use super::scope::{Scope, Values};
 use super::steps::{Action, Boxes, Piece, PieceWork, Step};
 use crate::buffer::ALIGNMENT;
-use crate::program::{Launch, LoopWork, Place, Program, Work};
+use crate::program::{BufferSpec, Launch, LoopWork, Place, Program, Work};
 use igneous_ir::error::{Error, Result};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 /// Frames of at most this many bytes keep their memory whatever their program's shapes.
@@ -34,6 +36,9 @@ pub(super) struct Plan {
     pub table: Vec<usize>,
     /// The entries whose buffer has another address in every run.
     pub moving: Vec<usize>,
+    /// What is done once for many runs with the same fixed inputs: the entry of the pointer table where parameters start, and the
+    /// work.
+    pub once: Vec<(usize, Boxes)>,
     /// The work.
     pub steps: Vec<Step>,
     /// Whether frames keep their memory between runs: only programs of one shape do, and small ones.
@@ -58,11 +63,12 @@ pub(super) enum PlannedPlace {
 }
 
 impl Plan {
-    pub fn new(program: &Program, dims: Values, threads: usize) -> Result<Plan> {
-        Plan::resolve(program, dims, threads).map_err(|e| e.context(format!("program `{}`", program.name)))
+    /// The first `fixed` inputs are the same in many runs.
+    pub fn new(program: &Program, dims: Values, threads: usize, fixed: usize) -> Result<Plan> {
+        Plan::resolve(program, dims, threads, fixed).map_err(|e| e.context(format!("program `{}`", program.name)))
     }
 
-    fn resolve(program: &Program, dims: Values, threads: usize) -> Result<Plan> {
+    fn resolve(program: &Program, dims: Values, threads: usize, fixed: usize) -> Result<Plan> {
         let scope = Scope { symbols: &program.symbols, values: &dims };
         let inputs = program.inputs.iter().map(|ty| scope.bytes(ty)).collect::<Result<Vec<_>>>()?;
         let bytes = program.buffers.iter().map(|b| scope.bytes(&b.ty)).collect::<Result<Vec<_>>>()?;
@@ -104,20 +110,34 @@ impl Plan {
             places.push(place);
         }
 
-        let arena = memory.next_multiple_of(ALIGNMENT);
-        let mut planner =
-            Planner { program, scope, threads, arena, memory: arena, steps: Vec::new(), table: Vec::new(), bytes: &bytes };
+        // What lasts for many runs lies before what steps need one after the other.
+        let (panels, arena) = panels(program, scope, threads, fixed, memory.next_multiple_of(ALIGNMENT))?;
+        let mut planner = Planner {
+            program,
+            scope,
+            threads,
+            arena,
+            memory: arena,
+            once: Vec::new(),
+            steps: Vec::new(),
+            table: Vec::new(),
+            bytes: &bytes,
+            panels,
+        };
         for (index, launch) in program.launches.iter().enumerate() {
             planner.launch(index, launch).map_err(|e| e.context(format!("launch {index} (`{}`)", launch.name)))?;
         }
-        let Planner { memory, steps, table, .. } = planner;
+        let Planner { memory, once, steps, table, .. } = planner;
         let settled = |b: usize| matches!(places[b], PlannedPlace::Memory(_) | PlannedPlace::Constant(_));
         let moving = (0..table.len()).filter(|&entry| !settled(table[entry])).collect();
         let keep_memory = program.symbols.is_empty() || memory <= SMALL;
         let frames = Mutex::new(Vec::new());
-        Ok(Plan { threads, dims, inputs, outputs, places, memory, table, moving, steps, keep_memory, frames })
+        Ok(Plan { threads, dims, inputs, outputs, places, memory, table, moving, once, steps, keep_memory, frames })
     }
 }
+
+/// The panels of each dot that has some, by launch and section.
+type Panels = BTreeMap<(usize, usize), PlannedPanels>;
 
 /// Builds the steps.
 struct Planner<'a> {
@@ -127,9 +147,11 @@ struct Planner<'a> {
     /// Where the memory that steps need besides the arena starts; all steps use the same.
     arena: usize,
     memory: usize,
+    once: Vec<(usize, Boxes)>,
     steps: Vec<Step>,
     table: Vec<usize>,
     bytes: &'a [usize],
+    panels: Panels,
 }
 
 impl Planner<'_> {
@@ -141,10 +163,10 @@ impl Planner<'_> {
         self.table.extend(&launch.params);
         let mut actions = Vec::new();
         let mut behind = self.arena;
-        let (mut preparations, mut work, mut sums) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut once, mut preparations, mut work, mut sums) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let cost: f64 = launch.work.iter().map(|w| loop_cost(w, self.scope)).sum::<Result<f64>>()?;
         let tasks = tasks_for(cost, self.threads);
-        for section in &launch.work {
+        for (number, section) in launch.work.iter().enumerate() {
             match section {
                 Work::Loop(section) => {
                     let most = if section.rows { tasks.min(self.threads) } else { tasks };
@@ -163,11 +185,14 @@ impl Planner<'_> {
                     work.push(plan_loop(section, own, wanted, self.scope)?);
                 }
                 Work::Dot(section) => {
-                    let mut dot = PlannedDot::new(section, launch.params.len(), self.scope)?;
+                    let panels = self.panels.remove(&(index, number));
+                    let lasts = panels.is_some();
+                    let mut dot = PlannedDot::new(section, launch.params.len(), self.scope, panels)?;
                     behind += dot.place_memory(behind);
                     let dot = Arc::new(dot);
                     if dot.preparations().0 > 0 {
-                        preparations.push((dot.preparations(), PieceWork::Prepare(dot.clone())));
+                        let phase = if lasts { &mut once } else { &mut preparations };
+                        phase.push((dot.preparations(), PieceWork::Prepare(dot.clone())));
                     }
                     work.push((dot.products(), PieceWork::Product(dot.clone())));
                     if dot.sums().0 > 0 {
@@ -200,6 +225,7 @@ impl Planner<'_> {
                 }
             }
         }
+        self.once.extend(boxes(once, self.threads).map(|boxes| (params, boxes)));
         for phase in [preparations, work, sums] {
             if let Some(boxes) = boxes(phase, self.threads) {
                 actions.push(Action::Boxes(boxes));
@@ -218,6 +244,33 @@ impl Planner<'_> {
         };
         launch.params.iter().map(param).collect()
     }
+}
+
+/// The panels of the dots with an operand among the first `fixed` inputs, placed in memory from `offset` on, and where that
+/// ends.
+fn panels(
+    program: &Program,
+    scope: Scope,
+    threads: usize,
+    fixed: usize,
+    mut offset: usize,
+) -> Result<(Panels, usize)> {
+    let mut panels = Panels::new();
+    for (index, launch) in program.launches.iter().enumerate() {
+        let is_fixed = |param: usize| {
+            let buffer = launch.params.get(param).and_then(|&buffer| program.buffers.get(buffer));
+            matches!(buffer, Some(BufferSpec { place: Place::Input(input), .. }) if *input < fixed)
+        };
+        for (number, work) in launch.work.iter().enumerate() {
+            if let Work::Dot(dot) = work
+                && let Some(mut made) = PlannedDot::panels(dot, &is_fixed, scope, threads)?
+            {
+                offset += made.place(offset).next_multiple_of(ALIGNMENT);
+                panels.insert((index, number), made);
+            }
+        }
+    }
+    Ok((panels, offset))
 }
 
 /// The estimated nanoseconds of a loop, 0 for other work.

@@ -77,6 +77,24 @@ pub(super) struct Context {
 // SAFETY: boxes of a step write different places, and the error word is atomic.
 unsafe impl Sync for Context {}
 
+/// Does what several runs of a program on the same fixed inputs have in common, in the frame that those runs use.
+///
+/// # Safety
+/// As [`execute`].
+pub(super) unsafe fn prepare(plan: &Plan, frame: &mut Frame, inputs: &[*mut u8], outputs: &[*mut u8], run: &Run) -> Result<()> {
+    if plan.once.is_empty() {
+        return Ok(());
+    }
+    frame.connect(plan, inputs, outputs);
+    for (params, boxes) in &plan.once {
+        let context =
+            Context { params: frame.table(*params), dims: plan.dims.as_ptr(), memory: frame.memory(), error: run.word_ptr() };
+        // SAFETY: the plan's steps fit the frame that `connect` has filled.
+        unsafe { boxes.run(&context)? };
+    }
+    Ok(())
+}
+
 /// Runs a program on memory. What the program updates in place is copied from its input first, unless input and output are
 /// the same memory. On return every output is written, unless the run's error word is set.
 ///

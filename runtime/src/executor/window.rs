@@ -526,7 +526,7 @@ pub(super) fn stream_kernel(kernels: &Kernels, height: usize, vectors: usize) ->
 }
 
 /// Into how many tiles columns are cut, and the kernel for all of them.
-fn column_tiles(kernels: &Kernels, rows: usize, columns: usize) -> (usize, &Kernel<Broadcast>) {
+pub(super) fn column_tiles(kernels: &Kernels, rows: usize, columns: usize) -> (usize, &Kernel<Broadcast>) {
     let fitting = || kernels.broadcast.iter().filter(|k| k.width == rows);
     let most = fitting().map(|k| k.height).max().expect("the width is a kernel's");
     let each = columns.div_ceil(columns.div_ceil(most));

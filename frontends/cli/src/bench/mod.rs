@@ -3,7 +3,7 @@
 mod check;
 mod kernels;
 mod limits;
-mod models;
+pub mod models;
 mod process;
 mod timing;
 mod workloads;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::program::{DotOut, DotWork, Operand};
+use crate::tile;
 
 /// Numbers that look random: small integers over 8, so that short sums are exact in f32.
 pub(super) fn numbers(n: usize, seed: u32) -> Vec<f64> {
@@ -236,4 +237,63 @@ fn dots_of_other_types_are_errors() {
     p.launch(&[x, y, out], vec![Work::Dot(Box::new(case.work(DType::I32)))]);
     let error = p.run(&[Buffer::zeroed(16).unwrap(), Buffer::zeroed(16).unwrap()]).unwrap_err();
     assert!(error.message().contains("a dot of i32 cannot run"), "{error}");
+}
+
+/// A product whose operand `fixed` (0: the left one) is a constant of a loop of three steps over the other.
+fn loop_over_products(case: &Case, fixed: usize) -> Program {
+    let Case { m, n, k, .. } = *case;
+    let elements = [m * k, k * n];
+    let mut work = case.work(DType::F32);
+    // The constant comes first.
+    for (side, operand) in [&mut work.lhs, &mut work.rhs].into_iter().enumerate() {
+        let Operand::Strided { param, batch, .. } = operand else { unreachable!("cases have matrices") };
+        *param = usize::from(side != fixed);
+        batch.clear();
+    }
+    let DotOut::Param { batch, .. } = &mut work.out else { unreachable!("cases store their product") };
+    batch.clear();
+    work.batch.clear();
+    let mut body = program("body");
+    let (w, x) = (body.input(&f32s([elements[fixed]])), body.input(&f32s([elements[1 - fixed]])));
+    let out = body.result(&f32s([m * n]));
+    body.launch(&[w, x, out], vec![Work::Dot(Box::new(work))]);
+    let once = Plan::new(&body, bind_symbols(&body, &[&[elements[fixed]], &[elements[1 - fixed]]]).unwrap(), 2, 1).unwrap().once;
+    assert_eq!(once.len(), 1, "{case:?}: the operand is packed in front of the loop");
+    let mut p = program("loop");
+    let (w, x) = (p.input(&f32s([elements[fixed]])), p.input(&f32s([3, elements[1 - fixed]])));
+    let out = p.result(&f32s([3, m * n]));
+    p.launch(&[w, x, out], vec![inner::scan(body, 3usize, 1, 0, 1, false)]);
+    p
+}
+
+/// Sums of these numbers are exact, so that every element has to be.
+#[test]
+fn a_fixed_operand_of_a_loop_is_packed_once() {
+    for kernels in tile::available() {
+        tile::CHOSEN.set(Some(kernels));
+        let sizes: [(usize, usize, usize); 7] =
+            [(1, 64, 40), (5, 40, 33), (16, 32, 64), (33, 70, 90), (128, 48, 30), (40, 1, 40), (64, 31, 50)];
+        for ((m, n, k), bits, fixed) in sizes.into_iter().flat_map(|s| (0..16).map(move |bits| (s, bits / 2, bits % 2))) {
+            let transposed = [0, 1, 2].map(|bit| bits >> bit & 1 == 1);
+            let (m, n) = if fixed == 1 { (m, n.max(32)) } else { (n.max(32), m) };
+            for block in [[m, n], if fixed == 1 { [m.div_ceil(2), 32] } else { [32, n.div_ceil(2)] }] {
+                let case = Case { transposed, block, ..Case::plain(m, n, k) };
+                let p = loop_over_products(&case, fixed);
+                let (w, x) = (numbers([m * k, k * n][fixed], 5), numbers(3 * [k * n, m * k][fixed], 6));
+                let single = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+                let run = |threads| {
+                    let shapes: [&[usize]; 2] = [&[w.len()], &[3, x.len() / 3]];
+                    floats(&p.run_on(threads, &[buffer(&single(&w)), buffer(&single(&x))], &shapes).unwrap()[0])
+                };
+                let expected: Vec<f64> = x
+                    .chunks(x.len() / 3)
+                    .flat_map(|x| if fixed == 0 { case.expected(&w, x) } else { case.expected(x, &w) })
+                    .collect();
+                for threads in [1, 4] {
+                    assert_eq!(run(threads), single(&expected), "{case:?}, {threads} threads");
+                }
+            }
+        }
+        tile::CHOSEN.set(None);
+    }
 }

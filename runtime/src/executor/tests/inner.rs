@@ -23,7 +23,14 @@ fn running_sum(n: usize, in_place: bool) -> Program {
     p
 }
 
-fn scan(body: Program, steps: impl Into<Dim>, constants: usize, carries: usize, sequences: usize, reverse: bool) -> Work {
+pub(super) fn scan(
+    body: Program,
+    steps: impl Into<Dim>,
+    constants: usize,
+    carries: usize,
+    sequences: usize,
+    reverse: bool,
+) -> Work {
     Work::Scan(Box::new(ScanWork { body: Arc::new(body), steps: steps.into(), constants, carries, sequences, reverse }))
 }
 

@@ -74,7 +74,7 @@ impl Program {
     /// Runs with the work cut for that many threads.
     pub(crate) fn run_on(&self, threads: usize, inputs: &[Buffer], shapes: &[&[usize]]) -> Result<Vec<Buffer>> {
         set_num_threads(4);
-        self.run_planned(inputs, &Plan::new(self, bind_symbols(self, shapes)?, threads)?, None)
+        self.run_planned(inputs, &Plan::new(self, bind_symbols(self, shapes)?, threads, 0)?, None)
     }
 }
 
