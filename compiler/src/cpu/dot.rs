@@ -13,6 +13,9 @@ use igneous_ir::scalar::{ExprId, Exprs, ScalarOp};
 use igneous_ir::types::DType;
 use igneous_runtime::program::{DotOut, Operand};
 
+/// A block with an epilogue has at most about so many elements: they stay in the second-level cache.
+const EPILOGUE_ELEMENTS: f64 = 65536.0;
+
 /// The axes of a matrix product as the library sees them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct DotAxes {
@@ -113,7 +116,12 @@ impl<'a> DotSection<'a> {
         };
         let (lhs, rhs) = (operand(self.lhs, &axes.m), operand(self.rhs, &axes.n));
         let out = self.plain_out(&axes, params);
-        let (rows, columns, split) = dot_blocking(m, n, k, self.dtype);
+        let (rows, mut columns, split) = dot_blocking(m, n, k, self.dtype);
+        // An epilogue reads the block again.
+        if out.is_none() && split == 1 {
+            let most = (EPILOGUE_ELEMENTS / typical(rows).max(1.0)) as i64 / 32 * 32;
+            columns = columns.min(Dim::constant(most.max(64)));
+        }
         let split_k = self.scheduled_split(&axes).unwrap_or(split);
         let block = (self.tile(&axes.m).unwrap_or(rows), self.tile(&axes.n).unwrap_or(columns));
         DotPlan { axes, dtype: self.dtype, lhs, rhs, out, split_k, block }

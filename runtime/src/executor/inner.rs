@@ -87,6 +87,8 @@ enum Carry {
     Unchanged,
     /// Steps write to the final place and to this offset of the frame's memory in turn.
     Alternates(usize),
+    /// This output of the body is the carry as it came: steps write to the next step's element of it.
+    Stacked(usize),
 }
 
 impl PlannedScan {
@@ -116,11 +118,16 @@ impl PlannedScan {
                 return Err(Error::new("a scan has carries or results of other sizes than its body"));
             }
         }
+        let stacked = |input: usize| {
+            let is_input = |&j: &usize| body.plan.places[body.plan.outputs[j].0] == PlannedPlace::Input(input);
+            (carries..outputs).find(is_input)
+        };
         let mut memory = 0;
         let carries = (constants..constants + carries).zip(&body.plan.outputs).map(|(input, &(buffer, bytes))| {
             match body.plan.places[buffer] {
                 PlannedPlace::InOut { input: i, .. } if i == input => Carry::InPlace,
                 PlannedPlace::Input(i) if i == input => Carry::Unchanged,
+                _ if let Some(output) = stacked(input) => Carry::Stacked(output),
                 _ => {
                     let at = offset + memory;
                     memory += bytes.next_multiple_of(ALIGNMENT);
@@ -130,6 +137,16 @@ impl PlannedScan {
         });
         let carries = carries.collect();
         Ok(PlannedScan { body, steps, constants, carries, sequences, reverse: scan.reverse, memory })
+    }
+
+    /// The element that a step visits.
+    fn place(&self, step: usize) -> usize {
+        if self.reverse { self.steps - 1 - step } else { step }
+    }
+
+    /// Where an element of a stacked result lies.
+    fn element(&self, output: usize, at: usize, last: &[*mut u8]) -> *mut u8 {
+        last[output].wrapping_add(at * self.body.plan.outputs[output].1)
     }
 
     /// # Safety
@@ -166,6 +183,11 @@ impl PlannedScan {
                         inputs[self.constants + c] = spare;
                     }
                 }
+                Carry::Stacked(output) if self.steps > 0 => {
+                    let first = self.element(output, self.place(0), &last);
+                    copy(from, first);
+                    inputs[self.constants + c] = first;
+                }
                 _ => copy(from, to),
             }
             if carry == Carry::InPlace {
@@ -181,21 +203,25 @@ impl PlannedScan {
             unsafe { prepare(plan, &mut frame, &inputs, &outputs, run)? };
         }
         for step in 0..self.steps {
-            let at = if self.reverse { self.steps - 1 - step } else { step };
+            let at = self.place(step);
             for s in first_sequence..count {
                 inputs[s] = initial[s].wrapping_add(at * plan.inputs[s]);
             }
             for j in self.carries.len()..outputs.len() {
-                outputs[j] = last[j].wrapping_add(at * plan.outputs[j].1);
+                outputs[j] = self.element(j, at, &last);
             }
             for (c, &carry) in self.carries.iter().enumerate() {
-                if let Carry::Alternates(offset) = carry {
-                    if step > 0 {
-                        inputs[self.constants + c] = outputs[c];
-                    }
-                    let to_last = (self.steps - 1 - step).is_multiple_of(2);
-                    outputs[c] = if to_last { last[c] } else { context.memory.wrapping_add(offset) };
+                let next = match carry {
+                    Carry::Alternates(_) if (self.steps - 1 - step).is_multiple_of(2) => last[c],
+                    Carry::Alternates(offset) => context.memory.wrapping_add(offset),
+                    Carry::Stacked(_) if step + 1 == self.steps => last[c],
+                    Carry::Stacked(output) => self.element(output, self.place(step + 1), &last),
+                    Carry::InPlace | Carry::Unchanged => continue,
+                };
+                if step > 0 {
+                    inputs[self.constants + c] = outputs[c];
                 }
+                outputs[c] = next;
             }
             // SAFETY: by the caller and by the choice of places above.
             unsafe { execute(program, plan, &mut frame, &inputs, &outputs, run, None)? };
