@@ -10,7 +10,7 @@ use crate::outline::outline;
 use crate::precision::Precision;
 use crate::prepare;
 use crate::report;
-use crate::split_scan::{SplitLog, split};
+use crate::split_scan::{SplitLog, last_steps, split};
 use crate::symbols;
 use igneous_ir::autodiff::expand_gradients;
 use igneous_ir::error::{Error, Result};
@@ -108,6 +108,10 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
     }
     let mut derivations = Vec::new();
     let licences = options.precision.licences();
+    let mut splits = SplitLog::default();
+    if options.split && options.precision != Precision::Strict {
+        current = for_each_region(&current, &mut |g| last_steps(g, &mut splits))?;
+    }
     if options.recognise && options.egraph && options.precision != Precision::Strict {
         current = for_each_region(&current, &mut |g| {
             let (new, derivation) = egraph::recognise(g, licences)?;
@@ -117,7 +121,6 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         current = passes.add("recognised", current)?;
     }
     current = passes.add("differentiated", expand_gradients(&current)?)?;
-    let mut splits = SplitLog::default();
     if options.split {
         let split = for_each_region(&current, &mut |g| split(g, licences, &mut splits))?;
         if !splits.lines().is_empty() {

@@ -10,8 +10,11 @@
 //! granted, only what depends on constants leaves the loop, and maps.
 
 mod build;
+mod last;
 mod plan;
 mod sum;
+
+pub use last::last_steps;
 
 use crate::precision::Licences;
 use igneous_ir::error::Result;

@@ -200,3 +200,38 @@ fn a_head_on_every_step_is_behind_the_loop() {
     let (split, log) = check(text, 6);
     assert_eq!(inside(&split, "cross_entropy"), 0, "{log}\n{split}");
 }
+
+/// `[batch, step]` of the stacked carries at the step that is done last, from either end.
+#[test]
+fn the_last_step_of_a_stack_is_the_carry() {
+    for (reverse, at) in [(false, 3), (true, 0)] {
+        let text = format!(
+            "graph step(%w: f64[3], %h: f64[2, 3], %x: f64[2, 3]) -> (f64[2, 3], f64[2, 3]) {{
+               %v = broadcast {{axes=[1], shape=[2, 3]}}(%w) %a = mul(%h, %v) %b = add(%a, %x) %c = tanh(%b) return %c, %c }}
+             graph main(%w: f64[3], %h: f64[2, 3], %x: f64[4, 2, 3]) -> (f64[2, 1, 3], f64[3], f64[4, 2, 3]) {{
+               %last, %ys = scan {{body=@step, carries=1, constants=1, length=4, reverse={reverse}}}(%w, %h, %x)
+               %t = transpose {{permutation=[1, 0, 2]}}(%ys)
+               %y = slice {{limit=[2, {}, 3], start=[0, {at}, 0], stride=[1, 1, 1]}}(%t)
+               %q = mul(%y, %y) %s = reduce {{axes=[0, 1, 2], kind=sum}}(%q)
+               %dw, %dx = grad {{seeded=false}}(%s, %w, %x)
+               return %y, %dw, %dx }}",
+            at + 1
+        );
+        let graph = Graph::parse(&text).unwrap();
+        let mut log = SplitLog::default();
+        let found = last_steps(&graph, &mut log).unwrap();
+        verify(&found).unwrap();
+        assert_eq!(log.lines(), ["the last step of a loop is its carry : f64[2, 1, 3]"]);
+        let inputs = inputs(&graph, 4);
+        let run = |g: &Graph| interpret(&expand_gradients(g).unwrap(), &inputs).unwrap();
+        assert_eq!(run(&found), run(&graph));
+        // Any other step is no carry that the loop returns.
+        let other = Graph::parse(&text.replace(&format!("start=[0, {at}, 0]"), "start=[0, 1, 0]").replace(
+            &format!("limit=[2, {}, 3]", at + 1),
+            "limit=[2, 2, 3]",
+        ));
+        let mut log = SplitLog::default();
+        last_steps(&other.unwrap(), &mut log).unwrap();
+        assert!(log.lines().is_empty());
+    }
+}
