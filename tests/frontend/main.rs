@@ -3,6 +3,7 @@
 mod attention;
 mod autograd;
 mod compiled;
+mod control;
 mod convolutions;
 mod data;
 mod dumps;
@@ -15,6 +16,7 @@ mod operators;
 mod parity;
 mod random;
 mod readme;
+mod symbolic;
 mod tensors;
 mod training;
 mod variables;

@@ -113,7 +113,7 @@ impl Engine {
 struct Level {
     /// For each `grad` node, the nodes that it differentiates.
     paths: HashMap<u32, Vec<u32>>,
-    /// The `call` and `scan` nodes among them, and what of them is used.
+    /// The nodes with regions among them, and what of them is used.
     blocks: HashMap<u32, Usage>,
 }
 
