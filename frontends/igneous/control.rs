@@ -6,7 +6,7 @@ use crate::compile::{Outputs, Tree};
 use crate::location::here;
 use crate::scan::scan;
 use crate::tensor::{Operand, OperandRef, Tensor};
-use crate::trace::{self, Finished, Input, Kind, Outside, Parameter, variable_operand};
+use crate::trace::{self, Finished, Input, Kind, Outside, Parameter, same_types, variable_operand};
 use crate::variable::Variable;
 use igneous_ir::{DType, Error, Loc, Result, TensorType, ops};
 use std::sync::Arc;
@@ -146,19 +146,19 @@ where
     let (mut carries, mut structure) = (Vec::new(), Vec::new());
     carry.flatten(&mut carries, &mut structure);
     let traced = || {
-        let body = Traced::new("the body of while_loop", "body", &carries, |tensors| body(carry.rebuild(tensors)).into_result())?;
+        let body = Traced::new("the body of while_loop", "body", &carries, |tensors| {
+            let next = body(carry.rebuild(tensors)).into_result()?;
+            let (mut outputs, mut returned) = (Vec::new(), Vec::new());
+            next.flatten(&mut outputs, &mut returned);
+            if returned != structure || outputs.len() != carries.len() {
+                return Err(Error::new("the body of while_loop returns another structure of carries than it is given"));
+            }
+            same_types("the body of while_loop", &carries, &outputs)?;
+            Ok(next)
+        })?;
         let condition = Traced::new("the condition of while_loop", "condition", &carries, |tensors| {
             condition(carry.rebuild(tensors)).into_result()
         })?;
-        if body.structure != structure || body.types.len() != carries.len() {
-            return Err(Error::new("the body of while_loop returns another structure of carries than it is given"));
-        }
-        for (before, (after, told)) in carries.iter().zip(body.types.iter().zip(&body.told)) {
-            if before.ty()? != *after {
-                let error = Error::new("the body of while_loop returns a carry of another type than it is given");
-                return Err(error.note("given", before.describe()).note("returned", told));
-            }
-        }
         if condition.types != [TensorType::scalar(DType::Bool)] {
             return Err(not_one_bool("while_loop needs a condition that returns one bool without axes", &condition.told[0]));
         }

@@ -4,7 +4,7 @@ use crate::apply::try_apply;
 use crate::compile::{Outputs, Tree};
 use crate::location::here;
 use crate::tensor::Tensor;
-use crate::trace::{self, Finished, Input, Kind, Outside, Parameter};
+use crate::trace::{self, Finished, Input, Kind, Outside, Parameter, same_types};
 use crate::variable::Variable;
 use igneous_ir::graph::Region;
 use igneous_ir::{Dim, Error, Loc, Result, TensorType, ops};
@@ -80,6 +80,7 @@ where
         if outputs.len() != carries.len() {
             return Err(Error::new("the body of a scan returns another structure of carries than it is given"));
         }
+        same_types("the body of a scan", &carries, &outputs)?;
         results.flatten(&mut outputs, &mut Vec::new());
         returned = Some((next, results));
         Ok(outputs)

@@ -237,3 +237,23 @@ fn results_detached_in_a_region_stay_so() {
     (last + ys.sum_all()).backward().unwrap();
     close(&x.take_grad().unwrap(), &[2.0]);
 }
+
+/// Loops are not unrolled: the graph and the kernels do not depend on how often the body runs.
+#[test]
+fn a_program_does_not_depend_on_the_number_of_steps() {
+    let w = Tensor::parameter(Tensor::new([[0.5, 0.1], [0.2, 0.4]]));
+    let texts = [8usize, 8000].map(|steps| {
+        let step = compile(|x: Tensor| {
+            let y = fori_loop(0, steps, x, |_, h: Tensor| h.matmul(&w).tanh())?;
+            let y = while_loop_bounded(steps as u32, y, |y: Tensor| y.sum_all().gt(0.0), |y: Tensor| y - 0.01)?;
+            y.sum_all().backward()?;
+            w.take_grad().ok_or_else(|| Error::new("no gradient"))
+        });
+        let lowered = step.lower(Tensor::ones((3, 2))).unwrap();
+        // Extents of what is kept of every step are all that differs.
+        let text = lowered.kernels_text().replace("8000", "8");
+        assert!(text.contains("tanh"), "{text}");
+        (text, lowered.launches())
+    });
+    assert_eq!(texts[0], texts[1]);
+}

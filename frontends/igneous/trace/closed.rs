@@ -136,3 +136,17 @@ impl Outside {
 pub(crate) fn variable_operand(variable: &Arc<Variable>) -> Tensor {
     Tensor(Repr::Variable(variable.clone()))
 }
+
+/// Checks that the body of a loop returns carries of the types it is given.
+///
+/// # Errors
+/// If one has another type.
+pub(crate) fn same_types(what: &str, given: &[Tensor], returned: &[Tensor]) -> Result<()> {
+    for (before, after) in given.iter().zip(returned) {
+        if before.ty()? != after.ty()? {
+            let error = Error::new(format!("{what} returns a carry of another type than it is given"));
+            return Err(error.note("given", before.describe()).note("returned", after.describe()));
+        }
+    }
+    Ok(())
+}

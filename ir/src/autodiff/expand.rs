@@ -93,7 +93,8 @@ impl Engine {
             }
             let results = match level.blocks.get(&i) {
                 Some(usage) => {
-                    let (results, kept) = self.block_forward(new, &node.op, operands, usage)?;
+                    let forward = self.block_forward(new, &node.op, operands, usage);
+                    let (results, kept) = forward.map_err(|e| node.loc.map_or(e.clone(), |loc| e.at(loc)))?;
                     saved.insert(results[0], kept);
                     results
                 }
