@@ -16,6 +16,7 @@ mod operators;
 mod parity;
 mod random;
 mod readme;
+mod recurrent;
 mod symbolic;
 mod tensors;
 mod training;
