@@ -51,16 +51,16 @@ fn derivatives_of_all_orders_through_decisions_and_loops() {
         Ok(while_loop_bounded(5, (x.clone(), Tensor::scalar(0)), |(_, n)| n.lt(3), counted)?.0)
     };
     for x in [[0.4, 0.3], [-0.5, 0.2]] {
-        let x = f64s(&x, 2);
-        gradcheck(|t| pick(&t[0]).unwrap_or_else(Tensor::from), &[x.clone()]).unwrap();
-        gradcheck(|t| grow(&t[0]).unwrap_or_else(Tensor::from), &[x.clone()]).unwrap();
+        let x = [f64s(&x, 2)];
+        gradcheck(|t| pick(&t[0]).unwrap_or_else(Tensor::from), &x).unwrap();
+        gradcheck(|t| grow(&t[0]).unwrap_or_else(Tensor::from), &x).unwrap();
         let slope = |f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor| -> Tensor {
             let x = x.requires_grad_();
             let gradient = enable_grad(|| Ok(grad(&f(&x)?.sum_all(), &[&x])?.remove(0)));
             gradient.unwrap_or_else(|e: Error| e.into())
         };
-        gradcheck(|t| slope(&pick, &t[0]), &[x.clone()]).unwrap();
-        gradcheck(|t| slope(&grow, &t[0]), &[x]).unwrap();
+        gradcheck(|t| slope(&pick, &t[0]), &x).unwrap();
+        gradcheck(|t| slope(&grow, &t[0]), &x).unwrap();
     }
 }
 

@@ -215,3 +215,78 @@ fn guard(graph: &mut Graph, active: Value, node: &Node, operands: &mut Vec<Value
 fn needs_guard(op: &Op) -> bool {
     matches!(op.name(), "check" | "while") || op.regions().any(|(_, r)| r.graph().nodes().any(|(_, n)| needs_guard(&n.op)))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::array::Array;
+    use crate::batch::batch;
+    use crate::dim::Dim;
+    use crate::graph::Graph;
+    use crate::interp::interpret;
+    use crate::types::DType;
+    use crate::verify::verify;
+
+    fn batch_of_3(text: &str, batched: &[bool]) -> Graph {
+        let g = batch(&Graph::parse(text).unwrap(), batched, Dim::from(3usize)).unwrap();
+        verify(&g).unwrap_or_else(|e| panic!("{e}\n{g}"));
+        g
+    }
+
+    fn ints(values: [i64; 3]) -> Array {
+        Array::ints(DType::I64, [3], values.to_vec())
+    }
+
+    fn bools(values: [i64; 3]) -> Array {
+        Array::ints(DType::Bool, [3], values.to_vec())
+    }
+
+    /// Where the predicate is true, a check that `x` is not negative, and a loop that counts it down to zero.
+    const TEXT: &str = "graph not_zero(%x: i64[], %n: i64[]) -> (bool[]) {
+        %z = constant {value=i64[] [0]}() %p = ne(%x, %z) return %p }
+      graph down(%x: i64[], %n: i64[]) -> (i64[], i64[]) {
+        %o = constant {value=i64[] [1]}() %y = sub(%x, %o) %m = add(%n, %o) return %y, %m }
+      graph then(%x: i64[]) -> (i64[]) {
+        %z = constant {value=i64[] [0]}() %p = ge(%x, %z) check {message=\"negative\"}(%p, %x)
+        %y, %n = while {condition=@not_zero, body=@down, constants=0, bound=-1}(%x, %z) return %n }
+      graph otherwise(%x: i64[]) -> (i64[]) { return %x }
+      graph g(%p: bool[], %x: i64[]) -> (i64[]) {
+        %y = cond {then=@then, otherwise=@otherwise}(%p, %x) return %y }";
+
+    #[test]
+    fn a_branch_that_an_element_does_not_take_neither_fails_nor_runs_for_ever() {
+        let g = batch_of_3(TEXT, &[true, true]);
+        let out = interpret(&g, &[bools([1, 0, 1]), ints([4, -7, 0])]).unwrap();
+        assert_eq!(out, [ints([4, -7, 0])]);
+        let told = interpret(&g, &[bools([1, 0, 1]), ints([4, -7, -2])]).unwrap_err();
+        assert!(told.to_string().contains("negative\n  value  -2"), "{told}");
+    }
+
+    #[test]
+    fn a_predicate_that_all_elements_share_chooses_one_branch() {
+        let g = batch_of_3(TEXT, &[false, true]);
+        assert!(g.to_string().contains("cond"), "{g}");
+        let predicate = |p: i64| Array::ints(DType::Bool, [], vec![p]);
+        assert_eq!(interpret(&g, &[predicate(1), ints([3, 0, 5])]).unwrap(), [ints([3, 0, 5])]);
+        assert_eq!(interpret(&g, &[predicate(0), ints([-3, 0, 5])]).unwrap(), [ints([-3, 0, 5])]);
+    }
+
+    /// Every element doubles until it is large enough; the bound is that of the loop, not of an element.
+    #[test]
+    fn a_loop_goes_on_until_the_last_element_is_done() {
+        let text = |bound: i64| {
+            format!(
+                "graph small(%limit: i64[], %x: i64[]) -> (bool[]) {{ %p = lt(%x, %limit) return %p }}
+                 graph doubled(%limit: i64[], %x: i64[]) -> (i64[]) {{ %y = add(%x, %x) return %y }}
+                 graph g(%limit: i64[], %x: i64[]) -> (i64[]) {{
+                   %y = while {{condition=@small, body=@doubled, constants=1, bound={bound}}}(%limit, %x) return %y }}"
+            )
+        };
+        let limit = Array::ints(DType::I64, [], vec![100]);
+        for (bound, expected) in [(-1, [128, 192, 200]), (2, [4, 12, 200])] {
+            let out = interpret(&batch_of_3(&text(bound), &[false, true]), &[limit.clone(), ints([1, 3, 200])]).unwrap();
+            assert_eq!(out, [ints(expected)]);
+        }
+        let out = interpret(&batch_of_3(&text(-1), &[true, false]), &[ints([100, 1, 9]), Array::ints(DType::I64, [], vec![1])]);
+        assert_eq!(out.unwrap(), [ints([128, 1, 16])]);
+    }
+}
