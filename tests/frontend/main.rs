@@ -1,13 +1,16 @@
 //! The frontend: tensors, gradients, variables, compiled functions and their errors.
 
 mod attention;
+mod autocast;
 mod autograd;
 mod compiled;
+mod control;
 mod convolutions;
 mod data;
 mod dumps;
 mod edges;
 mod errors;
+mod halves;
 mod kernels;
 mod loops;
 mod modules;
@@ -16,6 +19,7 @@ mod parity;
 mod random;
 mod readme;
 mod recurrent;
+mod symbolic;
 mod tensors;
 mod training;
 mod variables;

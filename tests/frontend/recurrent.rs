@@ -332,8 +332,9 @@ fn a_training_step_after_its_loops_are_split() -> Result<()> {
     });
     let program = step.name("step").lower(igneous::spec(DType::F32, (6, 4, 8)))?;
     let (_, split) = program.stages().iter().find(|(pass, _)| *pass == "split").expect("there are loops to split");
-    let lines: Vec<String> = split.to_string().lines().map(|l| l.split("  //").next().unwrap_or(l).to_owned()).collect();
-    insta::assert_snapshot!(format!("{}\n{}", program.splits(), lines.join("\n")));
+    let text = format!("{}\n{split}", program.splits());
+    let lines: Vec<&str> = text.lines().map(|l| l.split("  //").next().unwrap_or(l)).collect();
+    insta::assert_snapshot!(lines.join("\n"));
     Ok(())
 }
 

@@ -121,7 +121,8 @@ impl<'a> Plan<'a> {
         for (i, node) in self.body.nodes().filter(|(_, n)| !n.op.is(&INPUT)) {
             let most = node.operands.iter().map(|v| class[v.node as usize]).max().unwrap_or(Class::Literal);
             let rounds = is_work(node) && most == Class::Sequence && !may_round;
-            class[i as usize] = if fails(node) || rounds { Class::Varying } else { most };
+            let stays = fails(node) || rounds || decides(node) && most == Class::Sequence;
+            class[i as usize] = if stays { Class::Varying } else { most };
         }
         class
     }
@@ -161,7 +162,7 @@ impl<'a> Plan<'a> {
         roots.for_each(|n| stays[n as usize] = true);
         for (i, node) in body.nodes().rev() {
             let n = i as usize;
-            stays[n] |= fails(node);
+            stays[n] |= fails(node) || decides(node);
             if stays[n] {
                 node.operands.iter().for_each(|v| stays[v.node as usize] = true);
             }
@@ -289,6 +290,11 @@ pub(super) fn is_work(node: &Node) -> bool {
 /// Whether a node may fail the run.
 fn fails(node: &Node) -> bool {
     !node.op.removable() || matches!(node.op.record().lowering, Lowering::Library)
+}
+
+/// Whether a node does what its data say: over all steps at once, it would compute both branches, and the longest loop, for each.
+fn decides(node: &Node) -> bool {
+    matches!(node.op.name(), "cond" | "while")
 }
 
 /// Whether a value is cheaper to take from its operand again than to keep.

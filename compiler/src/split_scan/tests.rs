@@ -226,10 +226,11 @@ fn the_last_step_of_a_stack_is_the_carry() {
         let run = |g: &Graph| interpret(&expand_gradients(g).unwrap(), &inputs).unwrap();
         assert_eq!(run(&found), run(&graph));
         // Any other step is no carry that the loop returns.
-        let other = Graph::parse(&text.replace(&format!("start=[0, {at}, 0]"), "start=[0, 1, 0]").replace(
-            &format!("limit=[2, {}, 3]", at + 1),
-            "limit=[2, 2, 3]",
-        ));
+        let other = Graph::parse(
+            &text
+                .replace(&format!("start=[0, {at}, 0]"), "start=[0, 1, 0]")
+                .replace(&format!("limit=[2, {}, 3]", at + 1), "limit=[2, 2, 3]"),
+        );
         let mut log = SplitLog::default();
         last_steps(&other.unwrap(), &mut log).unwrap();
         assert!(log.lines().is_empty());

@@ -2,6 +2,7 @@
 
 use super::attention::PlannedAttention;
 use super::boxes::{Bounds, Grid, group, tasks_for};
+use super::control::{PlannedCond, PlannedWhile};
 use super::dot::PlannedDot;
 use super::frame::Frame;
 use super::inner::{Param, PlannedCall, PlannedScan};
@@ -223,6 +224,14 @@ impl Planner<'_> {
                     behind += scan.memory;
                     actions.push(Action::Scan(scan));
                 }
+                Work::Cond(cond) => {
+                    actions.push(Action::Cond(PlannedCond::new(cond, &self.shapes(launch)?, self.threads)?));
+                }
+                Work::While(repeated) => {
+                    let repeated = PlannedWhile::new(repeated, &self.shapes(launch)?, self.threads, behind)?;
+                    behind += repeated.memory;
+                    actions.push(Action::While(repeated));
+                }
             }
         }
         self.once.extend(boxes(once, self.threads).map(|boxes| (params, boxes)));
@@ -248,13 +257,7 @@ impl Planner<'_> {
 
 /// The panels of the dots with an operand among the first `fixed` inputs, placed in memory from `offset` on, and where that
 /// ends.
-fn panels(
-    program: &Program,
-    scope: Scope,
-    threads: usize,
-    fixed: usize,
-    mut offset: usize,
-) -> Result<(Panels, usize)> {
+fn panels(program: &Program, scope: Scope, threads: usize, fixed: usize, mut offset: usize) -> Result<(Panels, usize)> {
     let mut panels = Panels::new();
     for (index, launch) in program.launches.iter().enumerate() {
         let is_fixed = |param: usize| {
