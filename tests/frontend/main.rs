@@ -8,6 +8,7 @@ mod data;
 mod dumps;
 mod edges;
 mod errors;
+mod extremes;
 mod kernels;
 mod loops;
 mod modules;

@@ -5,6 +5,7 @@
 
 mod bench;
 mod depth;
+mod dispatch;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -23,12 +24,20 @@ enum Command {
     Bench(bench::Arguments),
     /// Compiles models of growing depth, and prints how long it takes.
     Depth(depth::Arguments),
+    /// Times operations on a few elements in eager mode.
+    Dispatch(dispatch::Arguments),
+}
+
+fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Depth(arguments) => depth::run(&arguments),
+        Command::Dispatch(arguments) => dispatch::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -51,7 +51,18 @@ impl<const N: usize> Extents<N> {
     pub(crate) fn has_zero(self) -> bool {
         self.0.contains(&0)
     }
+
+    /// The same if no number is larger than any image.
+    pub(super) fn reasonable(self, what: &str) -> Result<Extents<N>> {
+        match self.0.iter().find(|&&n| n > LARGEST) {
+            Some(n) => Err(Error::new(format!("{what} of {n} is larger than any image (at most {LARGEST})"))),
+            None => Ok(self),
+        }
+    }
 }
+
+/// The largest stride, padding or dilation, and extent of a window.
+const LARGEST: usize = 1 << 24;
 
 /// As an attribute; what no image is as large as becomes the largest number that arithmetic on it can hold.
 pub(super) fn int(n: usize) -> i64 {
@@ -102,6 +113,11 @@ impl<const N: usize> Default for ConvOptions<N> {
 impl<const N: usize> ConvOptions<N> {
     /// What is wrong with the options whatever the image is.
     pub(crate) fn check(&self) -> Result<()> {
+        self.stride.reasonable("a stride")?;
+        self.dilation.reasonable("a dilation")?;
+        if let PaddingOptions::Each(padding) = self.padding {
+            padding.reasonable("a padding")?;
+        }
         let problem = if self.groups == 0 {
             "a convolution needs at least one group".to_owned()
         } else if self.stride.has_zero() {
@@ -251,6 +267,9 @@ impl<const N: usize> PoolOptions<N> {
 
     /// What is wrong with the options whatever the image is.
     pub(super) fn check(&self) -> Result<()> {
+        let parts =
+            [("a window", self.window), ("a stride", self.step()), ("a padding", self.padding), ("a dilation", self.dilation)];
+        parts.into_iter().try_for_each(|(what, extents)| extents.reasonable(what).map(drop))?;
         let reach = |i: usize| (self.window.0[i] - 1).saturating_mul(self.dilation.0[i]).saturating_add(1);
         let stride = self.step();
         let problem = if self.window.has_zero() {
