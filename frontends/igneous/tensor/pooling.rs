@@ -186,7 +186,7 @@ impl Tensor {
     #[track_caller]
     fn parts(extent: usize, count: usize) -> (Tensor, Tensor) {
         let k = Tensor::arange(0, count);
-        let (n, count) = (extent as i64, count as i64);
+        let (n, count) = (extent as i64, i64::try_from(count).unwrap_or(i64::MAX));
         ((&k * n).floor_divide(count), ((&k + 1) * n + (count - 1)).floor_divide(count))
     }
 
