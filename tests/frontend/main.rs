@@ -1,6 +1,7 @@
 //! The frontend: tensors, gradients, variables, compiled functions and their errors.
 
 mod attention;
+mod autocast;
 mod autograd;
 mod compiled;
 mod convolutions;
@@ -9,6 +10,7 @@ mod dumps;
 mod edges;
 mod errors;
 mod extremes;
+mod halves;
 mod kernels;
 mod loops;
 mod modules;
