@@ -17,7 +17,7 @@ pub(super) fn rules() -> Vec<Rule> {
             on "x: f32[2, 3, 4], w: f32[2, 3, 3],
                 c = {stride=[1], low=[1], high=[2], lhs_dilation=[2], rhs_dilation=[1], groups=1}",
                "x: f32[1, 4, 3, 5], w: f32[6, 2, 2, 4],
-                c = {stride=[1, 2], low=[0, 1], high=[2, 0], lhs_dilation=[2, 1], rhs_dilation=[1, 2], groups=2}",
+                c = {stride=[1, 2], low=[0, 1], high=[2, 2], lhs_dilation=[2, 1], rhs_dilation=[1, 2], groups=2}",
                "x: f32[1, 2, 4], w: f32[2, 2, 4],
                 c = {stride=[1], low=[-1], high=[4], lhs_dilation=[2], rhs_dilation=[1], groups=1}")]
 }
