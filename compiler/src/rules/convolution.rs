@@ -19,7 +19,7 @@ pub(super) fn rules() -> Vec<Rule> {
                "x: f32[1, 4, 3, 5], w: f32[6, 2, 2, 4],
                 c = {stride=[1, 2], low=[0, 1], high=[2, 2], lhs_dilation=[2, 1], rhs_dilation=[1, 2], groups=2}",
                "x: f32[1, 2, 4], w: f32[2, 2, 4],
-                c = {stride=[1], low=[-1], high=[4], lhs_dilation=[2], rhs_dilation=[1], groups=1}")]
+                c = {stride=[1], low=[-1], high=[3], lhs_dilation=[2], rhs_dilation=[1], groups=1}")]
 }
 
 /// The first spatial axis along which a convolution falls apart into two, with what they are.
