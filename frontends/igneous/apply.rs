@@ -1,5 +1,6 @@
 //! The narrow waist: every operation on tensors goes through [`try_apply`].
 
+use crate::bound;
 use crate::eager;
 use crate::location;
 use crate::location::here;
@@ -8,6 +9,7 @@ use crate::trace;
 use igneous_ir::op::Types;
 use igneous_ir::{Error, Loc, Op, Result, TensorType};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 
 /// The results of an operation.
 pub(crate) type Tensors = SmallVec<[Tensor; 2]>;
@@ -23,6 +25,15 @@ pub(crate) fn try_apply(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors>
             return Err(error.clone());
         }
     }
+    if bound::is_active() {
+        let resolved: SmallVec<[Cow<'_, Tensor>; 4]> = inputs.iter().map(|t| bound::resolve(t)).collect();
+        let inputs: SmallVec<[&Tensor; 4]> = resolved.iter().map(|t| t.as_ref()).collect();
+        return apply_to_values(op, &inputs, loc);
+    }
+    apply_to_values(op, inputs, loc)
+}
+
+fn apply_to_values(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
     let loc = location::of_user(loc);
     let results = if trace::is_tracing() { trace::append(op, inputs, loc) } else { eager::run(op, inputs, loc) };
     results.map_err(|e| e.at(loc))
@@ -40,7 +51,7 @@ pub(crate) fn infer(op: &Op, types: &[TensorType], inputs: &[&Tensor], loc: Loc)
 }
 
 /// What messages call operand `k` of `count`.
-fn operand_name(op: &Op, count: usize, k: usize) -> String {
+pub(crate) fn operand_name(op: &Op, count: usize, k: usize) -> String {
     match (op.name(), k) {
         ("convolution", 0) => "images".to_owned(),
         ("convolution", 1) => "kernels".to_owned(),

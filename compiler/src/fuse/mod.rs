@@ -283,6 +283,9 @@ impl<'g> Fusion<'g> {
         }
         let (ga, gb) = (&self.groups[&a], &self.groups[&b]);
         let members: BTreeSet<u32> = ga.members.union(&gb.members).copied().collect();
+        if !self.connected(ga, gb) && self.phase(ga) != self.phase(gb) {
+            return Err(Refusal("one computes again, behind a barrier".into()));
+        }
         if members.len() > MAX_UNITS {
             return Err(Refusal(format!("more than {MAX_UNITS} units")));
         }
@@ -291,6 +294,15 @@ impl<'g> Fusion<'g> {
         let reads = ga.reads.union(&gb.reads).filter(|v| !members.contains(&v.node)).copied().collect();
         let built = build(self.graph, self.units, &members, &outputs)?;
         Ok(Group { members, reads, outputs, built: Some(built) })
+    }
+
+    /// Whether one of two groups reads what the other makes.
+    fn connected(&self, a: &Group, b: &Group) -> bool {
+        !a.outputs.is_disjoint(&b.reads) || !b.outputs.is_disjoint(&a.reads)
+    }
+
+    fn phase(&self, group: &Group) -> u32 {
+        group.members.iter().map(|&n| self.units.phase(n)).max().unwrap_or(0)
     }
 
     /// A reduction that keeps few elements must not make a large map beside it serial: more than some microseconds a row.

@@ -16,7 +16,7 @@ mod variables;
 
 pub(crate) use backward::{backward, grad, make_leaf};
 pub(crate) use errors::{creation_error, no_value_error, stale_error};
-pub(crate) use region::{Finished, Output, Parameter, described, trace_region};
+pub(crate) use region::{Finished, Output, Parameter, described, trace_region, value_now};
 pub(crate) use slots::{SlotState, set_slot, slot_of, slot_value};
 pub(crate) use variables::{VariableState, assign, variable_in_trace};
 
@@ -88,6 +88,8 @@ pub(crate) enum Kind {
     Call,
     /// The body of a loop.
     Loop,
+    /// A function to be differentiated or mapped.
+    Transform,
 }
 
 /// A graph being traced.

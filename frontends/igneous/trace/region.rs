@@ -1,6 +1,10 @@
 //! Running a closure under a new trace.
 
-use super::{Capture, CaptureSource, Handle, Kind, STACK, SlotState, Trace, Traced, VariableState, operand, slot_of};
+use super::{
+    Capture, CaptureSource, Handle, Kind, STACK, SlotState, Trace, Traced, VariableState, operand, slot_of, variable_in_trace,
+    with_top,
+};
+use crate::bound;
 use crate::slot::SlotKey;
 use crate::tensor::{Repr, Tensor};
 use crate::tracked::{Effect, Guard};
@@ -107,11 +111,16 @@ impl Drop for PopOnUnwind {
     }
 }
 
-/// A result of the closure. What a loop returns is computed in each step; anything else from outside is returned as it is.
+/// A result of the closure. What a loop or a function to be transformed returns is a value of its graph; what others return
+/// from outside is returned as it is.
 fn output(kind: Kind, tensor: &Tensor) -> Result<Output> {
+    let always = matches!(kind, Kind::Loop | Kind::Transform);
     match &tensor.0 {
-        Repr::Traced(_) | Repr::Eager(_) | Repr::Variable(_) if kind == Kind::Loop || tensor.0.as_traced().is_some() => {
-            let Handle { value, tracked } = operand(tensor)?;
+        Repr::Traced(_) | Repr::Eager(_) | Repr::Variable(_) if always || tensor.0.as_traced().is_some() => {
+            let Handle { value, tracked } = operand(&bound::resolve(tensor))?;
+            // Outside there are only values, and a value is differentiated through.
+            let cut = kind == Kind::Transform && !tracked;
+            let value = if cut { with_top(|trace| trace.stop(value))? } else { value };
             Ok(Output::Value { value, tracked })
         }
         Repr::Invalid(error) => Err(error.clone()),
@@ -128,6 +137,24 @@ impl CaptureSource {
             CaptureSource::Outer(traced) => Tensor(Repr::Traced(traced.clone())),
             CaptureSource::Slot(_, grad) => grad.clone(),
         }
+    }
+
+    /// The captured thing as it is now: a variable as its value.
+    pub(crate) fn now(&self) -> Tensor {
+        value_now(&self.tensor())
+    }
+}
+
+/// A tensor as it is now: a variable as its value.
+pub(crate) fn value_now(tensor: &Tensor) -> Tensor {
+    let tensor = bound::resolve(tensor);
+    match &tensor.0 {
+        Repr::Variable(variable) => match variable_in_trace(variable) {
+            Some(Ok(traced)) => traced.into(),
+            Some(Err(error)) => error.into(),
+            None => variable.read().into(),
+        },
+        _ => tensor.into_owned(),
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) enum Source {
 /// The two parts of a body.
 pub(super) struct Block {
     /// The body, returning residuals after its own outputs.
-    forward: Region,
+    pub forward: Region,
     /// From the saved values and the cotangents of `cotangents` to the gradients of `gradients`.
     pub backward: Region,
     pub saved: Vec<Source>,
@@ -116,7 +116,8 @@ impl Engine {
         Ok(gradients)
     }
 
-    fn derive(&mut self, request: Request) -> Result<Rc<Block>> {
+    /// The two parts of a body, derived once.
+    pub fn derive(&mut self, request: Request) -> Result<Rc<Block>> {
         if let Some(known) = self.blocks.get(&request) {
             return Ok(known.clone());
         }

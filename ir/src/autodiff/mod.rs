@@ -9,11 +9,17 @@
 //! emits can be differentiated again.
 
 mod block;
+mod checkpoint;
+mod custom;
 mod expand;
 mod forward;
+mod function;
 mod path;
 mod reverse;
 mod scan;
+
+pub use checkpoint::checkpointed;
+pub use function::{Pullback, SavedValue, jvp_graph, pullback};
 
 use crate::emit::{Emit, Emitter};
 use crate::error::{Error, Result};

@@ -123,6 +123,7 @@ impl Interpreter {
         match node.op.name() {
             "call" => self.graph(node.op.region("body").graph(), operands),
             "scan" => self.scan(&node.op, &operands),
+            "custom_vjp" => self.graph(node.op.region("forward").graph(), operands),
             _ => self.reference(node, &operands),
         }
     }

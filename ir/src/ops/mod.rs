@@ -4,8 +4,10 @@
 
 pub mod composite;
 pub mod contraction;
+pub mod custom;
 mod fold;
 pub mod fourier;
+pub mod host;
 pub mod index;
 mod inputs;
 pub mod linalg;
@@ -28,7 +30,9 @@ use std::sync::LazyLock;
 
 pub use composite::*;
 pub use contraction::*;
+pub use custom::*;
 pub use fourier::*;
+pub use host::{HOST, host};
 pub use index::*;
 pub use linalg::*;
 pub use pointwise::*;
@@ -39,7 +43,7 @@ pub use structural::*;
 
 /// The records of all operators, family by family.
 pub fn records() -> impl Iterator<Item = &'static Record> {
-    let families: [&'static [&'static Record]; 9] = [
+    let families: [&'static [&'static Record]; 10] = [
         structural::STRUCTURAL,
         shape::SHAPE,
         index::INDEX,
@@ -49,6 +53,7 @@ pub fn records() -> impl Iterator<Item = &'static Record> {
         composite::COMPOSITE,
         linalg::LINALG,
         fourier::FOURIER,
+        custom::CUSTOM,
     ];
     families.into_iter().chain(pointwise::POINTWISE.iter().copied()).flatten().copied()
 }
