@@ -18,6 +18,7 @@ mod operators;
 mod parity;
 mod random;
 mod readme;
+mod recurrent;
 mod tensors;
 mod training;
 mod variables;

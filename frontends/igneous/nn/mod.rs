@@ -52,6 +52,7 @@ mod loss;
 mod mode;
 mod norm;
 mod pool;
+mod recurrent;
 mod regression_loss;
 mod state;
 mod summary;
@@ -70,6 +71,9 @@ pub use loss::{CrossEntropyLoss, MseLoss, Reduction};
 pub use mode::Mode;
 pub use norm::{LayerNorm, LayerNormOptions};
 pub use pool::MaxPool2d;
+pub use recurrent::{
+    Gru, GruCell, GruOptions, Lstm, LstmCell, LstmOptions, Nonlinearity, RecurrentWeights, Rnn, RnnCell, RnnOptions,
+};
 pub use regression_loss::{HuberLoss, L1Loss, SmoothL1Loss};
 pub use state::StateDict;
 pub use summary::Summary;

@@ -434,7 +434,7 @@ pub(super) fn wrapped(index: &Tensor, extent: Dim, loc: Loc) -> Result<Tensor> {
 }
 
 /// Fails, now or when the compiled program runs, unless `low ≤ x < high` for all elements of an `i64` tensor.
-pub(super) fn check_range(values: &Tensor, low: Dim, high: Dim, message: &str, loc: Loc) -> Result<()> {
+pub(crate) fn check_range(values: &Tensor, low: Dim, high: Dim, message: &str, loc: Loc) -> Result<()> {
     let message = format!("{message}: it must be at least {low} and less than {high}");
     if !trace::is_tracing() {
         let (low, high) = (low.as_const().unwrap_or(i64::MIN), high.as_const().unwrap_or(i64::MAX));

@@ -39,6 +39,7 @@ pub use attention::Attention;
 pub use create::Data;
 pub use element::Element;
 pub use grid::Outside;
+pub(crate) use index::check_range;
 pub use index::{Ellipsis, Index, IndexItem, NewAxis, Slice, Stepped};
 pub use interpolation::{Corners, Interpolation};
 pub use order::Side;
