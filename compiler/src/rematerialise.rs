@@ -5,8 +5,9 @@
 //! step, the one that costs least time for the bytes it frees is computed again before its later uses. Behind that, the
 //! memory plan itself says whether the budget is met.
 
-use crate::fuse::{Role, Units, estimate};
+use crate::fuse::{Role, Units};
 use crate::report::machine;
+use igneous_ir::dim::Dim;
 use igneous_ir::error::Result;
 use igneous_ir::graph::{Graph, Node, Value, Values};
 use igneous_ir::ops;
@@ -98,6 +99,8 @@ struct Model<'g> {
     step_of: HashMap<u32, usize>,
     /// The copy of each unit.
     copy_of: BTreeMap<u32, usize>,
+    /// The copies that run before each unit, in order.
+    before: BTreeMap<u32, Vec<usize>>,
     outputs: BTreeSet<u32>,
 }
 
@@ -118,6 +121,7 @@ impl<'g> Model<'g> {
             steps: Vec::new(),
             step_of: HashMap::new(),
             copy_of: BTreeMap::new(),
+            before: BTreeMap::new(),
             outputs: graph.outputs().iter().map(|(v, _)| crate::fuse::without_reshapes(graph, *v).node).collect(),
             units,
         };
@@ -144,7 +148,7 @@ impl<'g> Model<'g> {
     }
 
     fn bytes(&self, node: u32) -> i64 {
-        self.graph.node(node).results.iter().map(|ty| estimate(ty.bytes()) as i64).sum()
+        self.graph.node(node).results.iter().map(|ty| largest(ty.bytes())).sum()
     }
 
     /// How long each step's results are kept. A map that one other map reads is taken to be computed there.
@@ -257,51 +261,59 @@ impl<'g> Model<'g> {
     fn time(&self, node: u32) -> f64 {
         let Node { op, operands, results, .. } = self.graph.node(node);
         let types: SmallVec<[_; 4]> = operands.iter().map(|&v| self.graph.ty(v).clone()).collect();
-        let flops = estimate((op.record().flops)(op, &types, results));
-        let bytes: f64 = types.iter().chain(results).map(|ty| estimate(ty.bytes())).sum();
+        let flops = largest((op.record().flops)(op, &types, results)) as f64;
+        let bytes: f64 = types.iter().chain(results).map(|ty| largest(ty.bytes()) as f64).sum();
         (flops / machine::FLOPS_PER_NS).max(bytes / machine::BYTES_PER_NS) + machine::LAUNCH_NS
     }
 
     /// Makes a copy of step `k` that runs before those of its uses that come after `at`, and reads for these.
     fn again_before_late_uses(&mut self, k: usize, at: Time, readers: &[Vec<usize>], lives: &[Life]) {
         let late: Vec<usize> = readers[k].iter().copied().filter(|&r| self.steps[r].time > at).collect();
-        let first = late.iter().map(|&r| self.steps[r].time).min().expect("a candidate has late uses");
+        let first = late.iter().copied().min_by_key(|&r| self.steps[r].time).expect("a candidate has late uses");
         let copy = self.copy(k, first, lives, &mut BTreeSet::new());
         for reader in late {
             self.steps[reader].reads.values_mut().filter(|s| **s == k).for_each(|s| *s = copy);
         }
     }
 
-    /// A copy of the unit of step `k` that runs before `time`, with copies of what it needs and is gone.
-    fn copy(&mut self, k: usize, time: Time, lives: &[Life], made: &mut BTreeSet<u32>) -> usize {
+    /// A copy of the unit of step `k` that runs before step `reader`, with copies of what it needs and is gone.
+    fn copy(&mut self, k: usize, reader: usize, lives: &[Life], made: &mut BTreeSet<u32>) -> usize {
         let node = self.steps[k].node;
         made.insert(node);
         let mut reads = self.steps[self.step_of[&node]].reads.clone();
         for source in reads.values_mut() {
+            let time = self.steps[reader].time;
             let there = self.at_hand(*source, time, lives);
             let plan = Needs { nodes: made.clone(), kept: BTreeSet::new() };
             let known = self.copy_of.get(&self.steps[*source].node).copied().filter(|&s| self.steps[s].time < time);
             *source = match (there, known) {
                 (Some(step), _) | (None, Some(step)) => step,
-                (None, None) if self.repeats(*source, &plan) => self.copy(*source, time, lives, made),
+                (None, None) if self.repeats(*source, &plan) => self.copy(*source, reader, lives, made),
                 (None, None) => *source,
             };
         }
-        let beside = self.steps.iter().filter(|s| s.time.0 == time.0 && s.time.1 == 0).map(|s| s.time.2 + 1);
-        let time = (time.0, 0, beside.max().unwrap_or(0));
-        match self.copy_of.get(&node).copied() {
+        let copy = match self.copy_of.get(&node).copied() {
             // It runs earlier than it did, for all that read it.
             Some(copy) => {
-                self.steps[copy].time = time;
+                let beside = self.before.get_mut(&self.steps[copy].time.0).expect("a copy runs before some unit");
+                beside.retain(|&s| s != copy);
                 self.steps[copy].reads = reads;
                 copy
             }
             None => {
                 self.copy_of.insert(node, self.steps.len());
-                self.steps.push(Step { node, time, reads });
+                self.steps.push(Step { node, time: (0, 0, 0), reads });
                 self.steps.len() - 1
             }
+        };
+        let anchor = self.steps[reader].time.0;
+        let beside = self.before.entry(anchor).or_default();
+        let place = beside.iter().position(|&s| s == reader).unwrap_or(beside.len());
+        beside.insert(place, copy);
+        for (number, &step) in beside.iter().enumerate() {
+            self.steps[step].time = (anchor, 0, number as u32);
         }
+        copy
     }
 
     /// The nodes that are computed again, as text.
@@ -317,11 +329,6 @@ impl<'g> Model<'g> {
 
     /// The graph of all steps. Copies read through barriers.
     fn graph(&self) -> Result<Graph> {
-        let mut before: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (k, step) in self.steps.iter().enumerate().filter(|(_, s)| s.time.1 == 0) {
-            before.entry(step.time.0).or_default().push(k);
-        }
-        before.values_mut().for_each(|copies| copies.sort_by_key(|&k| self.steps[k].time));
         let mut writer = Writer {
             model: self,
             new: Graph::new(self.graph.name.clone()),
@@ -331,7 +338,7 @@ impl<'g> Model<'g> {
         writer.new.set_scopes(self.graph.scopes().to_vec());
         let live = self.graph.live();
         for (i, node) in self.graph.nodes().filter(|(i, _)| live[*i as usize]) {
-            for &k in before.get(&i).into_iter().flatten() {
+            for &k in self.before.get(&i).into_iter().flatten() {
                 writer.made[k] = writer.step(k)?;
             }
             writer.node(i, node)?;
@@ -343,6 +350,11 @@ impl<'g> Model<'g> {
         (new.loc, new.scope) = (None, 0);
         Ok(new.without_dead_nodes())
     }
+}
+
+/// A dimension with symbols at the ends of their ranges, as the arena is measured.
+fn largest(dim: Dim) -> i64 {
+    dim.eval(&|s| Some(s.hi)).unwrap_or(i64::from(i32::MAX))
 }
 
 /// What computing a step again takes.
@@ -487,6 +499,23 @@ mod tests {
                 (0..13).map(|k| sample::array(graph.ty(graph.inputs()[k].0), Fill::Uniform(-0.5, 0.5), 1, k).unwrap()).collect();
             let (a, b) = (igneous_ir::interp::interpret(&graph, &inputs), igneous_ir::interp::interpret(&new, &inputs));
             assert_eq!(a.unwrap(), b.unwrap());
+        }
+    }
+
+    /// The plan itself, on the whole way to a program.
+    #[test]
+    fn programs_fit_into_budgets() {
+        let graph = deep(16);
+        let arena = |budget: Option<usize>| {
+            let options = crate::Options { memory_budget: budget, ..crate::Options::default() };
+            let compiled = crate::compile(&graph, &crate::Variables::default(), &options).unwrap();
+            (compiled.arena_bytes().as_const().unwrap(), compiled.memory().to_string())
+        };
+        let (all, _) = arena(None);
+        for percent in [75, 50, 40] {
+            let budget = all * percent / 100;
+            let (bytes, memory) = arena(Some(budget as usize));
+            assert!(bytes <= budget, "{percent} %: {bytes} bytes of {all} for a budget of {budget}\n{memory}");
         }
     }
 

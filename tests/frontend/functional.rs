@@ -412,3 +412,33 @@ fn errors_of_functions_with_their_own_derivatives() {
     let told = message(fails.run(x));
     assert!(told.contains("reshape"), "{told}");
 }
+
+/// Of a function of each family, so that what the operators' records promise also holds on the tape.
+#[test]
+fn gradients_of_gradients() {
+    let x = |n: usize, shape: &[usize]| {
+        let data: Vec<f64> = (0..n).map(|i| ((i * 37 + 11) % 23) as f64 / 11.0 - 0.9).collect();
+        f64s(&data, shape)
+    };
+    type F = fn(&[Tensor]) -> Tensor;
+    let cases: [(&str, F, Vec<Tensor>); 11] = [
+        ("softmax", |t| t[0].softmax(-1), vec![x(6, &[2, 3])]),
+        ("layer_norm", |t| t[0].layer_norm(&t[1], &t[2], 1e-5), vec![x(6, &[2, 3]), x(3, &[3]), x(3, &[3])]),
+        ("gelu", |t| t[0].gelu(), vec![x(5, &[5])]),
+        ("matmul", |t| t[0].matmul(&t[1]).tanh(), vec![x(6, &[2, 3]), x(6, &[3, 2])]),
+        ("conv2d", |t| t[0].conv2d(&t[1], None, default()).sin(), vec![x(32, &[1, 2, 4, 4]), x(18, &[1, 2, 3, 3])]),
+        ("max_pool2d", |t| t[0].square().max_pool2d(2), vec![x(16, &[1, 1, 4, 4])]),
+        (
+            "attention",
+            |t| t[0].scaled_dot_product_attention(&t[1], &t[2], &default()),
+            vec![x(6, &[1, 3, 2]), x(6, &[1, 3, 2]), x(6, &[1, 3, 2])],
+        ),
+        ("logcumsumexp", |t| t[0].logcumsumexp(-1), vec![x(4, &[4])]),
+        ("prod", |t| t[0].prod(-1), vec![x(4, &[4])]),
+        ("solve", |t| igneous::linalg::solve(&t[0], &t[1]), vec![x(4, &[2, 2]), x(2, &[2])]),
+        ("sort", |t| t[0].sort(-1).0 * t[0].sin(), vec![x(5, &[5])]),
+    ];
+    for (name, f, arguments) in cases {
+        igneous::testing::gradgradcheck(f, &arguments).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+}

@@ -114,8 +114,8 @@ fn a_deep_network_fits_into_a_budget_with_equal_results() {
     };
     let (all, _, loss, weights) = run(None);
     assert!(all >= 16 * activation, "{all}");
-    for share in [2, 3] {
-        let budget = all / share;
+    for percent in [75, 50] {
+        let budget = all * percent / 100;
         let (bytes, memory, same_loss, same_weights) = run(Some(budget));
         assert!(bytes <= budget, "{bytes} bytes for a budget of {budget}\n{memory}");
         assert!(memory.starts_with(&format!("memory budget {budget} bytes")) && memory.contains("again %"), "{memory}");
@@ -160,12 +160,14 @@ fn a_transformer_fits_into_a_budget() {
 fn a_budget_for_symbolic_extents_counts_with_their_ranges() {
     let _random = seeded(8);
     let (_, step) = deep(8);
-    let step = compile(step).input(0, ("B", 64)).range("B", 1..=256).memory_budget(5 * 256 * 64 * 4);
-    let lowered = step.lower(Tensor::zeros((3, 64))).unwrap();
-    let arena = lowered.arena_bytes().eval(&|_| Some(256)).unwrap();
-    assert!(arena <= 5 * 256 * 64 * 4, "{arena}");
-    assert!(lowered.arena_bytes() != Dim::ZERO);
-    let (_, step) = crate::memory::deep(2);
+    let step = compile(step).input(0, ("B", 64)).range("B", 1..=256);
+    let whole = |arena: Dim| arena.eval(&|_| Some(256)).unwrap() as usize;
+    let all = whole(step.lower(Tensor::zeros((3, 64))).unwrap().arena_bytes());
+    let (_, small) = deep(8);
+    let small = compile(small).input(0, ("B", 64)).range("B", 1..=256).memory_budget(all * 8 / 10);
+    let lowered = small.lower(Tensor::zeros((3, 64))).unwrap();
+    assert!(whole(lowered.arena_bytes()) <= all * 8 / 10, "{}", lowered.memory());
+    let (_, step) = deep(2);
     let open = compile(step).input(0, ("B", 64)).memory_budget(1);
     let told = message(open.lower(Tensor::zeros((3, 64))));
     assert!(told.contains("needs ranges for the extents"), "{told}");

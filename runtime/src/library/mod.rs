@@ -22,6 +22,7 @@ pub type LibraryFn = fn(&mut Arguments) -> Result<()>;
 pub fn find(name: &str) -> Option<LibraryFn> {
     Some(match name {
         "sort" => order::sort,
+        "topk" => order::topk,
         "cumulative" => cumulative::cumulative,
         "recurrence" => cumulative::recurrence,
         "cholesky" => linalg::cholesky,
