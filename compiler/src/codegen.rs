@@ -2,7 +2,7 @@
 
 use crate::cpu::{self, Listing};
 use crate::driver::Options;
-use crate::fuse::FusionLog;
+use crate::fuse::{FusionLog, Sideways};
 use crate::lower::{Flat, FlatStep, Lowered, StepKind, lower};
 use crate::plan::{Plan, plan};
 use crate::schedule::license;
@@ -89,7 +89,8 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
             StepKind::Copy => ("copy".to_string(), vec![Work::Copy]),
             StepKind::Library(library) => (library.op.name().to_string(), vec![Work::Library(library.clone())]),
             StepKind::Scan(scan) => {
-                let inner = build(&scan.body.graph().name, lower(scan.body.graph(), &BTreeSet::new())?, &[], options)?;
+                let inner =
+                    build(&scan.body.graph().name, lower(scan.body.graph(), &BTreeSet::new(), Sideways::Freely)?, &[], options)?;
                 built.kernels.extend(inner.kernels);
                 built.listings.extend(inner.listings);
                 built.log.extend("scan", inner.log);

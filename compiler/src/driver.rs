@@ -4,7 +4,7 @@ use crate::codegen;
 use crate::cpu;
 use crate::decompose::{decompose, for_each_region};
 use crate::egraph::{self, Derivation, Limits};
-use crate::fuse::FusionLog;
+use crate::fuse::{FusionLog, Sideways};
 use crate::inline::inline_single_calls;
 use crate::lower::{Lowered, lower};
 use crate::outline::outline;
@@ -149,21 +149,23 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
     if let Some(split) = prepare::split(&current, &variables.stable.iter().copied().collect())? {
         let made = passes.add("prepare", split.prepare)?;
         current = passes.add("main", split.main)?;
-        let lowered = lower(&made, &BTreeSet::new())?;
+        let lowered = lower(&made, &BTreeSet::new(), Sideways::Freely)?;
         let built = codegen::build(&made.name, lowered, &[], options)?;
         prepared = Some((Prepare { program: Arc::new(built.program), inputs: split.inputs }, built.kernels, built.listings));
     }
     let updates = variables.assigned.iter().map(|&(_, output)| output).collect();
-    let mut rematerialised = None;
+    let (mut rematerialised, mut sideways) = (None, Sideways::Freely);
     if let Some(budget) = options.memory_budget {
-        let arena = |graph: &Graph| codegen::arena(lower(graph, &updates)?, &variables.assigned, options);
-        let (new, report) = rematerialise(&current, budget, &arena)?;
-        if report.after < report.before {
+        let arena = |graph: &Graph, sideways| codegen::arena(lower(graph, &updates, sideways)?, &variables.assigned, options);
+        let whole = arena(&current, Sideways::Freely)?;
+        let (new, report) = rematerialise(&current, budget, whole, &|graph| arena(graph, Sideways::KeepingNothing))?;
+        if report.after < whole {
+            sideways = Sideways::KeepingNothing;
             current = passes.add("rematerialised", new)?;
         }
         rematerialised = Some(report);
     }
-    let lowered: Lowered = lower(&current, &updates)?;
+    let lowered: Lowered = lower(&current, &updates, sideways)?;
     passes.took("fusion");
     let built = codegen::build(&current.name, lowered, &variables.assigned, options)?;
     passes.took("code");

@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 
 pub use build::Built;
+pub use horizontal::Sideways;
 pub use name::Names;
 pub use params::renumber;
 pub use parts::{InParts, Origin, in_parts};
@@ -89,17 +90,23 @@ const LAUNCH_BYTES: f64 = 100_000.0;
 const MAX_UNITS: usize = 96;
 
 /// Fuses a graph of primitives. `first_check` numbers its checks; `variable_outputs` are values that only update
-/// variables; `names` keeps kernel names unique within the program.
+/// variables; `names` keeps kernel names unique within the program; `sideways` says what unconnected kernels are merged.
 ///
 /// # Errors
 /// If a node cannot be made a kernel at all.
-pub fn fuse(graph: &Graph, first_check: u32, variable_outputs: &BTreeSet<Value>, names: &mut Names) -> Result<Fused> {
+pub fn fuse(
+    graph: &Graph,
+    first_check: u32,
+    variable_outputs: &BTreeSet<Value>,
+    sideways: Sideways,
+    names: &mut Names,
+) -> Result<Fused> {
     let units = Units::new(graph, first_check);
     let mut fusion = Fusion::new(graph, &units)?;
     fusion.run();
     let groups = fusion.ordered();
     let mut log = fusion.log;
-    let groups = horizontal::merge(graph, &units, groups, variable_outputs, &mut log);
+    let groups = horizontal::merge(graph, &units, groups, variable_outputs, sideways, &mut log);
     let steps = groups
         .into_iter()
         .map(|group| match group.built {
