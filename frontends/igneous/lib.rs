@@ -57,6 +57,7 @@ extern crate self as igneous;
 
 mod anomaly;
 mod apply;
+mod autocast;
 mod backend;
 mod bound;
 mod compile;
@@ -82,12 +83,14 @@ mod tracked;
 mod variable;
 
 pub use anomaly::{Anomaly, detect_anomaly, detect_anomaly_of};
+pub use autocast::{autocast, autocast_dtype, no_autocast};
 pub use backend::{Precision, Stages};
 pub use compile::{ArgumentList, Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, Tree, compile, spec};
 pub use device::Device;
 pub use grad_mode::{enable_grad, is_grad_enabled, no_grad};
-pub use hooks::HookHandle;
 /// Graphs and kernels: their texts, verifiers and interpreters. What [`Lowered`] shows is made of them.
+pub use half::{bf16, f16};
+pub use hooks::HookHandle;
 pub use igneous_ir as ir;
 pub use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, TensorType};
 pub use igneous_runtime::buffer::{MemoryStats, memory_stats};

@@ -1,6 +1,7 @@
 //! The frontend: tensors, gradients, variables, compiled functions and their errors.
 
 mod attention;
+mod autocast;
 mod autograd;
 mod compiled;
 mod convolutions;
@@ -10,6 +11,7 @@ mod dumps;
 mod edges;
 mod errors;
 mod functional;
+mod halves;
 mod kernels;
 mod loops;
 mod memory;

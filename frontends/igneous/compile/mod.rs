@@ -18,7 +18,6 @@ pub use tree::{ArgumentList, Arguments, Function, Outputs, Tree};
 use crate::anomaly;
 use crate::backend::{Options, Precision};
 use crate::bound;
-use crate::grad_mode::is_grad_enabled;
 use crate::location::here;
 use crate::tensor::Tensor;
 use crate::testing::StateOf;
@@ -26,7 +25,7 @@ use crate::trace;
 use entry::Entry;
 use igneous_ir::{Error, Loc, Result};
 use igneous_runtime::LaunchTime;
-use signature::{Shapes, Signature};
+use signature::{Modes, Shapes, Signature};
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -154,7 +153,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
 
     fn find_and_run(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
         let (tensors, structure) = values_of(arguments)?;
-        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
+        let signature = self.shapes.signature(&tensors, structure, Modes::current())?;
         loop {
             let entry = self.entry(arguments, &tensors, &signature)?;
             self.check_trace(&entry, arguments, &tensors)?;
@@ -178,7 +177,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
             return Err(Error::new("a program cannot be lowered under a trace").at(loc));
         }
         let lowered = values_of(&arguments).and_then(|(tensors, structure)| {
-            let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
+            let signature = self.shapes.signature(&tensors, structure, Modes::current())?;
             Ok(Lowered::new(self.entry(&arguments, &tensors, &signature)?))
         });
         lowered.map_err(|e| e.at(loc))
@@ -204,7 +203,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// The variables and slots that a run on these arguments changes.
     pub(crate) fn state_of(&self, arguments: &Args) -> Result<StateOf> {
         let (tensors, structure) = values_of(arguments)?;
-        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
+        let signature = self.shapes.signature(&tensors, structure, Modes::current())?;
         Ok(self.entry(arguments, &tensors, &signature)?.state())
     }
 

@@ -1,6 +1,7 @@
 //! Applying a graph to tensors: as a `call` of the graph being traced, or operator by operator.
 
 use crate::apply::try_apply;
+use crate::autocast::no_autocast;
 use crate::tensor::Tensor;
 use crate::trace;
 use igneous_ir::autodiff::expand_gradients;
@@ -18,7 +19,8 @@ pub(crate) fn apply_graph(graph: Graph, inputs: &[Tensor], loc: Loc) -> Result<V
         let operands: Vec<&Tensor> = inputs.iter().collect();
         return Ok(try_apply(ops::call(Region::new(graph)), &operands, loc)?.into_vec());
     }
-    step_by_step(&expand_gradients(&graph)?, inputs, loc)
+    // The types in the graph are what they are.
+    no_autocast(|| step_by_step(&expand_gradients(&graph)?, inputs, loc))
 }
 
 fn step_by_step(graph: &Graph, inputs: &[Tensor], loc: Loc) -> Result<Vec<Tensor>> {

@@ -28,6 +28,7 @@ mod sgd;
 pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
 pub use sgd::{Sgd, SgdOptions};
 
+use crate::autocast::no_autocast;
 use crate::grad_mode::no_grad;
 use crate::location::called_from;
 use crate::location::here;
@@ -96,7 +97,7 @@ fn not_negative(name: &str, value: f64) -> Result<()> {
 
 /// Computes an update: without recording gradients, and as if written in the line that called `step`.
 fn as_user<R>(loc: Loc, update: impl FnOnce() -> R) -> R {
-    called_from(loc, || no_grad(update))
+    called_from(loc, || no_autocast(|| no_grad(update)))
 }
 
 /// Computes all new values before assigning the first, so that an error changes nothing.
