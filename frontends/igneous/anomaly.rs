@@ -82,5 +82,5 @@ fn first(tensor: &Tensor, kind: Anomaly) -> Result<Option<(usize, f64)>> {
     }
     let found = |x: &f64| x.is_nan() || kind == Anomaly::NonFinite && x.is_infinite();
     let elements = tensor.to_f64_vec()?;
-    Ok(elements.iter().position(|x| found(x)).map(|at| (at, elements[at])))
+    Ok(elements.iter().position(found).map(|at| (at, elements[at])))
 }

@@ -230,7 +230,7 @@ fn elements_draw_their_own_random_numbers_or_the_same() {
     let told = message(vmap(draw).randomness(Randomness::Error).run(x.clone()));
     assert!(told.contains("draws random numbers"), "{told}");
     // Compiled, the same numbers.
-    let _ = igneous::manual_seed(5);
+    igneous::manual_seed(5);
     let compiled = vec::<f64>(&compile(vmap(draw)).run(x).unwrap());
     assert_eq!(compiled, different);
 }

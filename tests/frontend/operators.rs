@@ -355,11 +355,11 @@ fn slices_go_backwards() {
     let x = Tensor::arange(0, 10);
     let part = |s: igneous::Slice| vec::<i64>(&x.i(s));
     assert_eq!(part((..).step(-1)), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
-    assert_eq!(part((7..2).step(-2)), [7, 5, 3]);
-    assert_eq!(part((-2..).step(-3)), [8, 5, 2]);
-    assert_eq!(part((..-4).step(-1)), [9, 8, 7]);
-    assert_eq!(part((20..-20).step(-4)), [9, 5, 1]);
-    assert_eq!(part((2..7).step(-1)), [0i64; 0]);
+    assert_eq!(part((3..8).step(-2)), [7, 5, 3]);
+    assert_eq!(part((-4..).step(-3)), [9, 6]);
+    assert_eq!(part((..4).step(-1)), [3, 2, 1, 0]);
+    assert_eq!(part((-20..20).step(-4)), [9, 5, 1]);
+    assert_eq!(part((20..).step(-1)), [0i64; 0]);
     assert!(message(x.i((..).step(0)).check()).contains("not 0"));
     gradcheck(|t| t[0].i(((..).step(-1), 1..)), &[f64s(&[1.0, 2.0, 3.0, 4.0], (2, 2))]).unwrap();
 }

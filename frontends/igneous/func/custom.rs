@@ -249,9 +249,10 @@ fn apply_parts<R: Tree>(
         start..operands.len()
     };
     let (of_backward, of_tangent) = (captured(backward), captured(tangent));
-    for part in [backward, tangent].into_iter().flatten().filter(|p| !p.assigned.is_empty()) {
+    let assigned = [backward, tangent].into_iter().flatten().flat_map(|part| &part.assigned).next();
+    if let Some(variable) = assigned {
         let error = Error::new("the derivative of a function cannot assign variables");
-        return Err(error.note("variable", part.assigned[0].describe()));
+        return Err(error.note("variable", variable.describe()));
     }
     if let Some(other) = operands[forward.arguments..].iter().find(|t| t.requires_grad()) {
         let error =

@@ -83,13 +83,13 @@ fn expect_types(what: &str, of: &str, found: &[Tensor], expected: &[Tensor]) -> 
 /// # Errors
 /// If a tensor is invalid, or the function fails or cannot be differentiated.
 #[track_caller]
-pub fn vjp<F: Function<Args>, Args: ArgumentList>(
-    function: F,
-    primals: impl Arguments<Args>,
-) -> Result<(Value<F, Args>, Pullback<Value<F, Args>, Args>)> {
+pub fn vjp<F: Function<Args>, Args: ArgumentList>(function: F, primals: impl Arguments<Args>) -> Result<WithPullback<F, Args>> {
     let user = entered();
     pull(&function, primals.arguments(), user.loc()).map_err(|e| e.at(user.loc()))
 }
+
+/// What a function returns, and how cotangents of it are pulled back.
+type WithPullback<F, Args> = (Value<F, Args>, Pullback<Value<F, Args>, Args>);
 
 /// Pulls cotangents of a function's results back to its arguments; made by [`vjp`].
 pub struct Pullback<Y, Args> {
@@ -128,11 +128,7 @@ impl Reverse {
     }
 }
 
-fn pull<F: Function<Args>, Args: ArgumentList>(
-    function: &F,
-    primals: Args,
-    loc: Loc,
-) -> Result<(Value<F, Args>, Pullback<Value<F, Args>, Args>)> {
+fn pull<F: Function<Args>, Args: ArgumentList>(function: &F, primals: Args, loc: Loc) -> Result<WithPullback<F, Args>> {
     let tensors = tensors_of(&primals)?;
     let types = tensors.iter().map(Tensor::ty).collect::<Result<_>>()?;
     let closed = trace("vjp", function, &primals, tensors.clone(), types)?;

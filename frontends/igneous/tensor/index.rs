@@ -29,8 +29,8 @@ pub struct Slice {
 
 /// Ranges with a step: `(1..9).step(2)`.
 pub trait Stepped {
-    /// Every `step`-th element of the range. With a negative step, from the start down to the end, which is excluded: `(..).step(-1)`
-    /// is everything in reverse order, as in numpy.
+    /// Every `step`-th element of the range, from its first on. With a negative step, from its last on, backwards: `(..).step(-1)` is
+    /// everything in reverse order, and `(3..8).step(-2)` the elements 7, 5 and 3.
     fn step(self, step: i64) -> Slice;
 }
 
@@ -396,17 +396,11 @@ impl Slice {
         if self.step == 0 {
             return Err(Error::new("a slice needs a step that is not 0"));
         }
-        if self.step < 0 {
-            let last = extent - 1;
-            let limited = |d: Dim| if d.at_least(0) == Some(false) { (d + extent).max(-1) } else { d.min(last) };
-            let start = last - self.start.map_or(last, limited);
-            let end = self.end.map_or(extent, |end| last - limited(end));
-            return Ok((start, end.max(start), self.step));
-        }
         let limited = |d: Dim| if d.at_least(0) == Some(false) { (d + extent).max(0) } else { d.min(extent) };
         let start = self.start.map_or(Dim::ZERO, limited);
         let end = self.end.map_or(extent, limited);
-        Ok((start, end.max(start), self.step))
+        let end = end.max(start);
+        Ok(if self.step < 0 { (extent - end, extent - start, self.step) } else { (start, end, self.step) })
     }
 }
 
