@@ -19,6 +19,7 @@ mod outline;
 pub mod plan;
 pub mod precision;
 mod prepare;
+mod regions;
 pub mod rematerialise;
 pub mod report;
 pub mod rules;

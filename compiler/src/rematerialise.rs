@@ -231,7 +231,7 @@ impl<'g> Model<'g> {
     fn can_repeat(&self, node: u32) -> bool {
         !matches!(self.units.role(node), Role::Check)
             && self.graph.node(node).op.removable()
-            && self.graph.node(node).op.name() != "scan"
+            && !matches!(self.graph.node(node).op.name(), "cond" | "scan" | "while")
     }
 
     /// What it takes to compute step `k` again at a time.

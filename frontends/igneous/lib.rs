@@ -61,6 +61,7 @@ mod autocast;
 mod backend;
 mod bound;
 mod compile;
+mod control;
 pub mod data;
 mod device;
 mod eager;
@@ -86,6 +87,7 @@ pub use anomaly::{Anomaly, detect_anomaly, detect_anomaly_of};
 pub use autocast::{autocast, autocast_dtype, no_autocast};
 pub use backend::{Precision, Stages};
 pub use compile::{ArgumentList, Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, Tree, compile, spec};
+pub use control::{cond, fori_loop, while_loop, while_loop_bounded};
 pub use device::Device;
 pub use grad_mode::{enable_grad, is_grad_enabled, no_grad};
 /// Graphs and kernels: their texts, verifiers and interpreters. What [`Lowered`] shows is made of them.

@@ -7,6 +7,7 @@ mod check;
 mod entry;
 mod inline;
 mod lowered;
+mod relations;
 mod run;
 mod signature;
 mod tree;
@@ -80,6 +81,9 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
 
     /// Names the extents of an argument (counted among the tensors of all arguments): `("B", "T")`. A named extent is
     /// symbolic in the graph, and the program runs for every value of it. `..` keeps an extent as it is.
+    ///
+    /// Extents with different names may differ, unless the function needs them to be equal (it adds the tensors, say): then
+    /// every call is checked.
     pub fn input(mut self, argument: usize, shape: impl NamedShape) -> Self {
         self.shapes.name(argument, shape.named());
         self
@@ -156,6 +160,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         let signature = self.shapes.signature(&tensors, structure, Modes::current())?;
         loop {
             let entry = self.entry(arguments, &tensors, &signature)?;
+            entry.traced.relations.iter().try_for_each(|relation| relation.check(&tensors))?;
             self.check_trace(&entry, arguments, &tensors)?;
             // State that changes between the look-up and taking the locks sends us back.
             if let Some(result) = entry.run(&tensors, loc, times.as_deref_mut())? {

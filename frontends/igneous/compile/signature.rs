@@ -54,6 +54,12 @@ impl<T: Into<NamedExtent>, const N: usize> NamedShape for [T; N] {
     }
 }
 
+impl<T: Into<NamedExtent>> NamedShape for Vec<T> {
+    fn named(self) -> Vec<NamedExtent> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
 macro_rules! named_tuple {
     ($($name:ident)+) => {
         impl<$($name: Into<NamedExtent>),+> NamedShape for ($($name,)+) {

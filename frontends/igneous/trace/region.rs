@@ -71,7 +71,7 @@ pub(crate) fn trace_region(
             trace.needs.insert(value);
         }
         trace.leaves.extend(parameter.slot.map(|key| (value, key)));
-        let argument = (kind != Kind::Loop).then_some(place);
+        let argument = (!matches!(kind, Kind::Region(_))).then_some(place);
         arguments.push(Traced { argument, ..trace.handle(value, parameter.tracked, None) }.into());
     }
     let depth = STACK.with_borrow_mut(|stack| {
@@ -111,16 +111,14 @@ impl Drop for PopOnUnwind {
     }
 }
 
-/// A result of the closure. What a loop or a function to be transformed returns is a value of its graph; what others return
-/// from outside is returned as it is.
+/// A result of the closure. What a region or a function to be transformed returns is computed in it, and detached in it;
+/// anything else from outside is returned as it is.
 fn output(kind: Kind, tensor: &Tensor) -> Result<Output> {
-    let always = matches!(kind, Kind::Loop | Kind::Transform);
+    let region = matches!(kind, Kind::Region(_) | Kind::Transform);
     match &tensor.0 {
-        Repr::Traced(_) | Repr::Eager(_) | Repr::Variable(_) if always || tensor.0.as_traced().is_some() => {
+        Repr::Traced(_) | Repr::Eager(_) | Repr::Variable(_) if region || tensor.0.as_traced().is_some() => {
             let Handle { value, tracked } = operand(&bound::resolve(tensor))?;
-            // Outside there are only values, and a value is differentiated through.
-            let cut = kind == Kind::Transform && !tracked;
-            let value = if cut { with_top(|trace| trace.stop(value))? } else { value };
+            let value = if region && !tracked { with_top(|trace| trace.stop(value))? } else { value };
             Ok(Output::Value { value, tracked })
         }
         Repr::Invalid(error) => Err(error.clone()),

@@ -4,6 +4,7 @@
 
 pub mod composite;
 pub mod contraction;
+pub mod control;
 pub mod custom;
 mod fold;
 pub mod fourier;
@@ -30,6 +31,7 @@ use std::sync::LazyLock;
 
 pub use composite::*;
 pub use contraction::*;
+pub use control::{cond, while_loop};
 pub use custom::*;
 pub use fourier::*;
 pub use host::{HOST, host};
@@ -43,8 +45,9 @@ pub use structural::*;
 
 /// The records of all operators, family by family.
 pub fn records() -> impl Iterator<Item = &'static Record> {
-    let families: [&'static [&'static Record]; 10] = [
+    let families: [&'static [&'static Record]; 11] = [
         structural::STRUCTURAL,
+        control::CONTROL,
         shape::SHAPE,
         index::INDEX,
         random::RANDOM,
