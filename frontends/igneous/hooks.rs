@@ -18,7 +18,10 @@ pub(crate) type GradientHook = Arc<dyn Fn(&Tensor) -> Option<Tensor> + Send + Sy
 static CHANGES: LazyLock<Tracked<u64>> = LazyLock::new(|| Tracked::new("hooks", 0));
 
 fn changed() {
-    CHANGES.set(CHANGES.get() + 1);
+    // What a trace does to hooks belongs to the trace.
+    if !trace::is_tracing() {
+        CHANGES.set(CHANGES.get() + 1);
+    }
 }
 
 /// Hooks by number, in the order they were registered.
