@@ -95,7 +95,7 @@ fn shapes() {
         |x, m, _| vec![x.tril(m.i), x.triu(m.i)],
         |x, m, n| vec![x.i((m.i.., n.i))],
         |x, m, n| vec![x.i(..n.i), x.i(m.i..n.i), x.i(m.i..=n.i), x.i(..=n.i)],
-        |x, m, n| vec![x.i((m.i..).step(n.u))],
+        |x, m, n| vec![x.i((m.i..).step(n.i))],
         |x, m, n| vec![x.pad(&[(m.i, n.i)], 1.0)],
         |x, m, n| vec![
             x.pad_with(&[(m.i, n.i)], PadMode::Reflect),
