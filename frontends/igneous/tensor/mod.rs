@@ -39,6 +39,7 @@ pub use attention::Attention;
 pub use create::Data;
 pub use element::Element;
 pub use grid::Outside;
+pub(crate) use index::check_range;
 pub use index::{Ellipsis, Index, IndexItem, NewAxis, Slice, Stepped};
 pub use interpolation::{Corners, Interpolation};
 pub use order::Side;
@@ -47,7 +48,7 @@ pub use pointwise::{broadcast_tensors, where_};
 pub use promote::promote;
 pub use scatter::{Initial, ScatterKind};
 pub use window::{
-    Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Extents, Padding, PaddingOptions, Pair, Pool, PoolOptions,
+    Border, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Extents, Padding, PaddingOptions, Pair, Pool, PoolOptions,
 };
 
 use crate::device::Device;
