@@ -26,12 +26,26 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
                 Ok(results)
             }
             _ if node.op.name() == "stop_gradient" => Ok(Values::from_iter([operands[0]])),
+            _ if accumulates_halves(node) => {
+                let emitter = Emitter::new(g);
+                let xs: SmallVec<[_; 4]> = operands.iter().map(|&v| emitter.value(v)).collect();
+                let wide: SmallVec<[_; 4]> = xs.iter().map(|x| x.cast(x.dtype().compute())).collect();
+                let y = emitter.one(node.op.clone(), &wide).cast(node.results[0].dtype).value;
+                emitter.finish()?;
+                Ok(Values::from_iter([y]))
+            }
             _ => Ok(g.push(node.op.clone(), operands, node.results.clone())),
         })?;
         if !found {
             return share(&current);
         }
     }
+}
+
+/// Whether elements of a half type would be rounded each time another one is added or multiplied.
+fn accumulates_halves(node: &Node) -> bool {
+    let half = |dtype: DType| dtype != dtype.compute();
+    node.op.name() == "scatter" && half(node.results[0].dtype) && matches!(node.op.choice("combine"), "sum" | "prod")
 }
 
 /// Whether a composite is a kernel of its own: attention of single precision on more than one query and key.

@@ -15,7 +15,7 @@ use igneous_ir::op::{Fill, Sample, Vjp};
 use igneous_ir::sample;
 use igneous_ir::types::{DType, TensorType};
 use programs::rounding::compare;
-use programs::{Report, check_kernel, compiled, generalised, run, samples, without_egraph};
+use programs::{Report, check_kernel, compiled, generalised, halved, run, samples, without_egraph};
 
 /// Compiles `graph` and compares what it computes on `inputs` with the oracle.
 fn check(graph: &Graph, inputs: &[Array], options: &Options, special: bool) -> Result<()> {
@@ -64,9 +64,16 @@ fn describe(sample: &Sample) -> String {
     format!("{} of {:?}", sample.op, sample.inputs)
 }
 
-fn check_all(name: &str, options: &Options, choose: impl Fn(&Sample) -> Option<Sample>, least: usize) {
+/// Checks each sample, compiled as what `choose` makes of it.
+fn check_all(
+    name: &str,
+    options: &Options,
+    samples: impl Iterator<Item = Sample>,
+    choose: impl Fn(&Sample) -> Option<Sample>,
+    least: usize,
+) {
     let mut report = Report::default();
-    for sample in samples() {
+    for sample in samples {
         let Some(chosen) = choose(&sample) else { continue };
         let result = graph_of(&chosen).and_then(|graph| check(&graph, &sample::inputs(&sample)?, options, is_special(&sample)));
         report.note(sample.op.name(), &describe(&chosen), result);
@@ -78,18 +85,34 @@ fn check_all(name: &str, options: &Options, choose: impl Fn(&Sample) -> Option<S
 fn operators_compiled_alone() {
     for target in Target::widths() {
         let name = format!("conformance with {} vectors", target.width.name());
-        check_all(&name, &Options { target, ..Options::default() }, |s| Some(s.clone()), 500);
+        check_all(&name, &Options { target, ..Options::default() }, samples(), |s| Some(s.clone()), 500);
+    }
+}
+
+#[test]
+fn operators_compiled_in_half_types() {
+    for half in [DType::F16, DType::BF16] {
+        for target in Target::widths() {
+            let name = format!("conformance in {half} with {} vectors", target.width.name());
+            check_all(
+                &name,
+                &Options { target, ..Options::default() },
+                samples().filter_map(|s| halved(&s, half)),
+                |s| Some(s.clone()),
+                500,
+            );
+        }
     }
 }
 
 #[test]
 fn operators_compiled_without_rewriting() {
-    check_all("conformance without e-graph", &without_egraph(), |s| Some(s.clone()), 500);
+    check_all("conformance without e-graph", &without_egraph(), samples(), |s| Some(s.clone()), 500);
 }
 
 #[test]
 fn operators_compiled_for_symbolic_extents() {
-    check_all("conformance of symbolic extents", &Options::default(), generalised, 200);
+    check_all("conformance of symbolic extents", &Options::default(), samples(), generalised, 200);
 }
 
 fn is_differentiable(sample: &Sample) -> bool {
@@ -99,29 +122,43 @@ fn is_differentiable(sample: &Sample) -> bool {
 }
 
 /// The gradient by every operand of the sum of the results, each element weighted by an input of its own.
+fn check_gradient(sample: &Sample, options: &Options) -> Result<()> {
+    let graph = gradient_graph_of(sample)?;
+    let mut inputs = sample::inputs(sample)?;
+    for (k, (v, _)) in graph.inputs().iter().enumerate().skip(inputs.len()) {
+        inputs.push(sample::array(graph.ty(*v), Fill::Normal, 11, k)?);
+    }
+    check(&graph, &inputs, options, false)
+}
+
 #[test]
 fn gradients_compiled() {
     let mut report = Report::default();
     for sample in samples().filter(is_differentiable) {
         for options in [Options::default(), without_egraph()] {
-            let result = gradient_graph_of(&sample).and_then(|graph| {
-                let mut inputs = sample::inputs(&sample)?;
-                for (k, (v, _)) in graph.inputs().iter().enumerate().skip(inputs.len()) {
-                    inputs.push(sample::array(graph.ty(*v), Fill::Normal, 11, k)?);
-                }
-                check(&graph, &inputs, &options, false)
-            });
-            report.note(sample.op.name(), &describe(&sample), result);
+            report.note(sample.op.name(), &describe(&sample), check_gradient(&sample, &options));
         }
     }
     report.finish("conformance of gradients", 200);
 }
 
 #[test]
+fn gradients_compiled_in_half_types() {
+    let mut report = Report::default();
+    for sample in samples().filter(is_differentiable) {
+        for halved in [DType::F16, DType::BF16].iter().filter_map(|&half| halved(&sample, half)) {
+            report.note(sample.op.name(), &describe(&halved), check_gradient(&halved, &Options::default()));
+        }
+    }
+    report.finish("conformance of gradients in half types", 200);
+}
+
+#[test]
 fn machine_code_and_kernel_interpreter_give_the_same_bits() {
     let mut report = Report::default();
     for sample in samples() {
-        for chosen in [Some(sample.clone()), generalised(&sample)].into_iter().flatten() {
+        let chosen = [Some(sample.clone()), generalised(&sample), halved(&sample, DType::F16), halved(&sample, DType::BF16)];
+        for chosen in chosen.into_iter().flatten() {
             let graphs = [graph_of(&chosen).ok(), gradient_graph_of(&chosen).ok().filter(|_| is_differentiable(&sample))];
             for graph in graphs.into_iter().flatten() {
                 let Ok(compiled) = compiled(&graph, &Options::default()) else { continue };

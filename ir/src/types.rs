@@ -96,8 +96,8 @@ impl DType {
     pub fn round(self, value: f64) -> f64 {
         match self {
             DType::F32 => value as f32 as f64,
-            DType::BF16 => half::bf16::from_f64(value).to_f64(),
-            DType::F16 => half::f16::from_f64(value).to_f64(),
+            DType::BF16 => round_to_digits(value, 7, -126, f32::MAX.into()),
+            DType::F16 => round_to_digits(value, 10, -14, 65504.0),
             _ => value,
         }
     }
@@ -112,6 +112,18 @@ impl DType {
             _ => value,
         }
     }
+}
+
+/// `value` rounded once to a binary format with so many digits behind the first, whose smallest normal number is
+/// `2^exponent` and which has no number above `most` but infinity.
+fn round_to_digits(value: f64, digits: i32, exponent: i32, most: f64) -> f64 {
+    if !value.is_finite() {
+        return value;
+    }
+    let own = (value.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+    let last = 2f64.powi(own.max(exponent) - digits);
+    let rounded = (value / last).round_ties_even() * last;
+    if rounded.abs() > most { f64::INFINITY.copysign(value) } else { rounded }
 }
 
 impl fmt::Display for DType {
@@ -318,6 +330,12 @@ mod tests {
         assert_eq!(DType::F16.round(2f64.powi(-24) * 0.75), 2f64.powi(-24));
         assert_eq!(DType::BF16.round(1.0 + 1.0 / 256.0), 1.0);
         assert_eq!(DType::BF16.round(1.0 + 3.0 / 256.0), 1.015625);
+        assert_eq!(DType::BF16.round(f64::from(f32::MAX)), f64::INFINITY);
+        // Once, not by way of f32, and among subnormal numbers too.
+        assert_eq!(DType::F16.round(1.0 + 1.0 / 2048.0 + 1e-12), 1.0 + 1.0 / 1024.0);
+        assert_eq!(DType::F16.round(31.5 * 2f64.powi(-24) * (1.0 - 1e-12)), 31.0 * 2f64.powi(-24));
+        assert_eq!(DType::BF16.round(36.5 * 2f64.powi(-133) * (1.0 + 1e-6)), 37.0 * 2f64.powi(-133));
+        assert_eq!(DType::BF16.round(-0.0).to_bits(), (-0.0f64).to_bits());
     }
 
     #[test]

@@ -155,6 +155,43 @@ def lenet(parameters, x):
     return mlp(parameters[4:], x.reshape(len(x), -1))
 
 
+def recurrent_parameters(gates):
+    scale = 256**-0.5
+    rows = gates * 256
+    weights = [(normal(inputs, rows, scale=scale), MATRIX) for inputs in (128, 256)]
+    return [*weights, *[(normal(rows, scale=scale), SAME) for _ in range(2)], *linear(256, 10)]
+
+
+def lstm(parameters, x):
+    weight_x, weight_h, bias_x, bias_h, weight, bias = parameters
+
+    def step(state, projected):
+        h, c = state
+        i, f, g, o = jnp.split(projected + h @ weight_h, 4, -1)
+        c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+        return (nn.sigmoid(o) * jnp.tanh(c), c), None
+
+    projected = (x @ weight_x + (bias_x + bias_h)).transpose(1, 0, 2)
+    zeros = jnp.zeros((len(x), len(weight_h)))
+    (h, _), _ = lax.scan(step, (zeros, zeros), projected)
+    return h @ weight + bias
+
+
+def gru(parameters, x):
+    weight_x, weight_h, bias_x, bias_h, weight, bias = parameters
+
+    def step(h, projected):
+        x_r, x_z, x_n = jnp.split(projected, 3, -1)
+        h_r, h_z, h_n = jnp.split(h @ weight_h + bias_h, 3, -1)
+        new = jnp.tanh(x_n + nn.sigmoid(x_r + h_r) * h_n)
+        z = nn.sigmoid(x_z + h_z)
+        return new + z * (h - new), None
+
+    projected = (x @ weight_x + bias_x).transpose(1, 0, 2)
+    h, _ = lax.scan(step, jnp.zeros((len(x), len(weight_h))), projected)
+    return h @ weight + bias
+
+
 def layer_norm(weight, bias, x):
     centred = x - x.mean(-1, keepdims=True)
     return centred * lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5) * weight + bias
@@ -205,6 +242,10 @@ def lenet_training(batch):
     return Training(lenet, lenet_parameters(), adam(), normal(batch, 32, 32, 3))
 
 
+def recurrent_training(net, gates):
+    return Training(net, recurrent_parameters(gates), adam(), normal(32, 64, 128))
+
+
 def norm_parameters():
     return [(np.ones(1024, np.float32), SAME), (np.zeros(1024, np.float32), SAME)]
 
@@ -226,6 +267,8 @@ WORKLOADS = {
     "mlp512_b1_infer": lambda: Function(lambda *p: mlp(p[:-1], p[-1]), [normal(1, 784)], mlp_parameters(784, 512, 10)),
     "lenet_b4_train": lambda: lenet_training(4),
     "lenet_b128_train": lambda: lenet_training(128),
+    "lstm_train": lambda: recurrent_training(lstm, 4),
+    "gru_train": lambda: recurrent_training(gru, 3),
     "pw_gate_4m": lambda: Function(gate, [normal(ELEMENTS) for _ in range(5)]),
     "pw_gate_16k": lambda: Function(gate, [normal(FEW) for _ in range(5)]),
     "chain20_4m": lambda: Function(chain, [normal(ELEMENTS) for _ in range(2)]),

@@ -40,6 +40,17 @@ def lenet():
                          nn.Flatten(), *mlp(400, 120, 84, 10))
 
 
+class LastStep(nn.Module):
+    """A recurrent layer and a linear layer on the outputs of its last step."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.layer, self.head = kind(128, 256, batch_first=True), nn.Linear(256, 10)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0][:, -1])
+
+
 class Training:
     """Forward, cross-entropy, backward and update."""
 
@@ -128,6 +139,8 @@ WORKLOADS = {
     "mlp512_b1_infer": lambda: Inference(mlp(784, 512, 10), (1, 784)),
     "lenet_b4_train": lambda: Training(lenet(), adam, 4, 3, 32, 32),
     "lenet_b128_train": lambda: Training(lenet(), adam, 128, 3, 32, 32),
+    "lstm_train": lambda: Training(LastStep(nn.LSTM), adam, 32, 64, 128),
+    "gru_train": lambda: Training(LastStep(nn.GRU), adam, 32, 64, 128),
     "pw_gate_4m": lambda: Inference(gate, *[ELEMENTS] * 5),
     "pw_gate_16k": lambda: Inference(gate, *[FEW] * 5),
     "chain20_4m": lambda: Inference(chain, ELEMENTS, ELEMENTS),

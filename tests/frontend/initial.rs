@@ -2,7 +2,7 @@
 
 use crate::seeded;
 use igneous::Tensor;
-use igneous::nn::init::{self, FanMode, Kaiming, Nonlinearity};
+use igneous::nn::init::{self, Activation, FanMode, Kaiming};
 use igneous::testing::{assert_close, assert_values, gradcheck};
 
 /// Mean and standard deviation of many numbers, and the largest of them.
@@ -39,11 +39,11 @@ fn sizes_by_fans() {
     let he = (2.0 / inputs as f64).sqrt();
     check(&init::kaiming_uniform(&shape), he, Some(third * he));
     check(&init::kaiming_normal(&shape), he, None);
-    let options = Kaiming { mode: FanMode::Out, nonlinearity: Nonlinearity::Tanh };
+    let options = Kaiming { mode: FanMode::Out, activation: Activation::Tanh };
     check(&init::kaiming_normal_with(&shape, options), 5.0 / 3.0 / (outputs as f64).sqrt(), None);
-    assert_eq!(init::calculate_gain(Nonlinearity::LeakyRelu(1.0)), 1.0);
-    assert_eq!(init::calculate_gain(Nonlinearity::Relu), 2f64.sqrt());
-    assert_eq!(init::calculate_gain(Nonlinearity::Selu), 0.75);
+    assert_eq!(init::calculate_gain(Activation::LeakyRelu(1.0)), 1.0);
+    assert_eq!(init::calculate_gain(Activation::Relu), 2f64.sqrt());
+    assert_eq!(init::calculate_gain(Activation::Selu), 0.75);
 }
 
 /// The variance of a normal distribution cut at ±1 deviation is 0.2911 of the whole one.

@@ -21,6 +21,7 @@ mod optimizers;
 mod parity;
 mod random;
 mod readme;
+mod recurrent;
 mod schedulers;
 mod tensors;
 mod training;

@@ -1,9 +1,7 @@
 //! From the stages of a section to passes: mathematical functions expanded, compound reductions cut into simple ones,
 //! neighbouring maps over the same axes merged.
 
-use super::scalar::supported;
 use igneous_ir::dim::Dim;
-use igneous_ir::error::Result;
 use igneous_ir::kernel::{Axis, Local, Section, Stage, Store, Target};
 
 use igneous_ir::math;
@@ -80,26 +78,20 @@ impl<'a> Lowering<'a> {
     }
 
     /// Lowers all `stages`.
-    ///
-    /// # Errors
-    /// If an element type is not supported.
-    pub fn stages(mut self, stages: &[Stage]) -> Result<Lowered> {
-        stages.iter().try_for_each(|s| self.stage(s))?;
+    pub fn stages(mut self, stages: &[Stage]) -> Lowered {
+        stages.iter().for_each(|s| self.stage(s));
         self.result.drop_unread_locals();
-        Ok(self.result)
+        self.result
     }
 
     /// Lowers to the value of one expression.
-    ///
-    /// # Errors
-    /// If an element type is not supported.
-    pub fn element(mut self, id: ExprId) -> Result<Lowered> {
-        let body = self.expr(id)?;
+    pub fn element(mut self, id: ExprId) -> Lowered {
+        let body = self.expr(id);
         self.result.passes.push(Pass::Element { body });
-        Ok(self.result)
+        self.result
     }
 
-    fn stage(&mut self, stage: &Stage) -> Result<()> {
+    fn stage(&mut self, stage: &Stage) {
         let merges = match self.result.passes.last() {
             Some(Pass::Map { axes, stores }) => self.merges(stage, axes, stores),
             _ => false,
@@ -110,7 +102,7 @@ impl<'a> Lowering<'a> {
         self.map.fill(None);
         let pass = match stage {
             Stage::Map { axes, stores } => {
-                let stores = stores.iter().map(|s| self.store(s)).collect::<Result<Vec<_>>>()?;
+                let stores: Vec<Store> = stores.iter().map(|s| self.store(s)).collect();
                 for store in &stores {
                     if let Target::Local(l) = store.to {
                         self.inlined[l as usize] = Some(store.value);
@@ -118,27 +110,26 @@ impl<'a> Lowering<'a> {
                 }
                 if merges && let Some(Pass::Map { stores: merged, .. }) = self.result.passes.last_mut() {
                     merged.extend(stores);
-                    return Ok(());
+                    return;
                 }
                 Pass::Map { axes: axes.clone(), stores }
             }
             Stage::Reduce { kind, axes, body, to } => {
-                let body = self.expr(*body)?;
+                let body = self.expr(*body);
                 return self.reduce(*kind, axes, body, to);
             }
             Stage::Dot { axes, lhs, rhs, to, .. } => {
                 // A dot that the library cannot do: a sum like any other.
-                let (lhs, rhs) = (self.expr(*lhs)?, self.expr(*rhs)?);
+                let (lhs, rhs) = (self.expr(*lhs), self.expr(*rhs));
                 let dtype = self.result.exprs.dtype(lhs);
                 let product = self.result.exprs.add(ScalarOp::Mul, &[lhs, rhs], dtype);
                 Pass::Fold { kind: ReduceKind::Sum, axes: axes.clone(), body: product, to: *to, keep: None }
             }
             Stage::Check { axes, ok, value, code } => {
-                Pass::Check { axes: axes.clone(), ok: self.expr(*ok)?, value: self.expr(*value)?, code: *code }
+                Pass::Check { axes: axes.clone(), ok: self.expr(*ok), value: self.expr(*value), code: *code }
             }
         };
         self.result.passes.push(pass);
-        Ok(())
     }
 
     /// Whether `stage` may do its work for an index right after the map of `stores` over `axes` has: it touches no
@@ -164,28 +155,24 @@ impl<'a> Lowering<'a> {
             && self.source.reachable(&stage.roots()).into_iter().all(reads_apart)
     }
 
-    fn store(&mut self, store: &Store) -> Result<Store> {
+    fn store(&mut self, store: &Store) -> Store {
         let to = match &store.to {
             Target::Param { param, index, combine } => {
-                let index = index.iter().map(|&i| self.expr(i)).collect::<Result<Vec<_>>>()?;
+                let index = index.iter().map(|&i| self.expr(i)).collect();
                 Target::Param { param: *param, index, combine: *combine }
             }
             Target::Local(l) => Target::Local(*l),
         };
-        Ok(Store { value: self.expr(store.value)?, to })
+        Store { value: self.expr(store.value), to }
     }
 
     /// The same expression in the result's arena.
-    ///
-    /// # Errors
-    /// If an element type is not supported.
-    fn expr(&mut self, id: ExprId) -> Result<ExprId> {
+    fn expr(&mut self, id: ExprId) -> ExprId {
         for id in self.source.reachable(&[id]) {
             if self.map[id.0 as usize].is_some() {
                 continue;
             }
             let node = self.source.get(id);
-            supported(node.dtype)?;
             let args: Vec<ExprId> =
                 node.args.iter().map(|a| self.map[a.0 as usize].expect("arguments precede their users")).collect();
             let exprs = &mut self.result.exprs;
@@ -199,7 +186,7 @@ impl<'a> Lowering<'a> {
             };
             self.map[id.0 as usize] = Some(new);
         }
-        Ok(self.map[id.0 as usize].expect("just made"))
+        self.map[id.0 as usize].expect("just made")
     }
 
     fn local(&mut self, dtype: DType) -> u32 {
@@ -208,7 +195,7 @@ impl<'a> Lowering<'a> {
         self.result.locals.len() as u32 - 1
     }
 
-    fn reduce(&mut self, kind: ReduceKind, axes: &[u32], body: ExprId, to: &[u32]) -> Result<()> {
+    fn reduce(&mut self, kind: ReduceKind, axes: &[u32], body: ExprId, to: &[u32]) {
         let dtype = self.result.exprs.dtype(body);
         let fold = |kind, body, to| Pass::Fold { kind, axes: axes.to_vec(), body, to, keep: None };
         match kind {
@@ -252,7 +239,6 @@ impl<'a> Lowering<'a> {
             }
             _ => self.result.passes.push(fold(kind, body, to[0])),
         }
-        Ok(())
     }
 }
 

@@ -21,6 +21,7 @@ mod evaluate;
 mod flat;
 mod fold;
 mod fold_column;
+mod half;
 mod lower;
 mod memory;
 mod nest;

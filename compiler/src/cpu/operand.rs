@@ -40,7 +40,7 @@ pub(super) struct Epilogue {
 pub(super) fn pack(dot: &DotSection, axes: &DotAxes, outer: &[u32], root: ExprId, params: &[Param]) -> Result<Pack> {
     let along_k = runs_along_k(dot, axes, outer, root, params);
     let (slow, fast) = if along_k { (outer, axes.k.as_slice()) } else { (axes.k.as_slice(), outer) };
-    let low = Lowering::new(dot.section).element(root)?;
+    let low = Lowering::new(dot.section).element(root);
     let (form, rows) = match fast.split_last() {
         Some((&v, rows)) => (Form::Column(v), rows),
         None => (Form::Row, &[][..]),
@@ -75,7 +75,7 @@ fn runs_along_k(dot: &DotSection, axes: &DotAxes, outer: &[u32], root: ExprId, p
 
 /// Plans the epilogue of a product.
 pub(super) fn epilogue(dot: &DotSection, axes: &DotAxes, params: &[Param]) -> Result<Epilogue> {
-    let low = Lowering::new(dot.section).stages(dot.rest)?;
+    let low = Lowering::new(dot.section).stages(dot.rest);
     // The elements of a row of the block are neighbours; a product with one column has neighbours along its rows.
     let (slow, fast) = if axes.n.is_empty() { (&axes.n, &axes.m) } else { (&axes.m, &axes.n) };
     let (form, rows) = match fast.split_last() {

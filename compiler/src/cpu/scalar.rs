@@ -1,13 +1,13 @@
 //! One scalar operation as Cranelift instructions.
 //!
-//! A value of type `u8` is held zero-extended in an `i32`, a `bool` as 0 or 1 in an `i8`. No operation traps and none
-//! becomes a library call.
+//! A value of type `u8` is held zero-extended in an `i32`, a `bool` as 0 or 1 in an `i8`, a half type as an `f32`. No
+//! operation traps and none becomes a library call.
 
+use super::half::{self, is_half};
 use super::target::Target;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
-use igneous_ir::error::{Error, Result};
 use igneous_ir::scalar::{Compare, ScalarOp};
 use igneous_ir::types::{DType, Literal};
 
@@ -19,14 +19,6 @@ pub(super) fn register(dtype: DType) -> Type {
         DType::I64 => types::I64,
         DType::I32 | DType::U32 | DType::U8 => types::I32,
         DType::Bool => types::I8,
-    }
-}
-
-/// Whether this back end computes with the type.
-pub(super) fn supported(dtype: DType) -> Result<()> {
-    match dtype {
-        DType::F16 | DType::BF16 => Err(Error::new(format!("kernels for a CPU do not support {dtype} yet: cast to f32"))),
-        _ => Ok(()),
     }
 }
 
@@ -55,6 +47,11 @@ pub(super) fn load(b: &mut FunctionBuilder, dtype: DType, address: Value, offset
             let byte = b.ins().load(types::I8, flags, address, offset);
             b.ins().uextend(types::I32, byte)
         }
+        DType::F16 | DType::BF16 => {
+            let bits = b.ins().load(types::I16, flags, address, offset);
+            let bits = b.ins().uextend(types::I32, bits);
+            half::unpack(b, dtype, bits)
+        }
         _ => b.ins().load(register(dtype), flags, address, offset),
     }
 }
@@ -64,6 +61,10 @@ pub(super) fn store(b: &mut FunctionBuilder, dtype: DType, value: Value, address
     let flags = memory();
     let value = match dtype {
         DType::U8 => b.ins().ireduce(types::I8, value),
+        DType::F16 | DType::BF16 => {
+            let bits = half::pack(b, dtype, value);
+            b.ins().ireduce(types::I16, bits)
+        }
         _ => value,
     };
     b.ins().store(flags, value, address, offset);
@@ -92,7 +93,7 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
             ScalarOp::Round => b.ins().nearest(x),
             _ => b.ins().trunc(x),
         },
-        ScalarOp::Floor | ScalarOp::Ceil | ScalarOp::Round | ScalarOp::Trunc => round(b, op, dtype, x),
+        ScalarOp::Floor | ScalarOp::Ceil | ScalarOp::Round | ScalarOp::Trunc => round(b, op, dtype.compute(), x),
         ScalarOp::Not if dtype == DType::Bool => b.ins().bxor_imm_u(x, 1),
         ScalarOp::Not => b.ins().bnot(x),
         ScalarOp::Add if float => b.ins().fadd(x, args[1]),
@@ -103,7 +104,7 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
         ScalarOp::Mul => b.ins().imul(x, args[1]),
         ScalarOp::Div if float => b.ins().fdiv(x, args[1]),
         ScalarOp::Div => quotient(b, unsigned, x, args[1]),
-        ScalarOp::Rem if float => remainder(b, dtype, x, args[1]),
+        ScalarOp::Rem if float => remainder(b, dtype.compute(), x, args[1]),
         ScalarOp::Rem => {
             let q = quotient(b, unsigned, x, args[1]);
             let p = b.ins().imul(q, args[1]);
@@ -138,6 +139,11 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
         ScalarOp::Compare(how) => b.ins().icmp(int_condition(how, from), x, args[1]),
         ScalarOp::Select => b.ins().select(x, args[1], args[2]),
         ScalarOp::Cast => cast(b, from, dtype, x),
+        ScalarOp::Bitcast if from == dtype => x,
+        ScalarOp::Bitcast if is_half(from) => {
+            let bits = half::pack(b, from, x);
+            half::unpack(b, dtype, bits)
+        }
         ScalarOp::Bitcast if register(from) == register(dtype) => x,
         ScalarOp::Bitcast => b.ins().bitcast(register(dtype), MemFlagsData::new(), x),
         ScalarOp::Literal(_)
@@ -149,6 +155,9 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
             unreachable!("{op:?} is not an operation on values")
         }
     };
+    if half::rounds(op, dtype) {
+        return half::round(b, dtype, value);
+    }
     // Arithmetic on bytes is done in 32 bits and wrapped.
     let wraps = dtype == DType::U8
         && matches!(
@@ -331,6 +340,10 @@ fn bits(b: &mut FunctionBuilder, x: Value) -> Value {
 }
 
 fn cast(b: &mut FunctionBuilder, from: DType, to: DType, x: Value) -> Value {
+    if is_half(to) && from != to {
+        let x = if from == DType::F64 { half::rounded_to_odd(b, x) } else { cast(b, from, DType::F32, x) };
+        return half::round(b, to, x);
+    }
     let (source, result) = (register(from), register(to));
     match (from.is_float(), to.is_float()) {
         (true, true) => match (source, result) {

@@ -17,7 +17,7 @@ pub(super) fn loop_function(section: &Section, params: &[Param]) -> Result<Plan>
     let form = Form::of(section, params);
     let unrolled = form.column().and_then(|_| unrolled(section));
     let section = unrolled.as_ref().unwrap_or(section);
-    let mut low = Lowering::new(section).stages(&section.stages)?;
+    let mut low = Lowering::new(section).stages(&section.stages);
     // In column form the elements of a whole block of points would have to be kept.
     if form.column().is_none() {
         share(&mut low);

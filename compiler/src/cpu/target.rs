@@ -31,7 +31,7 @@ const CACHES: usize = 24 << 20;
 pub enum Width {
     /// 128 bits, what Cranelift has on every machine.
     Portable,
-    /// 256 bits on x86-64: AVX2, FMA and BMI2.
+    /// 256 bits on x86-64: AVX2, FMA, F16C and BMI2.
     Avx2,
     /// 512 bits on x86-64: AVX-512 F, DQ, BW and VL.
     Avx512,
@@ -56,6 +56,7 @@ impl Width {
         {
             let has_avx2 = std::is_x86_feature_detected!("avx2")
                 && std::is_x86_feature_detected!("fma")
+                && std::is_x86_feature_detected!("f16c")
                 && std::is_x86_feature_detected!("bmi2");
             let has_avx512 = std::is_x86_feature_detected!("avx512f")
                 && std::is_x86_feature_detected!("avx512dq")

@@ -1,10 +1,11 @@
 //! Straight-line code on four consecutive elements at a time, in 128-bit registers.
 //!
 //! A [`Group`] holds four elements: one register of 32-bit lanes, or two of 64-bit lanes. A `bool` is a mask of 32-bit
-//! lanes (0 or -1), a `u8` is zero-extended to 32 bits. What has no vector instruction is done lane by lane, so every
+//! lanes (0 or -1), a `u8` is zero-extended to 32 bits, a half type is the `f32` of the same value. What has no vector instruction is done lane by lane, so every
 //! operation exists. This is the portable form; where [`strip`](super::strip)
 //! knows wider vectors, what is left for it is what does not lie one after the other.
 
+use super::half::{self, is_half};
 use super::scalar::{self, float_condition, int_condition, memory};
 use super::target::Target;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
@@ -109,6 +110,13 @@ pub(super) fn load(b: &mut FunctionBuilder, target: &Target, dtype: DType, addre
             let zero = constant(b, types::I32X4, &[0; 4]);
             smallvec![b.ins().icmp(IntCC::NotEqual, words, zero)]
         }
+        DType::F16 | DType::BF16 => {
+            let bits = b.ins().load(types::I64, memory(), address, offset);
+            let vector = b.ins().scalar_to_vector(types::I64X2, bits);
+            let halves = as_type(b, types::I16X8, vector);
+            let words = b.ins().uwiden_low(halves);
+            smallvec![half::unpack(b, dtype, words)]
+        }
         // Cranelift 0.135 makes an unaligned load the operand of a comparison, which without AVX wants it aligned. A load of
         // integers whose bits are then read as floats stays a load of its own.
         _ if !target.avx && dtype.is_float() => {
@@ -131,6 +139,17 @@ pub(super) fn store(b: &mut FunctionBuilder, dtype: DType, group: &Group, addres
             let bytes = as_type(b, types::I32X4, bytes);
             let word = b.ins().extractlane(bytes, 0);
             b.ins().store(memory(), word, address, offset);
+        }
+        DType::F16 | DType::BF16 => {
+            let words = half::pack(b, dtype, group[0]);
+            // With the sign of its lower half a lane is in the range that narrowing keeps.
+            let count = b.ins().iconst(types::I32, 16);
+            let words = b.ins().ishl(words, count);
+            let words = b.ins().sshr(words, count);
+            let halves = b.ins().snarrow(words, words);
+            let halves = as_type(b, types::I64X2, halves);
+            let both = b.ins().extractlane(halves, 0);
+            b.ins().store(memory(), both, address, offset);
         }
         _ => {
             for (i, &register) in group.iter().enumerate() {
@@ -289,12 +308,19 @@ pub(super) fn apply(
             pairs.map(|((&then, &otherwise), mask)| choose(b, target, ty, mask, then, otherwise)).collect()
         }
         ScalarOp::Cast => return cast(b, target, from, dtype, args[0]),
+        ScalarOp::Bitcast if is_half(from) && from != dtype => each(b, &|b, x| {
+            let bits = half::pack(b, from, x[0]);
+            half::unpack(b, dtype, bits)
+        }),
         ScalarOp::Bitcast => {
             let ty = registers(dtype).0;
             each(b, &|b, x| as_type(b, ty, x[0]))
         }
         _ => return by_lanes(b, target, op, from, dtype, args),
     };
+    if half::rounds(op, dtype) {
+        return smallvec![half::round(b, dtype, group[0])];
+    }
     let wraps = dtype == DType::U8
         && matches!(
             op,
@@ -409,6 +435,13 @@ fn cast(b: &mut FunctionBuilder, target: &Target, from: DType, to: DType, x: &Gr
     let ones = |b: &mut FunctionBuilder, d: DType| literal(b, Literal::int(d, 1));
     match (from, to) {
         _ if from == to => x.clone(),
+        (DType::F64, to) if is_half(to) => by_lanes(b, target, ScalarOp::Cast, from, to, &[x]),
+        (_, to) if is_half(to) => {
+            let single = cast(b, target, from, DType::F32, x);
+            smallvec![half::round(b, to, single[0])]
+        }
+        (half, DType::F32) if is_half(half) => x.clone(),
+        (half, to) if is_half(half) => cast(b, target, DType::F32, to, x),
         (DType::F32, DType::F64) => {
             let upper = shuffle_words(b, x[0], x[0], [2, 3, 2, 3]);
             let upper = as_type(b, types::F32X4, upper);

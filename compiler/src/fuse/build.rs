@@ -68,6 +68,11 @@ fn within<'a>(cx: &Indexing<'a>, index: &[S<'_>]) -> Vec<S<'a>> {
     index.iter().map(|s| S::of(cx.exprs, s.id)).collect()
 }
 
+/// `x` in the type its arithmetic is done in.
+fn wide(x: S<'_>) -> S<'_> {
+    x.cast(x.dtype().compute())
+}
+
 /// A reduction or contraction of the group: where its results are known, and their locals.
 struct Anchor {
     index: Vec<ExprId>,
@@ -284,7 +289,9 @@ impl<'g, 'x> Builder<'g, 'x> {
                     return unknown();
                 }
                 match self.anchors.borrow().get(&value.node) {
-                    Some(anchor) if anchor.index == ids => return self.read_local(anchor.locals[value.result as usize]),
+                    Some(anchor) if anchor.index == ids => {
+                        return self.read_local(anchor.locals[value.result as usize]).cast(ty.dtype);
+                    }
                     Some(_) => self.fail(format!("{} is read at another index than it is made at", node.op.name())),
                     None => self.fail(format!("{} is read before it is made", node.op.name())),
                 }
@@ -399,10 +406,11 @@ impl<'g, 'x> Builder<'g, 'x> {
         let (kind, axes, body) = self.lowered(n, 0, point, |cx| {
             let reduction = lower(cx);
             let (index, axes) = self.folded(&reduction.extents);
-            let body = (reduction.body)(&within(cx, &index)).id;
-            (reduction.kind, axes, body)
+            let body = (reduction.body)(&within(cx, &index));
+            (reduction.kind, axes, wide(body).id)
         });
-        let to: Vec<u32> = self.graph.node(n).results.iter().map(|ty| self.local(ty.dtype)).collect();
+        // Half types are accumulated in single precision.
+        let to: Vec<u32> = self.graph.node(n).results.iter().map(|ty| self.local(ty.dtype.compute())).collect();
         self.stages.borrow_mut().push(Stage::Reduce { kind, axes, body, to: to.clone() });
         self.anchors.borrow_mut().insert(n, Anchor { index: point.iter().map(|s| s.id).collect(), locals: to });
     }
@@ -488,9 +496,9 @@ impl<'g, 'x> Builder<'g, 'x> {
                 m: with_role(ContractionRole::M),
                 n: with_role(ContractionRole::N),
                 axes: contracted,
-                lhs: lhs(&within(cx, &point), &within(cx, &inner)).id,
-                rhs: rhs(&within(cx, &point), &within(cx, &inner)).id,
-                to: self.local(ty.dtype),
+                lhs: wide(lhs(&within(cx, &point), &within(cx, &inner))).id,
+                rhs: wide(rhs(&within(cx, &point), &within(cx, &inner))).id,
+                to: self.local(ty.dtype.compute()),
             };
             let place: Vec<ExprId> = place(&within(cx, &point)).iter().map(|s| s.id).collect();
             (place, dot)

@@ -76,7 +76,7 @@ pub fn bounded(shape: &[usize], fan_in: usize) -> Tensor {
 
 /// What follows a layer.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Nonlinearity {
+pub enum Activation {
     /// Nothing.
     Linear,
     /// The logistic function.
@@ -92,13 +92,13 @@ pub enum Nonlinearity {
 }
 
 /// By how much larger weights are to be for the values behind a function to keep their size (`calculate_gain`).
-pub fn calculate_gain(nonlinearity: Nonlinearity) -> f64 {
-    match nonlinearity {
-        Nonlinearity::Linear | Nonlinearity::Sigmoid => 1.0,
-        Nonlinearity::Tanh => 5.0 / 3.0,
-        Nonlinearity::Relu => SQRT_2,
-        Nonlinearity::LeakyRelu(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
-        Nonlinearity::Selu => 0.75,
+pub fn calculate_gain(activation: Activation) -> f64 {
+    match activation {
+        Activation::Linear | Activation::Sigmoid => 1.0,
+        Activation::Tanh => 5.0 / 3.0,
+        Activation::Relu => SQRT_2,
+        Activation::LeakyRelu(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
+        Activation::Selu => 0.75,
     }
 }
 
@@ -149,12 +149,12 @@ pub struct Kaiming {
     /// Which size is kept; that of values on their way forward.
     pub mode: FanMode,
     /// What follows the layer; a leaky ReLU of slope 0, which is a ReLU.
-    pub nonlinearity: Nonlinearity,
+    pub activation: Activation,
 }
 
 impl Default for Kaiming {
     fn default() -> Kaiming {
-        Kaiming { mode: FanMode::In, nonlinearity: Nonlinearity::LeakyRelu(0.0) }
+        Kaiming { mode: FanMode::In, activation: Activation::LeakyRelu(0.0) }
     }
 }
 
@@ -165,7 +165,7 @@ impl Kaiming {
             FanMode::In => inputs,
             FanMode::Out => outputs,
         };
-        calculate_gain(self.nonlinearity) / (fan.max(1) as f64).sqrt()
+        calculate_gain(self.activation) / (fan.max(1) as f64).sqrt()
     }
 }
 
@@ -249,7 +249,7 @@ pub fn dirac(shape: &[usize], groups: usize) -> Tensor {
     }
     let in_group = out / groups;
     // A channel of the output and the one of the input with its number in the group.
-    let outputs = Tensor::arange(0, *out) % in_group.max(1);
+    let outputs = Tensor::arange(0, *out) % in_group.max(1) as i64;
     let mut weight = outputs.unsqueeze(1).equal(Tensor::arange(0, *inputs));
     for &extent in kernel {
         let middle = Tensor::arange(0, extent).equal(extent as i64 / 2);

@@ -61,6 +61,7 @@ mod mode;
 mod norm;
 mod pool;
 mod position;
+mod recurrent;
 mod regression_loss;
 mod state;
 mod summary;
@@ -110,6 +111,9 @@ pub use pool::{
 };
 pub use position::{
     LearnedPositions, PositionalEncoding, PositionalEncodingOptions, RotaryEmbedding, RotaryOptions, RotaryPairs,
+};
+pub use recurrent::{
+    Gru, GruCell, GruOptions, Lstm, LstmCell, LstmOptions, Nonlinearity, RecurrentWeights, Rnn, RnnCell, RnnOptions,
 };
 pub use regression_loss::{HuberLoss, L1Loss, SmoothL1Loss};
 pub use state::StateDict;

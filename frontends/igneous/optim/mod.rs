@@ -111,6 +111,9 @@ pub trait Optimizer: Send + Sync {
     /// If it is negative or NaN.
     #[track_caller]
     fn set_lr(&self, lr: f64) -> Result<()> {
-        self.hyperparameters().iter().try_for_each(|group| group.set_lr(lr))
+        for group in self.hyperparameters() {
+            group.set_lr(lr)?;
+        }
+        Ok(())
     }
 }

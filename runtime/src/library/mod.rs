@@ -90,12 +90,14 @@ impl Arguments<'_> {
 
     /// Rounds numbers of double precision to result `k`.
     fn set_floats(&mut self, k: usize, values: &[f64]) -> Result<()> {
-        let op = self.op;
-        match self.results[k].0.dtype {
+        let (op, dtype) = (self.op, self.results[k].0.dtype);
+        // The conversions to half types round twice, so they are given what they have to keep.
+        let round = |x: f64| dtype.round(x);
+        match dtype {
             DType::F64 => self.result::<f64>(k)?.copy_from_slice(values),
             DType::F32 => self.result::<f32>(k)?.iter_mut().zip(values).for_each(|(y, &x)| *y = x as f32),
-            DType::F16 => self.result(k)?.iter_mut().zip(values).for_each(|(y, &x)| *y = half::f16::from_f64(x)),
-            DType::BF16 => self.result(k)?.iter_mut().zip(values).for_each(|(y, &x)| *y = half::bf16::from_f64(x)),
+            DType::F16 => self.result(k)?.iter_mut().zip(values).for_each(|(y, &x)| *y = half::f16::from_f64(round(x))),
+            DType::BF16 => self.result(k)?.iter_mut().zip(values).for_each(|(y, &x)| *y = half::bf16::from_f64(round(x))),
             other => return Err(no_type(op, other)),
         }
         Ok(())

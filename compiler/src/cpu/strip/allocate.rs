@@ -642,14 +642,15 @@ impl<'a> Allocator<'a> {
             true => &STREAM_PD,
             false => op,
         };
-        let shown = [Shown::Mem(to), Shown::Vector(register, bytes)];
+        let mut shown: SmallVec<[Shown; 4]> = SmallVec::from_slice(&[Shown::Mem(to), Shown::Vector(register, bytes)]);
         if partial && !self.body.wide {
             let (op, mask) = self.partial(op, &MASKED_STORE_PS, &MASKED_STORE_PD);
             let shown = [shown[0], Shown::Vector(mask, bytes), shown[1]];
             return self.code.vector(op, bytes, register, mask, Rm::Mem(to), Extra::default(), &shown);
         }
         let mask = self.tail(stream, half);
-        let extra = if partial { Extra { mask, zeroing: false, imm: None } } else { Extra::default() };
+        shown.extend(inst.imm.map(|n| Shown::Number(n.into())));
+        let extra = Extra { mask: if partial { mask } else { 0 }, zeroing: false, imm: inst.imm };
         self.code.vector(op, bytes, register, 0, Rm::Mem(to), extra, &shown);
     }
 }

@@ -280,8 +280,17 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
 
     /// Computes what goes to `ends` in the current turn.
     fn roots(&mut self, ends: &[End]) -> Option<Vec<Arg>> {
-        self.values(ends.iter().map(|e| e.root))?;
-        Some(ends.iter().map(|e| self.arg(e.root)).collect())
+        let roots: Vec<ExprId> = ends.iter().map(|e| self.unrounded(e)).collect();
+        self.values(roots.iter().copied())?;
+        Some(roots.into_iter().map(|root| self.arg(root)).collect())
+    }
+
+    /// What is stored to an end, before it is rounded if storing does that.
+    fn unrounded(&self, end: &End) -> ExprId {
+        let exprs = self.emitter.exprs;
+        let node = exprs.get(end.root);
+        let rounds = node.op == ScalarOp::Cast && (node.dtype, end.dtype) == (DType::F16, DType::F16) && end.combine.is_none();
+        if rounds && exprs.dtype(node.args[0]) == DType::F32 { node.args[0] } else { end.root }
     }
 
     /// Goes on to another turn, of which nothing is computed yet.

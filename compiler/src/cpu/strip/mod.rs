@@ -14,6 +14,7 @@ mod body;
 mod call;
 mod encode;
 mod fold;
+mod half;
 mod pair;
 mod scale;
 mod select;

@@ -1,11 +1,13 @@
 //! From scalar operations to instructions on vectors.
 //!
-//! A `u8` is zero-extended to 32 bits; a `bool` is a mask. Every operation gives the bits that
+//! A `u8` is zero-extended to 32 bits; a `bool` is a mask; a half type is an `f32`. Every operation gives the bits that
 //! [`eval_op`](igneous_ir::scalar_eval::eval_op) gives, as the 128-bit form does.
 
 use super::body::{Arg, Body, Class, Inst, Kind, V, class_of};
 use super::encode::Op;
+use super::half::Stored;
 use super::table::*;
+use crate::cpu::half::{is_half, rounds};
 use igneous_ir::scalar::{Compare, ScalarOp};
 use igneous_ir::types::{DType, Literal};
 use smallvec::SmallVec;
@@ -28,14 +30,14 @@ pub(super) fn bits(literal: Literal) -> u64 {
 const ALL: u64 = u64::MAX;
 
 impl Body {
-    fn inst(&mut self, op: &'static Op, kind: Kind, class: Class, args: &[Arg]) -> Arg {
+    pub fn inst(&mut self, op: &'static Op, kind: Kind, class: Class, args: &[Arg]) -> Arg {
         let to = Arg::Value(self.value(class));
         let bytes = self.bytes(class);
         self.push(Inst { op, kind, bytes, to: Some(to), args: SmallVec::from_slice(args), mask: None, imm: None });
         to
     }
 
-    fn last(&mut self) -> &mut Inst {
+    pub fn last(&mut self) -> &mut Inst {
         self.insts.last_mut().expect("an instruction was just added")
     }
 
@@ -50,7 +52,7 @@ impl Body {
         to
     }
 
-    fn shifted(&mut self, op: &'static Op, digit: u8, class: Class, x: Arg, count: u8) -> Arg {
+    pub fn shifted(&mut self, op: &'static Op, digit: u8, class: Class, x: Arg, count: u8) -> Arg {
         let to = self.inst(op, Kind::Shift(digit), class, &[x]);
         self.last().imm = Some(count);
         to
@@ -96,7 +98,7 @@ impl Body {
     }
 
     fn float(&mut self, dtype: DType, value: f64) -> Arg {
-        let element = dtype.size() as u8;
+        let element = dtype.compute().size() as u8;
         self.constant(bits(Literal::float(dtype, value)), element)
     }
 
@@ -179,7 +181,7 @@ impl Body {
         self.mask_from(lanes, class)
     }
 
-    fn compare_floats(&mut self, code: u8, class: Class, x: Arg, y: Arg) -> Arg {
+    pub fn compare_floats(&mut self, code: u8, class: Class, x: Arg, y: Arg) -> Arg {
         self.compared(self.of(class, &CMP_PS, &CMP_PD), class, &[x, y], Some(code))
     }
 
@@ -242,9 +244,14 @@ impl Body {
             ScalarOp::Compare(how) if from.is_float() => self.compare_floats(float_code(how), class_of(from), args[0], args[1]),
             ScalarOp::Compare(how) => self.compare_ints(how, from, args[0], args[1]),
             ScalarOp::Cast => return self.cast(from, dtype, args[0]),
+            ScalarOp::Bitcast if is_half(from) && from != dtype => return None,
             ScalarOp::Bitcast => args[0],
             _ if dtype == DType::Bool => return self.logic(op, args),
             ScalarOp::Select => self.select(class, args[0], args[1], args[2]),
+            _ if rounds(op, dtype) => {
+                let exact = self.float_op(op, dtype, args)?;
+                self.rounded(dtype, exact)
+            }
             _ if dtype.is_float() => return self.float_op(op, dtype, args),
             _ => self.int_op(op, dtype, args, count)?,
         };
@@ -471,7 +478,13 @@ impl Body {
         let (word, long) = (Class::Word, Class::Long);
         Some(match (from, to) {
             _ if from == to => x,
-            (F16 | BF16, _) | (_, F16 | BF16) => return None,
+            (F64, F16 | BF16) => return None,
+            (_, F16 | BF16) => {
+                let single = self.cast(from, F32, x)?;
+                self.rounded(to, single)
+            }
+            (F16 | BF16, F32) => x,
+            (F16 | BF16, _) => return self.cast(F32, to, x),
             (F32 | F64, Bool) => {
                 let zero = self.float(from, 0.0);
                 self.compare_floats(4, class_of(from), x, zero)
@@ -578,6 +591,9 @@ impl Body {
     /// The elements of a stream.
     pub fn load(&mut self, stream: u32) -> Arg {
         let dtype = self.streams[stream as usize].dtype;
+        if is_half(dtype) {
+            return self.load_half(stream, dtype);
+        }
         let class = class_of(dtype);
         let op = match dtype {
             DType::U8 | DType::Bool => &D_OF_B,
@@ -602,34 +618,20 @@ impl Body {
         let x = if dtype == DType::Bool { self.cast(DType::Bool, DType::U8, x).expect("0 and 1 are bytes") } else { x };
         let class = if dtype == DType::Bool { Class::Word } else { class_of(dtype) };
         let bytes = self.bytes(class);
-        let (op, x): (&'static Op, Arg) = match dtype {
-            DType::U8 | DType::Bool if self.wide => (&B_FROM_D, x),
+        let (op, x, bytes, imm): Stored = match dtype {
+            _ if is_half(dtype) => self.stored_half(dtype, x),
+            DType::U8 | DType::Bool if self.wide => (&B_FROM_D, x, bytes, None),
             DType::U8 | DType::Bool => {
-                let upper = if bytes == 32 {
-                    let upper = self.inst(&EXTRACT_128, Kind::Reversed, Class::Word, &[x]);
-                    self.last().imm = Some(1);
-                    upper
-                } else {
-                    x
-                };
+                let upper = self.upper_half(x);
                 let halves = self.plain(&PACK_DW, Class::Word, &[x, upper]);
                 self.last().bytes = 16;
                 let packed = self.plain(&PACK_WB, Class::Word, &[halves, halves]);
                 self.last().bytes = 16;
-                (if self.lanes == 8 { &STORE_Q } else { &STORE_D }, packed)
+                (if self.lanes == 8 { &STORE_Q } else { &STORE_D }, packed, 16, None)
             }
-            _ => (self.of(class, &STORE_PS, &STORE_PD), x),
+            _ => (self.of(class, &STORE_PS, &STORE_PD), x, bytes, None),
         };
-        let bytes = if op.name == "vmovq" || op.name == "vmovd" { 16 } else { bytes };
-        self.push(Inst {
-            op,
-            kind: Kind::Store(stream),
-            bytes,
-            to: None,
-            args: SmallVec::from_slice(&[x]),
-            mask: None,
-            imm: None,
-        });
+        self.push(Inst { op, kind: Kind::Store(stream), bytes, to: None, args: SmallVec::from_slice(&[x]), mask: None, imm });
     }
 }
 

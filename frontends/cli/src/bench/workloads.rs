@@ -3,7 +3,7 @@
 
 use super::Mode;
 use super::limits::Work;
-use super::models::{lenet, mlp};
+use super::models::{gru, lenet, lstm, mlp};
 use igneous::nn::{Conv2d, Forward, Gelu, LayerNorm, Linear, ModuleExt, Sequential};
 use igneous::optim::{Adam, Optimizer, Sgd};
 use igneous::{
@@ -63,7 +63,7 @@ impl Case {
     }
 
     /// A step of training on images and labels.
-    fn train(net: Sequential, optimizer: impl Optimizer + 'static, x: Tensor, labels: Tensor) -> Result<Case> {
+    fn train(net: impl Forward + 'static, optimizer: impl Optimizer + 'static, x: Tensor, labels: Tensor) -> Result<Case> {
         Case::new(net.parameters(), vec![x, labels], move |inputs| {
             let loss = net.forward(&inputs[0]).cross_entropy(&inputs[1]);
             loss.backward()?;
@@ -124,6 +124,21 @@ fn lenet_training(batch: usize) -> Result<Case> {
     let net = lenet();
     let adam = Adam::new(net.parameters(), 1e-3)?;
     Case::train(net, adam, Tensor::randn((batch, 3, 32, 32)), labels(batch))
+}
+
+fn recurrent_training(net: impl Forward + 'static) -> Result<Case> {
+    let adam = Adam::new(net.parameters(), 1e-3)?;
+    Case::train(net, adam, Tensor::randn((32, 64, 128)), labels(32))
+}
+
+fn lstm_training() -> Result<Case> {
+    manual_seed(0);
+    recurrent_training(lstm(128, 256, 10))
+}
+
+fn gru_training() -> Result<Case> {
+    manual_seed(0);
+    recurrent_training(gru(128, 256, 10))
 }
 
 fn normal<const N: usize>(count: usize, shape: [usize; N]) -> Vec<Tensor> {
@@ -231,6 +246,13 @@ const fn adam_lenet(batch: usize) -> Work {
     training(batch, first, others, 6 * 62_006)
 }
 
+/// A recurrent layer with so many gates over 64 steps of 32 sequences, and a linear layer on the last step, with Adam.
+const fn adam_recurrent(gates: usize) -> Work {
+    let rows = gates * 256;
+    let steps = training(32 * 64, rows * 128, rows * 256, 6 * (rows * (128 + 256 + 2) + 257 * 10));
+    Work { flops: steps.flops + (2 * 32 * 3 * 256 * 10) as f64, bytes: steps.bytes }
+}
+
 const fn work(flops: usize, floats: usize) -> Work {
     Work { flops: flops as f64, bytes: 4.0 * floats as f64 }
 }
@@ -245,6 +267,9 @@ static WORKLOADS: &[Workload] = &[
     image("mlp512_b1_infer", "784-512-10, batch 1", 1, work(2 * (784 * 512 + 512 * 10), 785 * 512 + 513 * 10), mlp_inference),
     image("lenet_b4_train", "LeNet on 3×32×32, batch 4, Adam", 4, adam_lenet(4), || lenet_training(4)),
     image("lenet_b128_train", "LeNet on 3×32×32, batch 128, Adam", 128, adam_lenet(128), || lenet_training(128)),
+    tokens("lstm_train", "LSTM 128-256 over 64 steps, linear layer on the last, batch 32, Adam", 32 * 64, adam_recurrent(4),
+        lstm_training),
+    tokens("gru_train", "the same with a GRU", 32 * 64, adam_recurrent(3), gru_training),
     elements("pw_gate_4m", "gelu(x·a + b)·sigmoid(c) + tanh(d), 2²² elements", M4, 3 * TRANSCENDENTAL + 9, 6, || gate(M4)),
     elements("pw_gate_16k", "the same, 2¹⁴ elements", K16, 3 * TRANSCENDENTAL + 9, 6, || gate(K16)),
     elements("chain20_4m", "five times x = relu(x·0.9 + y) - 0.1·i, 2²² elements", M4, 20, 3, || chain(M4)),
@@ -281,6 +306,10 @@ const SCORES_2048: usize = 12 * 2048 * 2048 / 2;
 
 const fn image(name: &'static str, about: &'static str, count: usize, work: Work, build: fn() -> Result<Case>) -> Workload {
     Workload { name, about, units: count as f64, unit: "img", work, build }
+}
+
+const fn tokens(name: &'static str, about: &'static str, count: usize, work: Work, build: fn() -> Result<Case>) -> Workload {
+    Workload { name, about, units: count as f64, unit: "tok", work, build }
 }
 
 /// Work of so many operations on each element of so many tensors.
