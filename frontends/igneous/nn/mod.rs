@@ -117,7 +117,7 @@ pub use recurrent::{
 };
 pub use regression_loss::{HuberLoss, L1Loss, SmoothL1Loss};
 pub use state::StateDict;
-pub use summary::Summary;
+pub use summary::{LayerSummary, Summary};
 pub use transformer::{
     DecoderMask, Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
     TransformerOptions,
@@ -128,6 +128,8 @@ use crate::location::called_from;
 use crate::location::here;
 use crate::tensor::Tensor;
 use crate::trace::scope;
+use igneous_ir::Result;
+use summary::noted;
 
 /// A layer from one tensor to one tensor: what [`Sequential`] is made of.
 pub trait Forward: Module + Send + Sync {
@@ -144,10 +146,28 @@ pub trait Forward: Module + Send + Sync {
     {
         call_layer(self, name, x)
     }
+
+    /// The name of the layer's type.
+    fn kind(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+
+    /// A table of the layers inside with the types of their results and the numbers of their parameters, from one run on `x`. It
+    /// shows layers that a [`Sequential`] or [`call`](Forward::call) runs.
+    ///
+    /// # Errors
+    /// If the run fails, or a trace is active.
+    #[track_caller]
+    fn layers(&self, x: &Tensor) -> Result<LayerSummary>
+    where
+        Self: Sized,
+    {
+        LayerSummary::of(self, x)
+    }
 }
 
 /// [`Forward::call`] for a layer of unknown type.
 #[track_caller]
 pub(crate) fn call_layer(layer: &dyn Forward, name: &str, x: &Tensor) -> Tensor {
-    called_from(here(), || scope(name, || layer.forward(x)))
+    called_from(here(), || scope(name, || noted(layer, name, || layer.forward(x))))
 }

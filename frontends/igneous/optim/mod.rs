@@ -47,6 +47,8 @@ mod clip;
 mod cycles;
 mod group;
 mod hyperparameters;
+mod lbfgs;
+mod line_search;
 mod plateau;
 mod schedule;
 mod schedules;
@@ -61,6 +63,7 @@ pub use clip::{clip_grad_norm, clip_grad_value};
 pub use cycles::{Anneal, CycleMode, CyclicLr, OneCycleLr};
 pub use group::ParameterGroup;
 pub use hyperparameters::Hyperparameters;
+pub use lbfgs::{Lbfgs, LbfgsOptions, LineSearch};
 pub use plateau::{Goal, PlateauOptions, ReduceLrOnPlateau, Threshold};
 pub use schedule::{Schedule, Scheduler};
 pub use schedules::{
