@@ -30,17 +30,17 @@ fn check(tensor: &Tensor, deviation: f64, bound: Option<f64>) {
 fn sizes_by_fans() {
     let _one = seeded(1);
     let shape = [60, 30, 3, 2];
-    let (inputs, outputs) = (30.0 * 6.0, 60.0 * 6.0);
+    let (inputs, outputs): (f64, f64) = (30.0 * 6.0, 60.0 * 6.0);
     assert_eq!(init::fans(&shape), (180, 360));
     let third = 3f64.sqrt();
-    let xavier = (2.0 / (inputs + outputs) as f64).sqrt();
+    let xavier = (2.0 / (inputs + outputs)).sqrt();
     check(&init::xavier_uniform(&shape), xavier, Some(third * xavier));
     check(&init::xavier_normal_with(&shape, 2.0), 2.0 * xavier, None);
-    let he = (2.0 / inputs as f64).sqrt();
+    let he = (2.0 / inputs).sqrt();
     check(&init::kaiming_uniform(&shape), he, Some(third * he));
     check(&init::kaiming_normal(&shape), he, None);
     let options = Kaiming { mode: FanMode::Out, activation: Activation::Tanh };
-    check(&init::kaiming_normal_with(&shape, options), 5.0 / 3.0 / (outputs as f64).sqrt(), None);
+    check(&init::kaiming_normal_with(&shape, options), 5.0 / 3.0 / outputs.sqrt(), None);
     assert_eq!(init::calculate_gain(Activation::LeakyRelu(1.0)), 1.0);
     assert_eq!(init::calculate_gain(Activation::Relu), 2f64.sqrt());
     assert_eq!(init::calculate_gain(Activation::Selu), 0.75);

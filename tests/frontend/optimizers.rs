@@ -250,8 +250,8 @@ fn clipped_gradients() {
         assert_values(&parameter.grad().unwrap(), &expected, 0.0);
     }
     let idle = Tensor::parameter(Tensor::ones(2));
-    assert_eq!(clip_grad_norm(&[idle.clone()], 1.0, 2.0).unwrap().item().unwrap(), 0.0, "no gradient, no norm");
-    assert!(message(clip_grad_norm(&[idle.clone()], f64::NAN, 2.0)).contains("max_norm"));
+    assert_eq!(clip_grad_norm(std::slice::from_ref(&idle), 1.0, 2.0).unwrap().item().unwrap(), 0.0, "no gradient, no norm");
+    assert!(message(clip_grad_norm(std::slice::from_ref(&idle), f64::NAN, 2.0)).contains("max_norm"));
     assert!(message(clip_grad_value(&[idle], -1.0)).contains("limit"));
 }
 
@@ -306,7 +306,7 @@ fn averages_of_weights() {
     let last = |a: f64, b: f64, c: f64| (a * 0.75 + b * 0.25) * 0.75 + c * 0.25;
     assert_values(&exponential.means()[0], &[last(4.0, 8.0, 0.0), last(0.0, 4.0, 2.0)], 1e-6);
     assert_values(&equal.means()[0], &[4.0, 2.0], 1e-6);
-    equal.copy_to(&[w.clone()]).unwrap();
+    equal.copy_to(std::slice::from_ref(&w)).unwrap();
     assert_values(&w, &[4.0, 2.0], 1e-6);
     assert!(equal.copy_to(&[]).is_err() && AveragedModel::new(vec![w], Averaging::Exponential(1.5)).is_err());
 }

@@ -55,12 +55,15 @@ pub struct DataLoader<D: Dataset> {
 
 type Batch<D> = <<D as Dataset>::Sample as Collate>::Batch;
 
+/// Starts a worker, whose batches come out of the channel.
+type Spawn<D> = fn(Job<D>) -> Result<Receiver<Result<Batch<D>>>>;
+
 /// How batches are made by other threads.
 #[derive(Debug)]
 struct Workers<D: Dataset> {
     count: usize,
     prefetch: usize,
-    spawn: fn(Job<D>) -> Result<Receiver<Result<Batch<D>>>>,
+    spawn: Spawn<D>,
 }
 
 /// What one worker does: some batches of an epoch, in order.

@@ -162,7 +162,7 @@ impl<D: Dataset> Dataset for Subset<D> {
 pub fn random_split<D: Dataset>(dataset: D, shares: &[f64], seed: u64) -> Result<Vec<Subset<D>>> {
     let dataset = Arc::new(dataset);
     let sum: f64 = shares.iter().sum();
-    if shares.iter().any(|share| !(*share >= 0.0)) || (sum - 1.0).abs() > 1e-6 {
+    if shares.iter().any(|share| *share < 0.0) || sum.is_nan() || (sum - 1.0).abs() > 1e-6 {
         return Err(Error::new(format!("random_split needs shares of at least 0 that add up to 1, not {shares:?}")).at(here()));
     }
     let len = dataset.len();

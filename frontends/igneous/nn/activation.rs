@@ -250,7 +250,7 @@ impl Forward for Rrelu {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         let Rrelu { lower, upper, .. } = *self;
-        if !(lower <= upper) {
+        if lower.is_nan() || upper.is_nan() || lower > upper {
             let error = Error::new(format!("Rrelu needs a lower slope that is not above the upper one, not {lower} and {upper}"));
             return error.at(here()).into();
         }

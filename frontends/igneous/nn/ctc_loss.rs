@@ -152,5 +152,5 @@ fn apart(targets: &Tensor, lengths: &Tensor) -> Tensor {
     let starts = lengths.cumsum(0) - lengths;
     let places = starts.unsqueeze(1) + Tensor::arange(0, longest);
     let last = targets.size(0) - 1;
-    targets.i(&places.maximum(0).minimum(last))
+    targets.i(places.maximum(0).minimum(last))
 }

@@ -235,7 +235,7 @@ impl EmbeddingBag {
             mode => {
                 let counts = counts();
                 if let Some(weights) = weights {
-                    vectors = vectors * weights.unsqueeze(1);
+                    vectors *= weights.unsqueeze(1);
                 }
                 let vectors = vectors.where_(&kept.unsqueeze(1), 0.0);
                 let sums = zeros.scatter_add(0, &wide, &vectors);

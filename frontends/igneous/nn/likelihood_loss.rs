@@ -208,7 +208,7 @@ impl PoissonNllLoss {
         if self.full {
             let large = targets.as_float().maximum(1.0);
             let stirling = &large * large.log() - &large + (&large * TAU).log() * 0.5;
-            each = each + stirling.where_(&targets.gt(1), 0.0);
+            each += stirling.where_(&targets.gt(1), 0.0);
         }
         self.reduction.apply(each)
     }
@@ -260,7 +260,7 @@ impl GaussianNllLoss {
         let limited = variances.detach().clamp_min(self.eps) + (&variances - variances.detach());
         let mut each = (limited.log() + d.square() / limited) * 0.5;
         if self.full {
-            each = each + 0.5 * TAU.ln();
+            each += 0.5 * TAU.ln();
         }
         self.reduction.apply(each)
     }

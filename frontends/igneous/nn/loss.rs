@@ -118,7 +118,7 @@ impl CrossEntropyLoss {
             (None, None) => each.ones_like(),
             (None, Some(kept)) => kept.to_dtype(each.dtype()),
             (Some(weight), None) => weight.to_dtype(each.dtype()).i(labels),
-            (Some(weight), Some(kept)) => where_(kept, weight.to_dtype(each.dtype()).i(&where_(kept, labels, 0)), 0.0),
+            (Some(weight), Some(kept)) => where_(kept, weight.to_dtype(each.dtype()).i(where_(kept, labels, 0)), 0.0),
         };
         let weighted = |losses: Tensor| if self.weight.is_some() { losses * &counts } else { losses };
         let nll = self.reduction.apply_weighted(weighted(each), &counts);

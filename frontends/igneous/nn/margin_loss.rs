@@ -224,7 +224,7 @@ impl MultiLabelSoftMarginLoss {
         }
         let mut each = -(targets * logits.logsigmoid() + (1.0 - targets) * (-logits).logsigmoid());
         if let Some(weight) = &self.weight {
-            each = each * weight;
+            each *= weight;
         }
         self.reduction.apply(each.mean(-1))
     }

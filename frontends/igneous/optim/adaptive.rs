@@ -164,7 +164,7 @@ impl Rule for RmsPropOptions {
         if self.centered {
             let mean = blend(step.kept("grad_avg"), &step.g);
             step.keep("grad_avg", &mean);
-            variance = variance - mean.square();
+            variance -= mean.square();
         }
         let mut update = &step.g / (variance.sqrt() + self.eps);
         if self.momentum != 0.0 {

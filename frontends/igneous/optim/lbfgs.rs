@@ -304,13 +304,13 @@ impl State {
         let mut shares = Vec::new();
         for Pair { step, change, rho } in self.history.iter().rev() {
             let share = dot(step, &q)? * rho;
-            q = q - change * share;
+            q -= change * share;
             shares.push(share);
         }
         let mut direction = q * self.scale;
         for (Pair { step, change, rho }, share) in self.history.iter().zip(shares.into_iter().rev()) {
             let back = dot(change, &direction)? * rho;
-            direction = direction + step * (share - back);
+            direction += step * (share - back);
         }
         direction.check().map(|()| direction)
     }

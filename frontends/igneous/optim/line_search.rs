@@ -24,8 +24,7 @@ fn cubic_minimum(a: &Point, b: &Point, (low, high): (f64, f64)) -> f64 {
     let (left, right) = if a.t <= b.t { (a, b) } else { (b, a) };
     let middle = a.slope + b.slope - 3.0 * (a.loss - b.loss) / (a.t - b.t);
     let square = middle * middle - a.slope * b.slope;
-    // NaN belongs here, too.
-    if !(square >= 0.0) {
+    if square.is_nan() || square < 0.0 {
         return (low + high) / 2.0;
     }
     let root = square.sqrt();

@@ -55,7 +55,7 @@ schedules! {
         gamma: f64,
     }
     check(|s| at_least_one("StepLr", "step_size", s.step_size).and_then(|()| finite("StepLr", &[("gamma", s.gamma)])))
-    lr(|s, step, _base, current| if step > 0 && step % s.step_size == 0 { current * s.gamma } else { current })
+    lr(|s, step, _base, current| if step > 0 && step.is_multiple_of(s.step_size) { current * s.gamma } else { current })
 
     /// Times `gamma` after each of some numbers of steps (`torch.optim.lr_scheduler.MultiStepLR`).
     MultiStepLr {
@@ -147,12 +147,12 @@ schedules! {
         at_least_one("CosineAnnealingLr", "t_max", s.t_max).and_then(|()| finite("CosineAnnealingLr", &[("eta_min", s.eta_min)]))
     })
     lr(|s, step, base, current| {
-        let t = s.t_max as f64;
+        let (t, period) = (s.t_max as f64, s.t_max.saturating_mul(2));
         let height = |step: u64| 1.0 + (PI * step as f64 / t).cos();
         match step {
             0 => current,
             // From the very bottom no factor leads up.
-            _ if step % (2 * s.t_max) == (s.t_max + 1) % (2 * s.t_max) => current + (base - s.eta_min) * (1.0 - (PI / t).cos()) / 2.0,
+            _ if step % period == s.t_max.saturating_add(1) % period => current + (base - s.eta_min) * (1.0 - (PI / t).cos()) / 2.0,
             _ => height(step) / height(step - 1) * (current - s.eta_min) + s.eta_min,
         }
     })

@@ -111,7 +111,7 @@ impl Tensor {
             // Near ±1, 1 − |erf| has digits that erf has lost.
             let near = (1.0 - safe.abs() - y.abs().erfc()) * safe.sign();
             let error = near.where_(&safe.abs().gt(0.5), y.erf() - &safe);
-            y = y - error / slope;
+            y -= error / slope;
         }
         let end = x.where_(&x.abs().equal(1.0), f64::NAN) * f64::INFINITY;
         y.where_(&inside, end)
