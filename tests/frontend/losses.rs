@@ -147,6 +147,25 @@ fn ctc() {
     assert_eq!(lost.item().unwrap(), f64::INFINITY, "two equal labels need a blank between them");
 }
 
+/// The methods of tensors are the losses without options.
+#[test]
+fn methods_of_tensors() {
+    let (x, y) = (Tensor::new([[0.2, 0.7], [0.6, 0.4]]), Tensor::new([[0.5, 0.1], [2.5, 0.3]]));
+    let mean = |y: Tensor, expected: f64| assert!((y.item().unwrap() - expected).abs() < 1e-6, "{y} instead of {expected}");
+    mean(x.l1_loss(&y), (0.3 + 0.6 + 1.9 + 0.1) / 4.0);
+    let smooth = (0.09 / 2.0 + 0.36 / 2.0 + 1.4 + 0.01 / 2.0) / 4.0;
+    mean(x.smooth_l1_loss(&y), smooth);
+    mean(x.huber_loss(&y), smooth);
+    mean(x.log().nll_loss(&Tensor::new([1, 0])), -(0.7f64.ln() + 0.6f64.ln()) / 2.0);
+    let ones = Tensor::ones((2, 2));
+    mean(x.binary_cross_entropy(&ones), -(0.2f64 * 0.7 * 0.6 * 0.4).ln() / 4.0);
+    mean(x.logit(None).binary_cross_entropy_with_logits(&ones), -(0.2f64 * 0.7 * 0.6 * 0.4).ln() / 4.0);
+    mean(x.log().kl_div(&x), 0.0);
+    mean(x.poisson_nll_loss(&x.zeros_like()), (0.2f64.exp() + 0.7f64.exp() + 0.6f64.exp() + 0.4f64.exp()) / 4.0);
+    mean(x.gaussian_nll_loss(&x, &ones), 0.0);
+    mean(x.triplet_margin_loss(&x, &x), 1.0);
+}
+
 /// Every loss of tensors that do not fit, or options that cannot be, is invalid and says which loss it is.
 #[test]
 fn misfits_are_told() {

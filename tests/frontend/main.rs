@@ -22,6 +22,7 @@ mod parity;
 mod random;
 mod readme;
 mod recurrent;
+mod resume;
 mod schedulers;
 mod tensors;
 mod training;

@@ -92,7 +92,17 @@ fn the_layers_are_a_table() {
     net.parameters()[0].freeze();
     let (state, random) = (net.state_dict(), vec::<i64>(&igneous::random_state().unwrap()));
     let table = net.layers(&Tensor::ones((5, 2, 2))).unwrap();
-    insta::assert_snapshot!(table, @"");
+    insta::assert_snapshot!(table, @"
+    layer                output       parameters
+    Sequential           f32[5, 2]            27
+      0: Flatten         f32[5, 4]             0
+      block: Sequential  f32[5, 3]            21
+        0: Linear        f32[5, 3]            15
+        1: BatchNorm1d   f32[5, 3]             6
+        2: Dropout       f32[5, 3]             0
+      2: Linear          f32[5, 2]             6
+    27 parameters, 15 trained
+    ");
     for (name, value) in net.state_dict().iter() {
         assert_eq!(value.to_f64_vec().unwrap(), state.get(name).unwrap().to_f64_vec().unwrap(), "{name}");
     }

@@ -218,9 +218,9 @@ fn an_update_of_all_parameters_is_one_kernel() {
     check("Adam", |p| Adam::with(p, 0.1, AdamOptions { amsgrad: true, ..default() }));
     check("AdamW", |p| AdamW::new(p, 0.1));
     check("Adamax", |p| Adamax::new(p, 0.1));
-    // One more for the momentum of the step, a few numbers.
+    // One more for a few numbers of the step.
     check_count("NAdam", 2, |p| NAdam::new(p, 0.1));
-    check("RAdam", |p| RAdam::new(p, 0.1));
+    check_count("RAdam", 2, |p| RAdam::new(p, 0.1));
     check("Adagrad", |p| Adagrad::new(p, 0.1));
     check("Adadelta", |p| Adadelta::new(p, 0.1));
     check("RMSprop", |p| RmsProp::with(p, 0.1, RmsPropOptions { momentum: 0.9, centered: true, ..default() }));

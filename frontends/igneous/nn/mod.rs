@@ -51,6 +51,7 @@ mod ctc_loss;
 mod distance;
 mod dropout;
 mod embedding;
+mod functional;
 mod image;
 pub mod init;
 mod likelihood_loss;
