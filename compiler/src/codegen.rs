@@ -8,8 +8,9 @@ use crate::plan::{Plan, plan};
 use crate::schedule::license;
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
+use igneous_ir::graph::Region;
 use igneous_ir::kernel::Kernel;
-use igneous_runtime::program::{BufferSpec, Launch, Output, Place, Program, ScanWork, Work};
+use igneous_runtime::program::{BufferSpec, CondWork, Launch, Output, Place, Program, ScanWork, WhileWork, Work};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -74,13 +75,9 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
             StepKind::Copy => ("copy".to_string(), vec![Work::Copy]),
             StepKind::Library(library) => (library.op.name().to_string(), vec![Work::Library(library.clone())]),
             StepKind::Scan(scan) => {
-                let inner = build(&scan.body.graph().name, lower(scan.body.graph(), &BTreeSet::new())?, &[], options)?;
-                built.kernels.extend(inner.kernels);
-                built.listings.extend(inner.listings);
-                built.log.extend("scan", inner.log);
                 let sequences = scan.body.graph().inputs().len() - scan.constants - scan.carries;
                 let work = ScanWork {
-                    body: Arc::new(inner.program),
+                    body: built.nested("scan", &scan.body, options)?,
                     steps: scan.length,
                     constants: scan.constants,
                     carries: scan.carries,
@@ -88,6 +85,20 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
                     reverse: scan.reverse,
                 };
                 ("scan".to_string(), vec![Work::Scan(Box::new(work))])
+            }
+            StepKind::Cond(branches) => {
+                let [then, otherwise] = &**branches;
+                let (then, otherwise) = (built.nested("cond", then, options)?, built.nested("cond", otherwise, options)?);
+                ("cond".to_string(), vec![Work::Cond(Box::new(CondWork { then, otherwise }))])
+            }
+            StepKind::While(repeated) => {
+                let work = WhileWork {
+                    condition: built.nested("while", &repeated.condition, options)?,
+                    body: built.nested("while", &repeated.body, options)?,
+                    constants: repeated.constants,
+                    bound: repeated.bound,
+                };
+                ("while".to_string(), vec![Work::While(Box::new(work))])
             }
         };
         let written = step.params.iter().zip(&step.writes).filter(|(_, w)| **w).map(|(&slot, _)| slot);
@@ -102,6 +113,17 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
         });
     }
     Ok(built)
+}
+
+impl Built {
+    /// The program of a region.
+    fn nested(&mut self, operator: &'static str, region: &Region, options: &Options) -> Result<Arc<Program>> {
+        let inner = build(&region.graph().name, lower(region.graph(), &BTreeSet::new())?, &[], options)?;
+        self.kernels.extend(inner.kernels);
+        self.listings.extend(inner.listings);
+        self.log.extend(operator, inner.log);
+        Ok(Arc::new(inner.program))
+    }
 }
 
 fn empty(name: &str) -> Program {

@@ -17,6 +17,15 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
     loop {
         let mut found = false;
         current = current.rewrite(|g, _, node, operands| match node.op.record().lowering {
+            _ if wants_single(node, g, operands) => {
+                let emitter = Emitter::new(g);
+                let wide: SmallVec<[_; 4]> =
+                    operands.iter().map(|&v| emitter.value(v)).map(|x| x.cast(x.dtype().compute())).collect();
+                let results = emitter.apply(node.op.clone(), &wide);
+                let results = results.iter().zip(&node.results).map(|(x, ty)| x.cast(ty.dtype).value).collect();
+                emitter.finish()?;
+                Ok(results)
+            }
             Lowering::Composite(decompose) if !is_kernel(node, g, operands) => {
                 found = true;
                 let emitter = Emitter::new(g);
@@ -26,14 +35,6 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
                 Ok(results)
             }
             _ if node.op.name() == "stop_gradient" => Ok(Values::from_iter([operands[0]])),
-            _ if accumulates_halves(node) => {
-                let emitter = Emitter::new(g);
-                let xs: SmallVec<[_; 4]> = operands.iter().map(|&v| emitter.value(v)).collect();
-                let wide: SmallVec<[_; 4]> = xs.iter().map(|x| x.cast(x.dtype().compute())).collect();
-                let y = emitter.one(node.op.clone(), &wide).cast(node.results[0].dtype).value;
-                emitter.finish()?;
-                Ok(Values::from_iter([y]))
-            }
             _ => Ok(g.push(node.op.clone(), operands, node.results.clone())),
         })?;
         if !found {
@@ -42,22 +43,30 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
     }
 }
 
-/// Whether elements of a half type would be rounded each time another one is added or multiplied.
-fn accumulates_halves(node: &Node) -> bool {
-    let half = |dtype: DType| dtype != dtype.compute();
-    node.op.name() == "scatter" && half(node.results[0].dtype) && matches!(node.op.choice("combine"), "sum" | "prod")
+/// Whether a node on a half type is done on its operands in single precision: a scatter, that elements are not rounded each
+/// time another one is added or multiplied; attention, whose kernel is for that.
+fn wants_single(node: &Node, graph: &Graph, operands: &[Value]) -> bool {
+    if node.results.first().is_none_or(|ty| ty.dtype == ty.dtype.compute()) {
+        return false;
+    }
+    match node.op.name() {
+        "scatter" => matches!(node.op.choice("combine"), "sum" | "prod"),
+        _ => attends(node, graph, operands),
+    }
 }
 
 /// Whether a composite is a kernel of its own: attention of single precision on more than one query and key.
 fn is_kernel(node: &Node, graph: &Graph, operands: &[Value]) -> bool {
+    node.results[0].dtype == DType::F32 && attends(node, graph, operands)
+}
+
+/// Whether it is attention of more than one query and key.
+fn attends(node: &Node, graph: &Graph, operands: &[Value]) -> bool {
     let several = |k: usize| {
         let shape = &graph.ty(operands[k]).shape;
         shape[shape.len() - 2].as_const().is_none_or(|n| n > 1)
     };
-    matches!(node.op.name(), "attention" | "attention_backward")
-        && node.results[0].dtype == DType::F32
-        && several(0)
-        && several(1)
+    matches!(node.op.name(), "attention" | "attention_backward") && several(0) && several(1)
 }
 
 /// Equal nodes (same operator, same operands) become one, and so do reshapes in a row.

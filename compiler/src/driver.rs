@@ -9,12 +9,14 @@ use crate::lower::{Lowered, lower};
 use crate::outline::outline;
 use crate::precision::Precision;
 use crate::prepare;
+use crate::regions;
 use crate::report;
 use crate::symbols;
 use igneous_ir::autodiff::expand_gradients;
 use igneous_ir::error::{Error, Result};
 use igneous_ir::graph::Graph;
 use igneous_ir::kernel::Kernel;
+use igneous_ir::op::Op;
 use igneous_ir::verify::verify;
 use igneous_runtime::program::Program;
 use std::collections::BTreeSet;
@@ -101,6 +103,9 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
     if blocks > 0 {
         current = passes.add("outlined", current)?;
     }
+    if has_control_flow(&current) {
+        current = passes.add("simplified", for_each_region(&current, &mut regions::simplify)?)?;
+    }
     let mut derivations = Vec::new();
     let licences = options.precision.licences();
     if options.recognise && options.egraph && options.precision != Precision::Strict {
@@ -120,7 +125,12 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         })?;
         current = passes.add("optimised", current)?;
     }
-    current = passes.add("decomposed", for_each_region(&current, &mut |g| decompose(g))?)?;
+    current = passes.add("decomposed", for_each_region(&current, &mut decompose)?)?;
+    if has_control_flow(&current) {
+        // More is known now, and what takes the place of an operator may repeat what is there.
+        let mut simplify = |g: &Graph| decompose(&regions::simplify(g)?);
+        current = passes.add("simplified", for_each_region(&current, &mut simplify)?)?;
+    }
     if let Some(completed) = symbols::complete(&current) {
         current = passes.add("completed", completed)?;
     }
@@ -156,6 +166,12 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         precision: options.precision,
         blocks,
     })
+}
+
+/// Whether there is a decision or a loop.
+fn has_control_flow(graph: &Graph) -> bool {
+    let nested = |op: &Op| op.name() != "call" || op.regions().any(|(_, region)| has_control_flow(region.graph()));
+    graph.nodes().any(|(_, node)| node.op.regions().next().is_some() && nested(&node.op))
 }
 
 struct Passes {

@@ -18,6 +18,7 @@ mod outline;
 pub mod plan;
 pub mod precision;
 mod prepare;
+mod regions;
 pub mod report;
 pub mod rules;
 mod schedule;

@@ -44,6 +44,10 @@ pub enum StepKind {
     Kernel(usize),
     /// A loop over steps; the body is compiled apart.
     Scan(Box<ScanStep>),
+    /// One of two regions, which are compiled apart.
+    Cond(Box<[Region; 2]>),
+    /// A loop that ends when its condition does; both regions are compiled apart.
+    While(Box<WhileStep>),
     /// A function of the runtime over whole tensors.
     Library(Box<LibraryWork>),
     /// Copies the first parameter to the second.
@@ -63,6 +67,26 @@ pub struct ScanStep {
     pub carries: usize,
     /// From the last step to the first.
     pub reverse: bool,
+}
+
+/// A loop's regions and its limits.
+#[derive(Clone, Debug)]
+pub struct WhileStep {
+    /// Whether to go on.
+    pub condition: Region,
+    /// The step.
+    pub body: Region,
+    /// Leading parameters that stay the same.
+    pub constants: usize,
+    /// The most steps.
+    pub bound: Option<u32>,
+}
+
+impl StepKind {
+    /// Whether it runs programs of their own, which read extents off the shapes of the parameters.
+    fn reads_shapes(&self) -> bool {
+        matches!(self, StepKind::Scan(_) | StepKind::Cond(_) | StepKind::While(_))
+    }
 }
 
 /// Steps over slots.
@@ -152,7 +176,7 @@ impl Lowering {
         match node.op.name() {
             "call" => {
                 let block = self.block(node.op.region("body"))?;
-                if block.steps.iter().any(|s| matches!(s.kind, StepKind::Scan(_))) {
+                if block.steps.iter().any(|s| s.kind.reads_shapes()) {
                     flat.with_own_shapes(&node.operands, &mut operands);
                 }
                 let outputs = flat.expand(&block, &operands);
@@ -162,24 +186,35 @@ impl Lowering {
                 Ok(())
             }
             "scan" => {
-                flat.with_own_shapes(&node.operands, &mut operands);
-                let results: Vec<usize> = flat.graph.results(n).into_iter().map(|v| flat.slot(v)).collect();
-                let scan = ScanStep {
-                    body: node.op.region("body").clone(),
-                    length: node.op.dim("length"),
-                    constants: node.op.int("constants") as usize,
-                    carries: node.op.int("carries") as usize,
-                    reverse: node.op.bool("reverse"),
-                };
-                let writes = operands.iter().map(|_| false).chain(results.iter().map(|_| true)).collect();
-                let params = operands.into_iter().chain(results).collect();
-                flat.flat.steps.push(FlatStep {
-                    kind: StepKind::Scan(Box::new(scan)),
-                    params,
-                    writes,
-                    checks: true,
-                    flops: Dim::ZERO,
-                });
+                flat.nested(
+                    n,
+                    operands,
+                    StepKind::Scan(Box::new(ScanStep {
+                        body: node.op.region("body").clone(),
+                        length: node.op.dim("length"),
+                        constants: node.op.int("constants") as usize,
+                        carries: node.op.int("carries") as usize,
+                        reverse: node.op.bool("reverse"),
+                    })),
+                );
+                Ok(())
+            }
+            "cond" => {
+                let branches = ["then", "otherwise"].map(|branch| node.op.region(branch).clone());
+                flat.nested(n, operands, StepKind::Cond(Box::new(branches)));
+                Ok(())
+            }
+            "while" => {
+                flat.nested(
+                    n,
+                    operands,
+                    StepKind::While(Box::new(WhileStep {
+                        condition: node.op.region("condition").clone(),
+                        body: node.op.region("body").clone(),
+                        constants: node.op.int("constants") as usize,
+                        bound: ops::control::bound(&node.op),
+                    })),
+                );
                 Ok(())
             }
             _ if matches!(node.op.record().lowering, op::Lowering::Library) => {
@@ -270,6 +305,15 @@ impl FlatBuilder<'_> {
                 *slot = copy;
             }
         }
+    }
+
+    /// A step that runs programs of their own, from the operands of node `n` to its results.
+    fn nested(&mut self, n: u32, mut operands: Vec<usize>, kind: StepKind) {
+        self.with_own_shapes(&self.graph.node(n).operands, &mut operands);
+        let results: Vec<usize> = self.graph.results(n).into_iter().map(|v| self.slot(v)).collect();
+        let writes = operands.iter().map(|_| false).chain(results.iter().map(|_| true)).collect();
+        let params = operands.into_iter().chain(results).collect();
+        self.flat.steps.push(FlatStep { kind, params, writes, checks: true, flops: Dim::ZERO });
     }
 
     fn copy(&mut self, from: usize, to: usize) {

@@ -36,7 +36,7 @@ pub fn split(graph: &Graph, stable: &BTreeSet<usize>) -> Result<Option<Split>> {
             input += 1;
             continue;
         }
-        let pure = node.op.removable() && !matches!(node.op.name(), "scan" | "call" | "random_bits");
+        let pure = node.op.removable() && node.op.regions().next().is_none() && node.op.name() != "random_bits";
         let constant = node.op.name() == "constant";
         fixed[n] = pure && (constant || !node.operands.is_empty() && node.operands.iter().all(|v| fixed[v.node as usize]));
         let view =

@@ -1,6 +1,6 @@
-//! Symbols of loops: the body of a scan is a program of its own, which reads the values of its symbols off its operands.
-//! Where none of them has a symbol as an extent, the loop gets one more constant, which has it: an input of the graph
-//! around it that nothing but its shape is used of.
+//! Symbols of loops and branches: their regions are programs of their own, which read the values of their symbols off their
+//! operands. Where none of them has a symbol as an extent, the operator gets one more operand, which has it: an input of the
+//! graph around it that nothing but its shape is used of.
 
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::graph::{Graph, Region, Value, Values};
@@ -15,32 +15,30 @@ pub fn complete(graph: &Graph) -> Option<Graph> {
     (symbolic && lacks(graph)).then(|| Completion::default().graph(graph))
 }
 
-/// Whether a loop somewhere in the graph has a symbol that no operand of it has.
+/// Whether an operator somewhere in the graph has regions with a symbol that no operand of it has.
 fn lacks(graph: &Graph) -> bool {
-    regions(graph).any(|(op, body)| !lacking(op, body).is_empty() || lacks(body))
+    let mut ops = graph.nodes().map(|(_, n)| &n.op);
+    ops.any(|op| !lacking(op).is_empty() || op.regions().any(|(_, region)| lacks(region.graph())))
 }
 
-fn regions(graph: &Graph) -> impl Iterator<Item = (&Op, &Graph)> {
-    graph.nodes().filter(|(_, n)| matches!(n.op.name(), "call" | "scan")).map(|(_, n)| (&n.op, n.op.region("body").graph()))
-}
-
-/// The symbols that the region of `op` needs and cannot read off its inputs.
-fn lacking(op: &Op, body: &Graph) -> BTreeSet<Symbol> {
-    let mut needed = BTreeSet::new();
-    match op.name() {
-        "scan" => used(body, &mut needed),
-        _ => wanted(body, &mut needed),
+/// The symbols that the regions of `op` need and cannot read off their inputs.
+fn lacking(op: &Op) -> BTreeSet<Symbol> {
+    let mut all = BTreeSet::new();
+    for (_, region) in op.regions() {
+        let mut needed = BTreeSet::new();
+        match op.name() {
+            "call" => wanted(region.graph(), &mut needed),
+            _ => used(region.graph(), &mut needed),
+        }
+        let given = given(region.graph());
+        all.extend(needed.into_iter().filter(|s| !given.contains_key(s)));
     }
-    let given = given(body);
-    needed.retain(|s| !given.contains_key(s));
-    needed
+    all
 }
 
-/// The symbols of the loops in a graph: what is not in a loop knows those of the whole program.
+/// The symbols of the loops and branches in a graph: what is not in one knows those of the whole program.
 fn wanted(graph: &Graph, symbols: &mut BTreeSet<Symbol>) {
-    for (op, body) in regions(graph) {
-        symbols.extend(lacking(op, body));
-    }
+    graph.nodes().for_each(|(_, node)| symbols.extend(lacking(&node.op)));
 }
 
 /// All symbols in a graph and its regions.
@@ -77,7 +75,7 @@ fn symbol(dim: &Dim) -> Option<Symbol> {
 
 #[derive(Default)]
 struct Completion {
-    done: HashMap<(Region, Vec<TensorType>), Region>,
+    done: HashMap<(Region, usize, Vec<TensorType>), Region>,
 }
 
 impl Completion {
@@ -93,9 +91,9 @@ impl Completion {
         for (n, node) in old.nodes().filter(|(_, n)| !n.op.is(&ops::structural::INPUT)) {
             (new.loc, new.scope) = (node.loc, node.scope);
             let mut operands: Vec<Value> = node.operands.iter().map(|v| map[&v.node][v.result as usize]).collect();
-            let op = match node.op.name() {
-                "call" | "scan" => self.region(&new, &sources, &node.op, &mut operands),
-                _ => node.op.clone(),
+            let op = match node.op.regions().next() {
+                Some(_) => self.completed(&new, &sources, &node.op, &mut operands),
+                None => node.op.clone(),
             };
             map.insert(n, new.push(op, &operands, node.results.clone()));
         }
@@ -106,31 +104,35 @@ impl Completion {
         new
     }
 
-    /// The operator with what its region lacks, as far as `sources` has it, among its operands.
-    fn region(&mut self, graph: &Graph, sources: &BTreeMap<Symbol, Value>, op: &Op, operands: &mut Vec<Value>) -> Op {
-        let region = op.region("body");
-        let mut extra: Vec<Value> = lacking(op, region.graph()).iter().filter_map(|s| sources.get(s).copied()).collect();
+    /// The operator with what its regions lack, as far as `sources` has it, among its operands.
+    fn completed(&mut self, graph: &Graph, sources: &BTreeMap<Symbol, Value>, op: &Op, operands: &mut Vec<Value>) -> Op {
+        let mut extra: Vec<Value> = lacking(op).iter().filter_map(|s| sources.get(s).copied()).collect();
         extra.sort_unstable();
         extra.dedup();
-        let place = if op.name() == "scan" { op.int("constants") as usize } else { operands.len() };
+        let constants = matches!(op.name(), "scan" | "while").then(|| op.int("constants") as usize);
+        let place = constants.unwrap_or(operands.len());
+        // The predicate of a `cond` is no input of its branches.
+        let inner_place = place - usize::from(op.name() == "cond");
         let types: Vec<TensorType> = extra.iter().map(|&v| graph.ty(v).clone()).collect();
-        let key = (region.clone(), types);
-        let body = match self.done.get(&key) {
-            Some(body) => body.clone(),
-            None => {
-                let wider = with_inputs(region.graph(), place, &key.1);
-                let body = Region::new(self.graph(&wider));
-                self.done.insert(key, body.clone());
-                body
-            }
-        };
+        let regions: Vec<Region> = op.regions().map(|(_, region)| self.region(region, inner_place, &types)).collect();
         let count = extra.len();
         operands.splice(place..place, extra);
-        if op.name() == "scan" {
-            let length = op.dim("length");
-            return ops::scan(body, place + count, op.int("carries") as usize, op.bool("reverse"), length);
+        let op = op.with_regions(regions);
+        match constants {
+            Some(constants) => op.with_attr("constants", Attr::Int((constants + count) as i64)),
+            None => op,
         }
-        ops::call(body)
+    }
+
+    fn region(&mut self, region: &Region, place: usize, types: &[TensorType]) -> Region {
+        let key = (region.clone(), place, types.to_vec());
+        if let Some(known) = self.done.get(&key) {
+            return known.clone();
+        }
+        let wider = with_inputs(region.graph(), place, types);
+        let region = Region::new(self.graph(&wider));
+        self.done.insert(key, region.clone());
+        region
     }
 }
 

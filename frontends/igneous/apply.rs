@@ -1,5 +1,6 @@
 //! The narrow waist: every operation on tensors goes through [`try_apply`].
 
+use crate::autocast;
 use crate::eager;
 use crate::location;
 use crate::location::here;
@@ -24,6 +25,13 @@ pub(crate) fn try_apply(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors>
         }
     }
     let loc = location::of_user(loc);
+    if let Some(converted) = autocast::operands(&op, inputs, loc).map_err(|e| e.at(loc))? {
+        return run(op, &converted.iter().collect::<SmallVec<[&Tensor; 4]>>(), loc);
+    }
+    run(op, inputs, loc)
+}
+
+fn run(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
     let results = if trace::is_tracing() { trace::append(op, inputs, loc) } else { eager::run(op, inputs, loc) };
     results.map_err(|e| e.at(loc))
 }

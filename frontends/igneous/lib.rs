@@ -55,8 +55,10 @@
 extern crate self as igneous;
 
 mod apply;
+mod autocast;
 mod backend;
 mod compile;
+mod control;
 pub mod data;
 mod device;
 mod eager;
@@ -78,11 +80,14 @@ mod trace;
 mod tracked;
 mod variable;
 
+pub use autocast::{autocast, autocast_dtype, no_autocast};
 pub use backend::{Precision, Stages};
 pub use compile::{Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, Tree, compile, spec};
+pub use control::{cond, fori_loop, while_loop, while_loop_bounded};
 pub use device::Device;
 pub use grad_mode::{enable_grad, is_grad_enabled, no_grad};
 /// Graphs and kernels: their texts, verifiers and interpreters. What [`Lowered`] shows is made of them.
+pub use half::{bf16, f16};
 pub use igneous_ir as ir;
 pub use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, TensorType};
 pub use igneous_runtime::buffer::{MemoryStats, memory_stats};

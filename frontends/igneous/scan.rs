@@ -4,9 +4,11 @@ use crate::apply::try_apply;
 use crate::compile::{Outputs, Tree};
 use crate::location::here;
 use crate::tensor::Tensor;
-use crate::trace::{self, Capture, CaptureSource, Finished, Kind, Output, Parameter};
-use igneous_ir::graph::{Graph, Region, Value};
+use crate::trace::{self, Finished, Input, Kind, Outside, Parameter, same_types};
+use crate::variable::Variable;
+use igneous_ir::graph::Region;
 use igneous_ir::{Dim, Error, Loc, Result, TensorType, ops};
+use std::sync::Arc;
 
 /// Calls `body(carry, element)` for each element along the first axis of the sequences, in order; it returns the next
 /// carry and one element of each result. Returns the last carry and the results, stacked along a new first axis.
@@ -69,7 +71,7 @@ where
     let length = common_length(&stacks).map_err(|e| e.at(loc))?;
     let parameters = parameters(&carries, &stacks)?;
     let mut returned = None;
-    let finished = trace::trace_region(Kind::Loop, "body", parameters, |tensors| {
+    let finished = trace::trace_region(Kind::Region("the body of a scan"), "body", parameters, |tensors| {
         let mut tensors = tensors.into_iter();
         let (c, s) = (carry.rebuild(&mut tensors), sequences.rebuild(&mut tensors));
         let (next, results) = body(c, s).into_result()?;
@@ -78,6 +80,7 @@ where
         if outputs.len() != carries.len() {
             return Err(Error::new("the body of a scan returns another structure of carries than it is given"));
         }
+        same_types("the body of a scan", &carries, &outputs)?;
         results.flatten(&mut outputs, &mut Vec::new());
         returned = Some((next, results));
         Ok(outputs)
@@ -86,12 +89,13 @@ where
     if finished.slots.iter().any(|s| s.changed) {
         return Err(Error::new("the body of a scan cannot change gradients").at(loc));
     }
-    let step = Step::new(&finished, carries.len(), stacks.len())?;
-    let constants: Vec<Tensor> = step.constants.iter().map(|c| c.source.tensor()).collect();
-    let variables: Vec<Tensor> = step.assigned.iter().map(|v| CaptureSource::Variable((*v).clone()).tensor()).collect();
+    let assigned = finished.assigned();
+    let outside = Outside::of(&[&finished], &assigned);
+    let (constants, variables) = outside.tensors();
+    let body = step(&finished, &outside, &assigned, carries.len(), stacks.len())?;
     let operands: Vec<&Tensor> = constants.iter().chain(&carries).chain(&variables).chain(&stacks).collect();
     let carried = carries.len() + variables.len();
-    let op = ops::scan(Region::new(step.graph), constants.len(), carried, direction == Direction::Reverse, length);
+    let op = ops::scan(body, constants.len(), carried, direction == Direction::Reverse, length);
     let mut results = try_apply(op, &operands, loc)?.into_iter();
     let last: Vec<Tensor> = results.by_ref().take(carries.len()).collect();
     for (variable, value) in variables.iter().zip(results.by_ref()) {
@@ -131,55 +135,16 @@ fn parameters(carries: &[Tensor], stacks: &[Tensor]) -> Result<Vec<Parameter>> {
 }
 
 /// The body in the form the operator wants: constants, carries (assigned variables last), elements.
-struct Step<'a> {
-    graph: Graph,
-    constants: Vec<&'a Capture>,
-    assigned: Vec<&'a std::sync::Arc<crate::variable::Variable>>,
-}
-
-impl<'a> Step<'a> {
-    fn new(finished: &'a Finished, carries: usize, elements: usize) -> Result<Step<'a>> {
-        let traced = &finished.graph;
-        let inputs: Vec<Value> = traced.inputs().iter().map(|(v, _)| *v).collect();
-        let assigned: Vec<_> = finished.variables.iter().filter(|s| s.assigned).collect();
-        let is = |c: &Capture, k: usize| matches!(&c.source, CaptureSource::Variable(v) if std::sync::Arc::ptr_eq(v, &assigned[k].variable));
-        let is_assigned = |c: &Capture| (0..assigned.len()).any(|k| is(c, k));
-        let constants: Vec<&Capture> = finished.captures.iter().filter(|c| !is_assigned(c)).collect();
-        let mut graph = Graph::new("body");
-        let mut given: Vec<Option<Value>> = vec![None; inputs.len()];
-        let place = |value: Value| inputs.iter().position(|&v| v == value).expect("a capture is an input");
-        for capture in &constants {
-            let at = place(capture.value);
-            given[at] = Some(graph.input(traced.inputs()[at].1.clone(), traced.ty(capture.value).clone()));
-        }
-        for at in 0..carries {
-            given[at] = Some(graph.input(traced.inputs()[at].1.clone(), traced.ty(inputs[at]).clone()));
-        }
-        for (k, state) in assigned.iter().enumerate() {
-            let name = state.variable.name().map_or_else(|| format!("variable{k}"), |n| n.to_string());
-            let value = graph.input(name, state.variable.ty());
-            if let Some(capture) = finished.captures.iter().find(|c| is(c, k)) {
-                given[place(capture.value)] = Some(value);
-            }
-        }
-        for at in carries..carries + elements {
-            given[at] = Some(graph.input(traced.inputs()[at].1.clone(), traced.ty(inputs[at]).clone()));
-        }
-        let mut outputs = Vec::new();
-        for output in &finished.outputs {
-            let Output::Value { value, .. } = output else { return Err(Error::new("a result of a scan is outside of it")) };
-            outputs.push(*value);
-        }
-        let results = outputs.split_off(carries);
-        let updates = assigned.iter().map(|s| s.current);
-        let mut with_outputs = traced.clone();
-        for (k, value) in outputs.into_iter().chain(updates).chain(results).enumerate() {
-            with_outputs.output(format!("y{k}"), value);
-        }
-        let given: Vec<Value> = given.into_iter().map(|v| v.expect("every input is a constant, carry or element")).collect();
-        for (k, value) in graph.inline(&with_outputs, &given)?.into_iter().enumerate() {
-            graph.output(format!("y{k}"), value);
-        }
-        Ok(Step { graph, constants, assigned: assigned.iter().map(|s| &s.variable).collect() })
-    }
+fn step(finished: &Finished, outside: &Outside, assigned: &[Arc<Variable>], carries: usize, elements: usize) -> Result<Region> {
+    let constants = outside.constants.iter().map(Input::Outside);
+    let variables = outside.variables.iter().map(Input::Outside);
+    let arguments = |range: std::ops::Range<usize>| range.map(Input::Argument);
+    let inputs: Vec<Input<'_>> =
+        constants.chain(arguments(0..carries)).chain(variables).chain(arguments(carries..carries + elements)).collect();
+    let first = outside.constants.len() + carries;
+    let mut outputs = finished.results()?;
+    let results = outputs.split_off(carries);
+    outputs.extend(assigned.iter().enumerate().map(|(k, variable)| finished.value_of(variable, first + k)));
+    outputs.extend(results);
+    finished.close(&inputs, &outputs)
 }

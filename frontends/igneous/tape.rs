@@ -1,6 +1,7 @@
 //! The tape of eager mode: recorded operations, owned by the tensors they made, and `backward` over them.
 
 use crate::apply::try_apply;
+use crate::autocast::no_autocast;
 use crate::location::here;
 use crate::slot::Slot;
 use crate::tensor::{Eager, Repr, Tensor};
@@ -262,7 +263,8 @@ impl Replay {
         });
         let entries = std::mem::take(&mut self.entries);
         let tape: Vec<TapeEntry> = entries.iter().map(|(op, operands, results)| TapeEntry { op, operands, results }).collect();
-        let grads = autodiff::backward(self, &tape, loss, seed, wrt)?;
+        // Derivatives are computed in the types of what they are of.
+        let grads = no_autocast(|| autodiff::backward(self, &tape, loss, seed, wrt))?;
         Ok(grads.into_iter().map(|v| self.tensors[v.node as usize].clone()).collect())
     }
 }

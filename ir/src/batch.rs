@@ -2,6 +2,8 @@
 //!
 //! The batch axis is the first. What does not depend on a batched input is computed once.
 
+mod control;
+
 use crate::autodiff::expand_gradients;
 use crate::dim::Dim;
 use crate::emit::{Emit, Emitter};
@@ -123,7 +125,9 @@ impl Emit for Batching<'_> {
             Batch::Rule(_) => self.rule(&op, &lanes)?,
             Batch::Decomposition => return self.decomposition(&op, operands),
             Batch::Structural if op.name() == "call" => self.call(&op, &lanes)?,
+            Batch::Structural if op.name() == "cond" => return self.cond(&op, &lanes, operands),
             Batch::Structural if op.name() == "scan" => self.scan(&op, &lanes)?,
+            Batch::Structural if op.name() == "while" => return self.while_loop(&op, &lanes, operands),
             Batch::Structural | Batch::Unsupported => {
                 return Err(Error::new(format!("{} has no batch rule: it cannot be mapped over a batch", op.name())));
             }

@@ -353,8 +353,33 @@ impl Dim {
             return (n, Some(n));
         }
         let (mut lo, mut hi) = self.bounds_of_terms();
-        // Where `b·⌊a / b⌋` stands beside `a`, the terms taken one by one say too little; `a - (a mod b)` says more.
+        let mut narrow = |(l, h): (i64, Option<i64>)| {
+            lo = lo.max(l);
+            hi = hi.into_iter().chain(h).min();
+        };
         for term in self.terms() {
+            let rest = || self - Dim::from_poly(vec![term.clone()]);
+            let c = Dim::constant(term.coefficient);
+            match term.atoms[..] {
+                // An extremum is no less, or no more, than either of the two.
+                [atom @ (Atom::Max(x, y) | Atom::Min(x, y))] => {
+                    let below = matches!(atom, Atom::Max(..)) == (term.coefficient > 0);
+                    for other in [x, y] {
+                        let (l, h) = (rest() + c * other).bounds();
+                        narrow(if below { (l, None) } else { (i64::MIN, h) });
+                    }
+                }
+                // A quotient is at most the fraction, and at least that of the dividend less what may be left.
+                [Atom::FloorDiv(a, b)] if b.as_const().is_some_and(|b| b > 0) => {
+                    let divisor = b.as_const().unwrap_or(1);
+                    let (most, least) = (rest() * b + c * a, rest() * b + c * (a - b + 1));
+                    let (small, large) = if term.coefficient > 0 { (least, most) } else { (most, least) };
+                    let (l, h) = (small.bounds_of_terms().0, large.bounds_of_terms().1);
+                    narrow((l.saturating_neg().div_euclid(divisor).saturating_neg(), h.map(|h| h.div_euclid(divisor))));
+                }
+                _ => {}
+            }
+            // Where `b·⌊a / b⌋` stands beside `a`, the terms taken one by one say too little; `a - (a mod b)` says more.
             let quotient = term.atoms.iter().enumerate().find_map(|(i, atom)| match *atom {
                 Atom::FloorDiv(a, b) => Some((i, a, b)),
                 _ => None,
@@ -363,10 +388,7 @@ impl Dim {
             let mut outer = term.clone();
             outer.atoms.remove(i);
             let Some(factor) = Dim::from_poly(vec![outer]).div_exact(b) else { continue };
-            let term = Dim::from_poly(vec![term]);
-            let (l, h) = (self - term + factor * (a - Dim::from_atom(Atom::Rem(a, b)))).bounds_of_terms();
-            lo = lo.max(l);
-            hi = hi.into_iter().chain(h).min();
+            narrow((rest() + factor * (a - Dim::from_atom(Atom::Rem(a, b)))).bounds_of_terms());
         }
         (lo, hi)
     }
@@ -715,6 +737,22 @@ mod tests {
         assert_eq!((n - blocks).bounds(), (0, Some(2)));
         assert_eq!((blocks + 2).at_least(n), Some(true));
         assert_eq!((blocks + 1).at_least(n), None);
+    }
+
+    #[test]
+    fn ranges_know_halves_and_extrema() {
+        let (t, n) = (Dim::symbol("T", 1, 64), Dim::symbol("N", 0, 64));
+        let half = (t + 1).div_floor(2);
+        assert_eq!(t.at_least(half), Some(true));
+        assert_eq!(half.at_least(t), None);
+        assert_eq!(half.min(t), half);
+        assert_eq!((t - half).bounds(), (0, Some(32)));
+        assert_eq!((n - n.div_floor(3)).at_least(0), Some(true));
+        assert_eq!((n.div_floor(3) * 2 - n).bounds().1, Some(0));
+        let unknown = t.min(n);
+        assert_eq!([t.at_least(unknown), n.at_least(unknown)], [Some(true); 2]);
+        assert_eq!(t.max(n).at_least(t), Some(true));
+        assert_eq!(unknown.at_least(t), None);
     }
 
     #[test]

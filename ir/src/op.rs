@@ -232,6 +232,24 @@ impl Op {
         }
     }
 
+    /// The nested graphs, with the names of their attributes.
+    pub fn regions(&self) -> impl Iterator<Item = (&'static str, &Region)> {
+        self.record.attrs.iter().zip(self.attrs.iter()).filter_map(|((name, _), attr)| match attr {
+            Attr::Region(region) => Some((*name, region)),
+            _ => None,
+        })
+    }
+
+    /// A copy with other nested graphs, in the order of [`Op::regions`].
+    pub fn with_regions(&self, regions: impl IntoIterator<Item = Region>) -> Op {
+        let mut regions = regions.into_iter();
+        let attr = |attr: &Attr| match attr {
+            Attr::Region(old) => Attr::Region(regions.next().unwrap_or_else(|| old.clone())),
+            other => other.clone(),
+        };
+        Op::new(self.record, self.attrs.iter().map(attr).collect::<Vec<_>>())
+    }
+
     /// Whether a node may be dropped when nobody uses its results: not if it is or contains a check.
     pub fn removable(&self) -> bool {
         let contains_check = |a: &Attr| matches!(a, Attr::Region(r) if r.contains_check());
@@ -379,7 +397,7 @@ pub enum Lowering {
     Composite(Decompose),
     /// Computed by a function of the runtime over whole tensors; not fused with anything.
     Library,
-    /// Handled by name in the compiler: `input`, `call`, `grad`, `scan`, `check`.
+    /// Handled by name in the compiler: `input`, `call`, `grad`, `scan`, `cond`, `while`, `check`.
     Structural,
 }
 
@@ -586,7 +604,7 @@ pub enum Vjp {
     Rule(for<'b, 'e> fn(&VjpArgs<'b, 'e>) -> Vec<Option<X<'b, 'e>>>),
     /// Differentiate the decomposition.
     Decomposition,
-    /// Handled by the autodiff pass: `call`, `grad`, `scan`.
+    /// Handled by the autodiff pass: `call`, `grad`, `scan`, `cond`, `while`.
     Structural,
 }
 
@@ -636,7 +654,7 @@ pub enum Jvp {
     FromVjp,
     /// Tangents of the results from those of the operands.
     Rule(for<'b, 'e> fn(&JvpArgs<'b, 'e>) -> Vec<Option<X<'b, 'e>>>),
-    /// Handled by [`crate::autodiff`]: `call`, `scan`.
+    /// Handled by [`crate::autodiff`]: `call`, `scan`, `cond`, `while`.
     Structural,
 }
 
@@ -664,7 +682,7 @@ pub enum Batch {
     Rule(for<'b, 'e> fn(&BatchArgs<'b, 'e>) -> Vec<X<'b, 'e>>),
     /// Batch the decomposition.
     Decomposition,
-    /// Has no operands, or is handled by [`crate::batch`]: `call`, `scan`.
+    /// Has no operands, or is handled by [`crate::batch`]: `call`, `scan`, `cond`, `while`.
     Structural,
     /// Not defined; `vmap` over it is an error that names the operator.
     Unsupported,

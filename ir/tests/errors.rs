@@ -25,6 +25,11 @@ fn structural() {
 }
 
 #[test]
+fn control_flow() {
+    check("control", ops::control::CONTROL);
+}
+
+#[test]
 fn pointwise() {
     check("pointwise", ops::pointwise::POINTWISE.iter().copied().flatten());
 }

@@ -114,6 +114,10 @@ pub enum Work {
     Attention(Box<AttentionWork>),
     /// Runs a program once for each step, carrying values.
     Scan(Box<ScanWork>),
+    /// Runs one of two programs.
+    Cond(Box<CondWork>),
+    /// Runs a program as long as another one says so, carrying values.
+    While(Box<WhileWork>),
     /// Runs an outlined block; the launch's params are its inputs, then its outputs. No output overlaps an input.
     Call(Arc<Program>),
     /// Calls a function over whole tensors.
@@ -359,4 +363,28 @@ pub struct ScanWork {
     pub sequences: usize,
     /// Whether steps run from last to first.
     pub reverse: bool,
+}
+
+/// A decision. The launch's params are: the predicate, a bool; the inputs of both programs; their outputs. No output overlaps an
+/// input.
+#[derive(Clone)]
+pub struct CondWork {
+    /// Runs if the predicate is true.
+    pub then: Arc<Program>,
+    /// Runs if it is false.
+    pub otherwise: Arc<Program>,
+}
+
+/// A loop whose end the data decide. The launch's params are: constants, carries (initial), carries (final). No output overlaps
+/// an input.
+#[derive(Clone)]
+pub struct WhileWork {
+    /// From constants and carries to one bool.
+    pub condition: Arc<Program>,
+    /// From constants and carries to the next carries.
+    pub body: Arc<Program>,
+    /// How many params are constants.
+    pub constants: usize,
+    /// The most steps.
+    pub bound: Option<u32>,
 }

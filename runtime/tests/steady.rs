@@ -6,7 +6,7 @@ use igneous_ir::types::{DType, TensorType};
 use igneous_runtime::buffer::memory_stats;
 use igneous_runtime::program::{
     AttentionPass, AttentionWork, BufferSpec, DotOut, DotWork, Elements, ErrorWord, Launch, LoopWork, Operand, Output, Place,
-    Program, ScanWork, Work,
+    Program, ScanWork, WhileWork, Work,
 };
 use igneous_runtime::{Buffer, set_num_threads};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -49,6 +49,12 @@ unsafe extern "C" fn plus_one(p: *const *mut u8, _: *const i64, bounds: *const i
             *to.add(i) = *from.add(i) + 1.0;
         }
     }
+}
+
+/// `params[1][0] = params[0][0] < 9.0`
+unsafe extern "C" fn below_nine(p: *const *mut u8, _: *const i64, _: *const i64, _: *mut u8, _: *mut ErrorWord) {
+    // SAFETY: the program below gives these parameters.
+    unsafe { *(*p.add(1)).cast::<bool>() = *(*p).cast::<f32>() < 9.0 }
 }
 
 /// Writes nothing: the packed operand is whatever the scratch holds.
@@ -116,13 +122,27 @@ fn attention(derivative: bool) -> Work {
     }))
 }
 
-/// The chain, with a scan over itself, a packed dot in parts, and attention behind it.
+/// Whether the first element is below nine.
+fn first_below_nine(n: usize) -> Program {
+    let mut p = chain(Dim::from(n), 1);
+    let flag = TensorType::new(DType::Bool, [1usize]);
+    p.outputs = vec![Output { ty: flag.clone(), buffer: 3 }];
+    p.buffers[3].ty = flag;
+    let mut work = plus(Dim::ONE, 0);
+    if let Work::Loop(work) = &mut work {
+        work.function = below_nine;
+    }
+    p.launches[0].work = vec![work];
+    p
+}
+
+/// The chain, with a scan over itself, a packed dot in parts, attention, and a loop that ends when a condition does behind it.
 fn mixed(n: usize) -> Program {
     let mut p = chain(Dim::from(n), 10);
     let dim = Dim::from(n);
     let result = p.buffers[3].clone();
-    p.buffers.extend([0; 4].map(|_| result.clone()));
-    for buffer in 4..8 {
+    p.buffers.extend([0; 5].map(|_| result.clone()));
+    for buffer in 4..9 {
         p.outputs.push(Output { ty: p.buffers[buffer].ty.clone(), buffer });
     }
     let body = Arc::new(chain(dim, 3));
@@ -141,7 +161,10 @@ fn mixed(n: usize) -> Program {
         block: (Dim::ONE, Dim::from(64)),
     };
     let (scan, dot) = (Work::Scan(Box::new(scan)), Work::Dot(Box::new(dot)));
-    for (work, to) in [(scan, 4), (dot, 5), (attention(false), 6), (attention(true), 7)] {
+    let condition = Arc::new(first_below_nine(n));
+    let repeated = WhileWork { condition, body: Arc::new(chain(dim, 3)), constants: 0, bound: Some(100) };
+    let repeated = Work::While(Box::new(repeated));
+    for (work, to) in [(scan, 4), (dot, 5), (attention(false), 6), (attention(true), 7), (repeated, 8)] {
         let (flops, bytes) = (Dim::ZERO, Dim::ZERO);
         p.launches.push(Launch { name: "more".to_owned(), params: vec![0, to], work: vec![work], flops, bytes, commits: false });
     }
@@ -162,6 +185,7 @@ fn steady_runs_allocate_nothing_and_programs_leave_nothing() {
         let out = p.run(&inputs).expect("it fits");
         assert!(out[0].as_slice::<f32>().expect("floats").iter().all(|&x| x == 11.0));
         assert!(out[1].as_slice::<f32>().expect("floats").iter().all(|&x| x == 13.0));
+        assert!(out[5].as_slice::<f32>().expect("floats").iter().all(|&x| x == 10.0));
     };
     settles(&run, memory_stats);
 

@@ -10,8 +10,8 @@ use igneous::nn::{
 use igneous::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Optimizer, Sgd, SgdOptions};
 use igneous::testing::{assert_values, compare_with_eager, gradcheck};
 use igneous::{
-    ConvTranspose, Corners, DType, Device, Ellipsis, Error, Interpolation, Outside, PadMode, Result, Tensor, compile, default,
-    fft, linalg, scan,
+    ConvTranspose, Corners, DType, Device, Ellipsis, Error, Interpolation, Outside, PadMode, Result, Tensor, compile, cond,
+    default, fft, fori_loop, linalg, scan, while_loop,
 };
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -84,6 +84,51 @@ fn an_invalid_tensor_carries_its_first_error() {
     assert!(after.to_string().starts_with("invalid: "));
     let told = message(Tensor::ones((a, 2)).check());
     assert!(told.contains("read from an invalid tensor"), "{told}");
+}
+
+/// What a user can get wrong with decisions and loops.
+#[test]
+fn messages_of_control_flow() {
+    let mut m = Messages::default();
+    let (x, yes) = (Tensor::zeros((2, 3)), Tensor::new(1.0).gt(0.0));
+    let same = |x: Tensor| x;
+    m.add("cond by a number", cond(&Tensor::new(1.0), x.clone(), same, same));
+    m.add("cond by many bools", cond(&x.gt(0.0), x.clone(), same, same));
+    m.add("cond by a tensor that is invalid", cond(&Tensor::zeros(-1), x.clone(), same, same));
+    m.add("branches of different shapes", cond(&yes, x.clone(), same, |x: Tensor| x.sum_all()));
+    m.add("branches of different element types", cond(&yes, x.clone(), |x: Tensor| x.gt(0.0), same));
+    m.add("branches of different structures", cond(&yes, x.clone(), |x: Tensor| vec![x], |x: Tensor| vec![x.clone(), x]));
+    m.add("a branch that fails", cond(&yes, x.clone(), same, |x: Tensor| x.reshape(5)));
+    let w = Tensor::parameter(Tensor::new(1.0));
+    m.add("backward in a branch", cond(&yes, (), |()| (&w * 2.0).backward(), |()| Ok(())));
+    m.add("a gradient emptied in a branch", {
+        w.square().backward().unwrap();
+        cond(&yes, (), |()| w.zero_grad(), |()| ())
+    });
+    m.add("the value of a tensor in a branch", cond(&yes, x.clone(), |x: Tensor| x.item().map(|_| x), |x: Tensor| Ok(x)));
+    m.add("a condition of floats", while_loop(x.clone(), |x: Tensor| x.sum_all(), same));
+    m.add("a condition for each element", while_loop(x.clone(), |x: Tensor| x.gt(0.0), same));
+    m.add("a carry that becomes a number", while_loop(x.clone(), |x: Tensor| x.sum_all().gt(0.0), |x: Tensor| x.sum_all()));
+    let count = Tensor::variable(Tensor::new(0.0));
+    let assigns = |x: Tensor| -> Result<Tensor> {
+        count.assign(&(&count + 1.0))?;
+        Ok(x.sum_all().gt(0.0))
+    };
+    m.add("a condition that assigns", while_loop(x.clone(), assigns, same));
+    let halves = |x: Tensor| while_loop(x, |x: Tensor| x.gt(1.0), |x: Tensor| x / 2.0);
+    let leaf = Tensor::new(8.0).requires_grad_();
+    m.add("the gradient of a loop without a bound", halves(leaf.clone()).and_then(|y| y.backward()));
+    let compiled = compile(|()| {
+        let y = halves(&w * 8.0)?;
+        y.backward()?;
+        Ok(y)
+    });
+    m.add("the same compiled", compiled.run(()));
+    m.add("fori_loop up to a fraction", fori_loop(0, 2.5, x.clone(), |_, x: Tensor| x));
+    m.add("fori_loop up to a tensor of fractions", fori_loop(0, Tensor::new(2.5), x.clone(), |_, x: Tensor| x));
+    m.add("fori_loop up to many numbers", fori_loop(0, Tensor::new([2, 3]), x.clone(), |_, x: Tensor| x));
+    m.add("fori_loop with a carry of another shape", fori_loop(0, 3, x.clone(), |_, x: Tensor| x.sum_all()));
+    insta::assert_snapshot!(m.0);
 }
 
 /// What a user can get wrong with the operators of whole families, each told at once and none a panic.

@@ -1,14 +1,17 @@
 //! The frontend: tensors, gradients, variables, compiled functions and their errors.
 
 mod attention;
+mod autocast;
 mod autograd;
 mod compiled;
+mod control;
 mod convolutions;
 mod data;
 mod dumps;
 mod edges;
 mod errors;
 mod files;
+mod halves;
 mod initial;
 mod kernels;
 mod layers;
@@ -24,6 +27,7 @@ mod readme;
 mod recurrent;
 mod resume;
 mod schedulers;
+mod symbolic;
 mod tensors;
 mod training;
 mod variables;

@@ -179,7 +179,7 @@ pub fn without_reshapes(graph: &Graph, mut value: Value) -> Value {
 
 /// Whether a node runs by itself, and its operands are in memory.
 fn is_opaque(node: &Node) -> bool {
-    matches!(node.op.name(), "call" | "scan") || matches!(node.op.record().lowering, Lowering::Library)
+    node.op.regions().next().is_some() || matches!(node.op.record().lowering, Lowering::Library)
 }
 
 /// What has to be stored so that attention reads its operands at sums of multiples of their indices: what lies under views.

@@ -2,21 +2,19 @@
 
 use super::generate::Generator;
 use igneous_ir::Dim;
-use igneous_ir::graph::Region;
+use igneous_ir::graph::{Graph, Region};
 use igneous_ir::op::{Fill, Op, Record, ReduceKind, Samples};
 use igneous_ir::types::{DType, Literal, Shape, TensorType};
 use igneous_ir::{Array, ops};
 use std::sync::LazyLock;
 
-/// The operators a graph is made of; those that carry most programs several times. The derivative of attention comes with `grad`.
+/// The operators a graph is made of; those that carry most programs several times.
 static RECORDS: LazyLock<Vec<&'static Record>> = LazyLock::new(|| {
     let often =
         ["reduce", "dot_general", "broadcast", "reshape", "transpose", "add", "mul", "sub", "softmax", "select", "gather"];
     // Random matrices are often singular or have equal eigenvalues: what rounding changes then is everything.
     let delicate = |name: &str| ops::linalg::LINALG.iter().any(|r| r.name == name);
-    let drawn = move || {
-        ops::records().filter(move |r| !matches!(r.name, "input" | "grad" | "extent" | "attention_backward") && !delicate(r.name))
-    };
+    let drawn = move || ops::records().filter(move |r| !matches!(r.name, "input" | "grad" | "extent") && !delicate(r.name));
     drawn().chain((0..4).flat_map(|_| drawn().filter(|r| often.contains(&r.name)))).collect()
 });
 
@@ -36,7 +34,9 @@ fn instance(g: &mut Generator, record: &'static Record) -> Option<Vec<usize>> {
         "iota" => iota(g),
         "check" => check(g),
         "call" => call(g),
+        "cond" => cond(g),
         "scan" => scan(g),
+        "while" => while_loop(g),
         "cast" => cast(g),
         "bitcast" => bitcast(g),
         "broadcast" => broadcast(g),
@@ -463,4 +463,77 @@ fn scan(g: &mut Generator) -> Option<Vec<usize>> {
     let reverse = g.random.once_in(2);
     let operands: Vec<usize> = constants.iter().copied().chain([carry, sequence]).collect();
     g.add(ops::scan(Region::new(body.graph), constants.len(), 1, reverse, length), &operands)
+}
+
+/// Two branches on the same operands, with as many results of the same types as they have.
+fn cond(g: &mut Generator) -> Option<Vec<usize>> {
+    if g.depth > 1 {
+        return None;
+    }
+    let bit = TensorType::scalar(DType::Bool);
+    let predicate = g.pick(|k| k.array.ty() == bit).filter(|_| !g.random.once_in(3)).or_else(|| g.fresh(bit.clone()))?;
+    let count = 1 + g.random.below(3);
+    let operands: Vec<usize> = (0..count).map(|_| g.pick(|_| true)).collect::<Option<_>>()?;
+    let mut branches = ["then", "otherwise"].map(|name| {
+        let mut branch = g.inner(name);
+        for &k in &operands {
+            let (array, exact) = (g.known[k].array.clone(), g.known[k].exact);
+            branch.region_input(array, exact);
+        }
+        let nodes = branch.random.below(6);
+        branch.grow(nodes);
+        branch
+    });
+    let mut results = 0;
+    let [then, otherwise] = &mut branches;
+    for _ in 0..1 + g.random.below(3) {
+        let Some(a) = then.pick(|_| true) else { continue };
+        let ty = then.ty(a);
+        let Some(b) = otherwise.pick(|k| k.array.ty() == ty) else { continue };
+        then.graph.output(format!("r{results}"), then.known[a].value);
+        otherwise.graph.output(format!("r{results}"), otherwise.known[b].value);
+        results += 1;
+    }
+    let [then, otherwise] = branches.map(|branch| Region::new(branch.graph));
+    let operands: Vec<usize> = std::iter::once(predicate).chain(operands).collect();
+    g.add(ops::cond(then, otherwise), &operands).filter(|_| results > 0)
+}
+
+/// A loop that counts up to an operand, or less far if it has a bound.
+fn while_loop(g: &mut Generator) -> Option<Vec<usize>> {
+    if g.depth > 1 {
+        return None;
+    }
+    let whole = TensorType::scalar(DType::I64);
+    let limit = g.filled(whole.clone(), Fill::Range(0, 6))?;
+    let counter = g.filled(whole, Fill::Range(0, 3))?;
+    let carry = g.pick(|k| k.array.dtype().is_float() && k.array.shape().len() < 3)?;
+    let constant = if g.random.once_in(2) { Some(g.pick(|_| true)?) } else { None };
+    let operands: Vec<usize> = constant.into_iter().chain([limit, counter, carry]).collect();
+    let mut body = g.inner("body");
+    for &k in &operands {
+        let (array, exact) = (g.known[k].array.clone(), g.known[k].exact && k != carry);
+        body.region_input(array, exact);
+    }
+    let inputs: Vec<_> = body.graph.inputs().iter().map(|(v, _)| *v).collect();
+    let place = operands.len() - 3;
+    let mut condition = Graph::new("condition");
+    let given: Vec<_> = inputs.iter().map(|&v| condition.input("p", body.graph.ty(v).clone())).collect();
+    let goes_on = condition.add(ops::pointwise("lt"), &[given[place + 1], given[place]]).ok()?[0];
+    condition.output("goes_on", goes_on);
+    let nodes = 2 + g.random.below(5);
+    body.grow(nodes);
+    let ty = g.ty(carry);
+    let next = body.pick(|k| k.array.ty() == ty)?;
+    // What is carried must not grow from step to step.
+    let next = body.add(ops::pointwise("tanh"), &[next])?[0];
+    let next = body.known[next].value;
+    let one = body.graph.add(ops::constant(Array::scalar(Literal::int(DType::I64, 1))), &[]).ok()?[0];
+    let counted = body.graph.add(ops::pointwise("add"), &[inputs[place + 1], one]).ok()?[0];
+    body.graph.output("i", counted);
+    body.graph.output("carry", next);
+    // Without a bound there is no derivative.
+    let bound = (g.smooth || g.random.once_in(2)).then(|| g.random.below(8) as u32);
+    let constants = operands.len() - 2;
+    g.add(ops::while_loop(Region::new(condition), Region::new(body.graph), constants, bound), &operands)
 }

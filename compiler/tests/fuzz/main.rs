@@ -1,9 +1,10 @@
-//! Random graphs, compiled in several ways, against the interpreter in f64; machine code and the interpreter of kernels
-//! against each other; one compilation against another; one thread against several.
+//! Random graphs, compiled in several ways and run in eager mode, against the interpreter in f64; machine code and the
+//! interpreter of kernels against each other; one compilation against another; one thread against several.
 //!
 //! `IGNEOUS_FUZZ=n` tries n graphs instead of 200, `IGNEOUS_FUZZ_SEED=s` begins with the seed s. A graph that fails is
 //! made smaller, and printed.
 
+mod eager;
 mod generate;
 mod instance;
 mod minimise;
@@ -11,6 +12,7 @@ mod minimise;
 mod programs;
 mod symbolic;
 
+use eager::Eager;
 use generate::{Case, Random};
 use igneous_compiler::cpu::Target;
 use igneous_compiler::{Compiled, Options, Precision, Variables};
@@ -22,9 +24,10 @@ use igneous_ir::ops;
 use igneous_ir::types::Literal;
 use igneous_runtime::set_num_threads;
 use minimise::minimise;
-use programs::rounding::compare;
+use programs::rounding::{compare, primitives};
 use programs::stepwise::stepwise;
 use programs::{compiled, guarded, run_compiled, same_bits, without_egraph};
+use std::cell::RefCell;
 use std::fmt;
 
 /// At which stage a case fails.
@@ -59,11 +62,13 @@ struct Mode {
     variables: Option<u64>,
     /// Compiled twice, and run by the interpreter of kernels too.
     thorough: bool,
+    /// Not compiled as a whole: run operator by operator.
+    eager: bool,
 }
 
 /// The ways to compile the graph of this seed.
 fn modes(seed: u64) -> Vec<Mode> {
-    let mode = |name, options| Mode { name, options, symbols: None, variables: None, thorough: false };
+    let mode = |name, options| Mode { name, options, symbols: None, variables: None, thorough: false, eager: false };
     let default = Options::default;
     let rare = match seed % 4 {
         0 => mode("strict", Options { precision: Precision::Strict, ..default() }),
@@ -77,13 +82,24 @@ fn modes(seed: u64) -> Vec<Mode> {
         rare,
         Mode { symbols: Some(seed), thorough: seed.is_multiple_of(4), ..mode("with symbols", default()) },
         Mode { variables: Some(seed), ..mode("with variables", default()) },
+        Mode { eager: true, ..mode("eager", default()) },
     ]
+}
+
+thread_local! {
+    static EAGER: RefCell<Eager> = RefCell::default();
 }
 
 fn check(case: &Case, mode: &Mode) -> std::result::Result<(), Failure> {
     let at = |stage: Stage| move |error: Error| Failure { stage, error };
     // A case that the interpreter refuses shows nothing.
     let Ok(expected) = guarded(|| interpret_f64(&case.graph, &case.inputs)) else { return Ok(()) };
+    if mode.eager {
+        set_num_threads(1);
+        let found = EAGER.with_borrow_mut(|eager| eager.run(&case.graph, &case.inputs)).map_err(at(Stage::Run))?;
+        let own = primitives(&case.graph).map_err(at(Stage::Compile))?;
+        return compare(&case.graph, &own, &case.inputs, &expected, &found).map_err(at(Stage::Compare));
+    }
     let symbolic = mode.symbols.map(|seed| symbolic::generalised(case, seed));
     let graph = match &symbolic {
         Some(Some(graph)) => graph,

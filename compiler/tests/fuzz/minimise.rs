@@ -1,4 +1,5 @@
-//! Making a failing case smaller: fewer outputs, nodes replaced by inputs with the values they had or by an operand.
+//! Making a failing case smaller: fewer outputs, nodes replaced by inputs with the values they had, by an operand, or by the
+//! nodes of a region.
 
 use super::generate::Case;
 use super::programs::guarded;
@@ -29,6 +30,8 @@ enum Change {
     Cut(u32, Vec<Array>),
     /// The only one is this operand.
     Bypass(u32, Value),
+    /// They are those of this region.
+    Inline(u32, &'static str),
     /// They stay.
     Nothing,
 }
@@ -55,10 +58,19 @@ fn smaller_cases(case: &Case) -> Vec<Case> {
             cases.push(rebuilt(case, &Change::Bypass(n, v), &outputs));
         }
     }
-    let size = |case: &Case| case.graph.nodes().filter(|(_, n)| !n.op.is(&ops::structural::INPUT)).count();
+    for (n, node) in graph.nodes().filter(|(_, n)| matches!(n.op.name(), "call" | "cond")) {
+        cases.extend(node.op.regions().map(|(name, _)| rebuilt(case, &Change::Inline(n, name), &outputs)));
+    }
+    let size = |case: &Case| size(&case.graph);
     cases.retain(|c| size(c) < size(case) || c.graph.outputs().len() < outputs.len());
     cases.sort_by_key(|c| (size(c), c.graph.outputs().len()));
     cases
+}
+
+/// The number of nodes, those in regions included.
+fn size(graph: &Graph) -> usize {
+    let own = graph.nodes().filter(|(_, n)| !n.op.is(&ops::structural::INPUT));
+    own.map(|(_, n)| 1 + n.op.regions().map(|(_, region)| size(region.graph())).sum::<usize>()).sum()
 }
 
 /// The values of the results of every node, where they can be had.
@@ -113,7 +125,14 @@ fn rebuilt(case: &Case, change: &Change, outputs: &[Value]) -> Case {
                 .collect(),
             None => {
                 let operands: Vec<Value> = node.operands.iter().map(|&v| mapped(&map, source(v))).collect();
-                graph.push(node.op.clone(), &operands, node.results.clone())
+                match change {
+                    Change::Inline(i, region) if *i == n => {
+                        let first = usize::from(node.op.name() == "cond");
+                        let region = node.op.region(region).graph();
+                        graph.inline(region, &operands[first..]).expect("the operands have the types of its inputs").into()
+                    }
+                    _ => graph.push(node.op.clone(), &operands, node.results.clone()),
+                }
             }
         };
         map.insert(n, results);

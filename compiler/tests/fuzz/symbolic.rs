@@ -88,6 +88,9 @@ impl Symbols {
 
     fn region(&self, op: &Op, region: &Region, operands: &[TensorType]) -> Option<Graph> {
         let mut types = operands.to_vec();
+        if op.name() == "cond" {
+            types.remove(0);
+        }
         if op.name() == "scan" {
             let first = (op.int("constants") + op.int("carries")) as usize;
             for ty in &mut types[first..] {

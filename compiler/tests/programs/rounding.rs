@@ -3,12 +3,14 @@
 use igneous_compiler::decompose::{decompose, for_each_region};
 use igneous_ir::array::Array;
 use igneous_ir::autodiff::expand_gradients;
+use igneous_ir::emit::Emitter;
 use igneous_ir::error::Result;
 use igneous_ir::graph::{Graph, Region, Value};
-use igneous_ir::interp::{Bindings, Oracle, interpret_f64};
+use igneous_ir::interp::{Bindings, Oracle, interpret, interpret_f64};
 use igneous_ir::op::{Attr, Lowering, Op};
 use igneous_ir::ops;
 use igneous_ir::types::Literal;
+use std::collections::HashMap;
 
 /// Compares what was computed for `graph` with the oracle. `rewritten` is the graph of primitives that was compiled.
 ///
@@ -19,15 +21,42 @@ pub fn compare(graph: &Graph, rewritten: &Graph, inputs: &[Array], expected: &[O
         if oracle.agrees(found).is_ok() {
             continue;
         }
-        let primitives = for_each_region(&expand_gradients(graph)?, &mut |g| decompose(g))?;
+        let primitives = primitives(graph)?;
         let own = oracle.error_of(&oracle.native) + noise(&primitives, inputs, k)?;
         // Rewriting may make another formula of it, but none that computes with much larger numbers than there were.
-        let other = noise(rewritten, inputs, k)?;
+        let other = noise(&for_each_region(rewritten, &mut written_out)?, inputs, k)?;
         let most = 64.0 * found.dtype().epsilon() * largest(&primitives, inputs)?;
         let extra = own.max(other.min(most));
         oracle.agrees_up_to(found, 4.0 * extra).map_err(|e| e.context(format_args!("output {k}")))?;
     }
     Ok(())
+}
+
+/// The graph of primitives that computes the same without rewriting.
+///
+/// # Errors
+/// If a derivative or a decomposition is ill typed.
+pub fn primitives(graph: &Graph) -> Result<Graph> {
+    for_each_region(&expand_gradients(graph)?, &mut written_out)
+}
+
+/// The graph without composites, those that are kernels of their own included.
+fn written_out(graph: &Graph) -> Result<Graph> {
+    let mut current = decompose(graph)?;
+    while current.nodes().any(|(_, n)| matches!(n.op.record().lowering, Lowering::Composite(_))) {
+        let simpler = current.rewrite(|g, _, node, operands| {
+            let Lowering::Composite(rule) = node.op.record().lowering else {
+                return Ok(g.push(node.op.clone(), operands, node.results.clone()));
+            };
+            let emitter = Emitter::new(g);
+            let operands: Vec<_> = operands.iter().map(|&v| emitter.value(v)).collect();
+            let results = rule(&emitter, &node.op, &operands).into_iter().map(|x| x.value).collect();
+            emitter.finish()?;
+            Ok(results)
+        })?;
+        current = decompose(&simpler)?;
+    }
+    Ok(current)
 }
 
 /// The signs of disturbances, by SplitMix64.
@@ -48,16 +77,18 @@ impl Signs {
 }
 
 /// The error that rounding may cause in output `k` of a graph of primitives: how far it moves in f64 when every input, every
-/// result that is rounded, and every element of a sum moves by one in its last digit.
+/// result that is rounded, and every element of a sum moves by one in its last digit, and every product by what is lost when
+/// its terms are added one after the other.
 fn noise(graph: &Graph, inputs: &[Array], k: usize) -> Result<f64> {
     let still = interpret_f64(graph, inputs)?.swap_remove(k);
+    let lost = lost_in_products(graph, inputs)?;
     let bindings = Bindings::of(graph, &inputs.iter().map(Array::ty).collect::<Vec<_>>())?;
     let mut most: f64 = 0.0;
     for version in 0..6 {
         let mut signs = Signs { state: version, together: version % 2 == 1 };
         let moved: Vec<Array> =
             inputs.iter().map(|x| if x.dtype().is_float() { jolted(x, &mut signs) } else { x.clone() }).collect();
-        let moved = interpret_f64(&disturbed(graph, &bindings, &mut signs)?, &moved)?.swap_remove(k);
+        let moved = interpret_f64(&disturbed(graph, &bindings, &mut signs, &lost)?, &moved)?.swap_remove(k);
         most = most.max(still.error_of(&moved.exact));
     }
     Ok(most)
@@ -79,12 +110,80 @@ fn jolted(x: &Array, signs: &mut Signs) -> Array {
     Array::from_fn_f64(x.dtype(), x.shape(), |i| x.f(i) * if up(i) { 1.0 + step } else { 1.0 - step })
 }
 
-/// The graph with each rounded result, and each element of a sum, multiplied by a number next to one.
-fn disturbed(graph: &Graph, bindings: &Bindings, signs: &mut Signs) -> Result<Graph> {
-    graph.rewrite(|g, _, node, operands| {
+/// For each product outside of regions, the error of its sums taken in order with every step rounded. Where terms are equal
+/// it grows with their number: each addition loses the same.
+fn lost_in_products(graph: &Graph, inputs: &[Array]) -> Result<HashMap<u32, Array>> {
+    let products: Vec<u32> =
+        graph.nodes().filter(|(_, n)| n.op.name() == "dot_general" && n.results[0].dtype.is_float()).map(|(n, _)| n).collect();
+    let mut all = graph.clone();
+    for node in products.iter().map(|&n| graph.node(n)) {
+        node.operands.iter().for_each(|&v| all.output("operand", v));
+    }
+    let before = graph.outputs().len();
+    let mut operands = if products.is_empty() { Vec::new() } else { interpret(&all, inputs)? }.into_iter().skip(before);
+    let mut lost = HashMap::new();
+    for n in products {
+        let given: Vec<Array> = operands.by_ref().take(2).collect();
+        let [exact, ordered] = [false, true].map(|ordered| product(&graph.node(n).op, &given, ordered));
+        let (exact, ordered) = (exact?, ordered?);
+        lost.insert(n, Array::from_fn_f64(exact.dtype(), exact.shape(), |i| ordered.f(i) - exact.f(i)));
+    }
+    Ok(lost)
+}
+
+/// A product of two arrays in f64, or with its terms added in order and rounded.
+fn product(op: &Op, given: &[Array], ordered: bool) -> Result<Array> {
+    let mut graph = Graph::new("product");
+    let inputs: Vec<Value> = given.iter().map(|x| graph.input("x", x.ty())).collect();
+    if !ordered {
+        let y = graph.add(op.clone(), &inputs)?[0];
+        graph.output("y", y);
+        return Ok(interpret_f64(&graph, given)?.swap_remove(0).exact);
+    }
+    let emitter = Emitter::new(&mut graph);
+    let mut terms = Vec::new();
+    let mut shape = Vec::new();
+    // Both operands over all axes of the result, behind one axis of terms.
+    let groups = [("lhs_contract", "lhs_batch"), ("rhs_contract", "rhs_batch")].map(|(c, b)| (op.axes(c), op.axes(b)));
+    let free = [0, 1].map(|k| {
+        let (contracted, batch) = &groups[k];
+        (0..given[k].shape().len()).filter(|a| !contracted.contains(a) && !batch.contains(a)).collect::<Vec<usize>>()
+    });
+    let extents = |k: usize, axes: &[usize]| axes.iter().map(|&a| given[k].shape()[a]).collect::<Vec<usize>>();
+    let count: usize = extents(0, &groups[0].0).iter().product();
+    shape.push(count);
+    shape.extend(extents(0, &groups[0].1));
+    let batch = groups[0].1.len();
+    shape.extend(extents(0, &free[0]));
+    shape.extend(extents(1, &free[1]));
+    for k in 0..2 {
+        let order: Vec<usize> = groups[k].0.iter().chain(&groups[k].1).chain(&free[k]).copied().collect();
+        let first = if k == 0 { 1 + batch } else { 1 + batch + free[0].len() };
+        let axes: Vec<usize> = (0..1 + batch).chain(first..first + free[k].len()).collect();
+        let dense: Vec<usize> = axes.iter().map(|&a| shape[a]).collect();
+        let x = emitter.value(inputs[k]).transpose(&order).reshape(dense);
+        terms.push(x.broadcast(shape.iter().map(|&n| n.into()).collect(), &axes).value);
+    }
+    emitter.finish()?;
+    let element = graph.ty(terms[0]).with_shape(shape[1..].iter().copied());
+    let mut step = Graph::new("step");
+    let [sum, a, b] = ["sum", "a", "b"].map(|name| step.input(name, element.clone()));
+    let term = step.add(ops::pointwise("mul"), &[a, b])?[0];
+    let next = step.add(ops::pointwise("add"), &[sum, term])?[0];
+    step.output("sum", next);
+    let zero = graph.add(ops::constant(Array::full(Literal::float(element.dtype, 0.0), &shape[1..])), &[])?[0];
+    let total = graph.add(ops::scan(Region::new(step), 0, 1, false, count), &[zero, terms[0], terms[1]])?[0];
+    graph.output("y", total);
+    Ok(interpret(&graph, given)?.swap_remove(0))
+}
+
+/// The graph with each rounded result, and each element of a sum, multiplied by a number next to one, and with what is lost
+/// in products.
+fn disturbed(graph: &Graph, bindings: &Bindings, signs: &mut Signs, lost: &HashMap<u32, Array>) -> Result<Graph> {
+    graph.rewrite(|g, n, node, operands| {
         let attrs = node.op.attrs().iter().map(|attr| {
             Ok(match attr {
-                Attr::Region(region) => Attr::Region(Region::new(disturbed(region.graph(), bindings, signs)?)),
+                Attr::Region(region) => Attr::Region(Region::new(disturbed(region.graph(), bindings, signs, &HashMap::new())?)),
                 other => other.clone(),
             })
         });
@@ -92,23 +191,32 @@ fn disturbed(graph: &Graph, bindings: &Bindings, signs: &mut Signs) -> Result<Gr
         if is_exact(&op) {
             return Ok(g.push(op, operands, node.results.clone()));
         }
-        let mut jolt = |g: &mut Graph, v: Value| {
-            let ty = g.ty(v).clone();
-            if !ty.dtype.is_float() {
-                return Ok(v);
-            }
-            let ones = Array::full(Literal::float(ty.dtype, 1.0), bindings.ty(&ty)?.sizes()?);
-            let factors = g.add(ops::constant(jolted(&ones, signs)), &[])?[0];
-            Ok(g.push(ops::pointwise("mul"), &[v, factors], [ty].into_iter().collect())[0])
-        };
         let operands = match op.record().lowering {
             Lowering::Reduction(_) | Lowering::Contraction(_) | Lowering::Scatter(_) => {
-                operands.iter().map(|&v| jolt(g, v)).collect::<Result<Vec<_>>>()?
+                operands.iter().map(|&v| jolted_value(g, v, bindings, signs)).collect::<Result<Vec<_>>>()?
             }
             _ => operands.to_vec(),
         };
-        g.push(op, &operands, node.results.clone()).into_iter().map(|v| jolt(g, v)).collect()
+        let mut results = g.push(op, &operands, node.results.clone());
+        if let Some(lost) = lost.get(&n) {
+            let lost = g.add(ops::constant(lost.clone()), &[])?[0];
+            let up = if signs.next() { "add" } else { "sub" };
+            let types = node.results.clone();
+            results = g.push(ops::pointwise(up), &[results[0], lost], types);
+        }
+        results.into_iter().map(|v| jolted_value(g, v, bindings, signs)).collect()
     })
+}
+
+/// The value with each element multiplied by a number next to one.
+fn jolted_value(g: &mut Graph, v: Value, bindings: &Bindings, signs: &mut Signs) -> Result<Value> {
+    let ty = g.ty(v).clone();
+    if !ty.dtype.is_float() {
+        return Ok(v);
+    }
+    let ones = Array::full(Literal::float(ty.dtype, 1.0), bindings.ty(&ty)?.sizes()?);
+    let factors = g.add(ops::constant(jolted(&ones, signs)), &[])?[0];
+    Ok(g.push(ops::pointwise("mul"), &[v, factors], [ty].into_iter().collect())[0])
 }
 
 /// Whether the result is exact where the operands are: nothing is rounded, or in one way only.

@@ -1,10 +1,10 @@
 //! Graphs that were lowered, run step by step by the kernel interpreter.
 
-use igneous_compiler::lower::{Flat, Lowered, ScanStep, Slot, StepKind, lower};
+use igneous_compiler::lower::{Flat, Lowered, ScanStep, Slot, StepKind, WhileStep, lower};
 use igneous_ir::array::Array;
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
-use igneous_ir::graph::Graph;
+use igneous_ir::graph::{Graph, Region};
 use igneous_ir::interp::Bindings;
 use igneous_ir::kernel::interp::{Order, Run, interpret};
 use igneous_ir::kernel::{Kernel, Param};
@@ -63,6 +63,8 @@ impl Machine<'_> {
                 StepKind::Kernel(k) => self.kernel(&self.kernels[*k], &step.params)?,
                 StepKind::Copy => self.values[step.params[1]] = self.values[step.params[0]].clone(),
                 StepKind::Scan(scan) => self.scan(scan, &step.params)?,
+                StepKind::Cond(branches) => self.cond(branches, &step.params)?,
+                StepKind::While(repeated) => self.while_loop(repeated, &step.params)?,
                 StepKind::Library(library) => self.library(library, &step.params)?,
             }
         }
@@ -110,6 +112,44 @@ impl Machine<'_> {
             self.values[params[i]] = Some(output);
         }
         self.reproducible &= kernel.dot().is_none();
+        Ok(())
+    }
+
+    /// The contents of slots as the inputs of a graph.
+    fn inputs(&self, graph: &Graph, slots: &[usize]) -> Result<Vec<Array>> {
+        graph.inputs().iter().zip(slots).map(|((v, _), &slot)| self.value(slot, graph.ty(*v))).collect()
+    }
+
+    fn nested(&mut self, graph: &Graph, inputs: &[Array]) -> Result<Vec<Array>> {
+        let done = run_graph(graph, inputs, self.bindings)?;
+        self.reproducible &= done.reproducible;
+        Ok(done.outputs)
+    }
+
+    fn write(&mut self, slots: &[usize], values: Vec<Array>) {
+        slots.iter().zip(values).for_each(|(&slot, value)| self.values[slot] = Some(value));
+    }
+
+    fn cond(&mut self, [then, otherwise]: &[Region; 2], params: &[usize]) -> Result<()> {
+        let predicate = self.value(params[0], &TensorType::scalar(igneous_ir::DType::Bool))?.i(0) != 0;
+        let graph = if predicate { then.graph() } else { otherwise.graph() };
+        let (given, results) = params[1..].split_at(graph.inputs().len());
+        let outputs = self.nested(graph, &self.inputs(graph, given)?)?;
+        self.write(results, outputs);
+        Ok(())
+    }
+
+    fn while_loop(&mut self, repeated: &WhileStep, params: &[usize]) -> Result<()> {
+        let (condition, body) = (repeated.condition.graph(), repeated.body.graph());
+        let (given, results) = params.split_at(body.inputs().len());
+        let mut values = self.inputs(body, given)?;
+        let mut steps = 0;
+        while repeated.bound.is_none_or(|bound| steps < bound) && self.nested(condition, &values)?[0].i(0) != 0 {
+            let next = self.nested(body, &values)?;
+            values.splice(repeated.constants.., next);
+            steps += 1;
+        }
+        self.write(results, values.split_off(repeated.constants));
         Ok(())
     }
 

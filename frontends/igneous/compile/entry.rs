@@ -1,5 +1,6 @@
 //! One traced and compiled signature of a function.
 
+use super::relations::{self, Relation, related};
 use super::signature::Signature;
 use super::tree::{Function, Outputs, Tree};
 use super::{Compiled, Value};
@@ -60,6 +61,8 @@ pub(super) struct Traced<R> {
     pub(super) guards: Vec<Box<dyn Guard>>,
     pub(super) effects: Vec<Arc<dyn Effect>>,
     pub(super) ran_backward: bool,
+    /// Symbols of the arguments that are one in the graph.
+    pub(super) relations: Vec<Relation>,
 }
 
 /// A program with all that a run needs to know.
@@ -72,18 +75,36 @@ pub(super) struct Entry<R> {
 }
 
 impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
-    /// Traces the function on arguments of these types.
+    /// Traces the function on arguments of these types; where that needs symbols to be equal, on those.
     pub(super) fn trace(&self, arguments: &Args, tensors: &[Tensor], signature: &Signature) -> Result<Traced<Value<F, Args>>> {
+        let trace = |relations: &[Relation]| self.trace_with(arguments, tensors, signature, relations);
+        let traced = match trace(&[]) {
+            Ok(traced) => traced,
+            Err(error) => {
+                let (traced, relations) = relations::find(signature, &error, trace).ok_or(error)?;
+                Traced { relations, ..traced }
+            }
+        };
+        warn_of_unrolled_loops(&traced.graph);
+        Ok(traced)
+    }
+
+    fn trace_with(
+        &self,
+        arguments: &Args,
+        tensors: &[Tensor],
+        signature: &Signature,
+        relations: &[Relation],
+    ) -> Result<Traced<Value<F, Args>>> {
         let mut parameters = Vec::new();
         for (place, (tensor, argument)) in tensors.iter().zip(&signature.tensors).enumerate() {
             let mut parameter = Parameter::standing_for(tensor, place, format!("x{place}"))?;
-            parameter.ty = argument.ty.clone();
+            parameter.ty = related(&argument.ty, relations);
             parameters.push(parameter);
         }
         let (finished, template) = self.trace_region(Kind::Program, arguments, parameters)?;
         let mut traced = Traced::new(finished, template, tensors.len())?;
         traced.graph.name = self.name.clone();
-        warn_of_unrolled_loops(&traced.graph);
         Ok(traced)
     }
 
@@ -156,6 +177,7 @@ impl<R> Traced<R> {
             guards: finished.guards,
             effects: finished.effects,
             ran_backward: finished.ran_backward,
+            relations: Vec::new(),
         })
     }
 

@@ -7,6 +7,7 @@ mod check;
 mod entry;
 mod inline;
 mod lowered;
+mod relations;
 mod run;
 mod signature;
 mod tree;
@@ -16,7 +17,6 @@ pub use signature::{NamedExtent, NamedShape};
 pub use tree::{Arguments, Function, Outputs, Tree};
 
 use crate::backend::{Options, Precision};
-use crate::grad_mode::is_grad_enabled;
 use crate::location::here;
 use crate::tensor::Tensor;
 use crate::testing::StateOf;
@@ -24,7 +24,7 @@ use crate::trace;
 use entry::Entry;
 use igneous_ir::{Error, Loc, Result};
 use igneous_runtime::LaunchTime;
-use signature::{Shapes, Signature};
+use signature::{Modes, Shapes, Signature};
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -79,6 +79,9 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
 
     /// Names the extents of an argument (counted among the tensors of all arguments): `("B", "T")`. A named extent is
     /// symbolic in the graph, and the program runs for every value of it. `..` keeps an extent as it is.
+    ///
+    /// Extents with different names may differ, unless the function needs them to be equal (it adds the tensors, say): then
+    /// every call is checked.
     pub fn input(mut self, argument: usize, shape: impl NamedShape) -> Self {
         self.shapes.name(argument, shape.named());
         self
@@ -138,9 +141,10 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
 
     fn find_and_run(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
         let (tensors, structure) = values_of(arguments)?;
-        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
+        let signature = self.shapes.signature(&tensors, structure, Modes::current())?;
         loop {
             let entry = self.entry(arguments, &tensors, &signature)?;
+            entry.traced.relations.iter().try_for_each(|relation| relation.check(&tensors))?;
             self.check_trace(&entry, arguments, &tensors)?;
             // State that changes between the look-up and taking the locks sends us back.
             if let Some(result) = entry.run(&tensors, loc, times.as_deref_mut())? {
@@ -162,7 +166,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
             return Err(Error::new("a program cannot be lowered under a trace").at(loc));
         }
         let lowered = values_of(&arguments).and_then(|(tensors, structure)| {
-            let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
+            let signature = self.shapes.signature(&tensors, structure, Modes::current())?;
             Ok(Lowered::new(self.entry(&arguments, &tensors, &signature)?))
         });
         lowered.map_err(|e| e.at(loc))
@@ -188,7 +192,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// The variables and slots that a run on these arguments changes.
     pub(crate) fn state_of(&self, arguments: &Args) -> Result<StateOf> {
         let (tensors, structure) = values_of(arguments)?;
-        let signature = self.shapes.signature(&tensors, structure, is_grad_enabled())?;
+        let signature = self.shapes.signature(&tensors, structure, Modes::current())?;
         Ok(self.entry(arguments, &tensors, &signature)?.state())
     }
 

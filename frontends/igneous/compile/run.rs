@@ -130,7 +130,7 @@ impl<R: Tree> Entry<R> {
     /// Whether this run becomes an operation on the tape. After its own `backward` there is nothing left to record.
     fn is_recorded(&self) -> bool {
         let tracked = |r: &Returned| matches!(r, Returned::Value { origin: Origin::Output(_), tracked: true });
-        self.signature.grad_enabled && !self.traced.ran_backward && self.traced.returned.iter().any(tracked)
+        self.signature.modes.grad_enabled && !self.traced.ran_backward && self.traced.returned.iter().any(tracked)
     }
 
     fn returns_inputs(&self) -> bool {

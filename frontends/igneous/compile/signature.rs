@@ -1,7 +1,9 @@
 //! The types a program is compiled for: those of the arguments, with symbols where extents were given names.
 
+use crate::autocast::autocast_dtype;
+use crate::grad_mode::is_grad_enabled;
 use crate::tensor::{Repr, Tensor};
-use igneous_ir::{Dim, Error, Result, TensorType};
+use igneous_ir::{DType, Dim, Error, Result, TensorType};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
@@ -52,6 +54,12 @@ impl<T: Into<NamedExtent>, const N: usize> NamedShape for [T; N] {
     }
 }
 
+impl<T: Into<NamedExtent>> NamedShape for Vec<T> {
+    fn named(self) -> Vec<NamedExtent> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
 macro_rules! named_tuple {
     ($($name:ident)+) => {
         impl<$($name: Into<NamedExtent>),+> NamedShape for ($($name,)+) {
@@ -83,7 +91,32 @@ pub(super) struct Signature {
     pub(super) tensors: Vec<Argument>,
     /// Lengths of vectors, presence of options.
     pub(super) structure: Vec<usize>,
+    pub(super) modes: Modes,
+}
+
+/// The switches of the thread that a trace depends on.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Modes {
     pub(super) grad_enabled: bool,
+    autocast: Option<DType>,
+}
+
+impl Modes {
+    /// Those of this thread.
+    pub(super) fn current() -> Modes {
+        Modes { grad_enabled: is_grad_enabled(), autocast: autocast_dtype() }
+    }
+
+    /// How this differs from others, in words.
+    fn difference(self, other: Modes) -> Option<String> {
+        if self.grad_enabled != other.grad_enabled {
+            let word = |on: bool| if on { "recorded" } else { "not recorded" };
+            return Some(format!("gradients were {} and are {}", word(other.grad_enabled), word(self.grad_enabled)));
+        }
+        let word =
+            |dtype: Option<DType>| dtype.map_or_else(|| "outside of autocast".to_owned(), |d| format!("in autocast to {d}"));
+        (self.autocast != other.autocast).then(|| format!("the call was {} and is {}", word(other.autocast), word(self.autocast)))
+    }
 }
 
 /// One tensor among the arguments.
@@ -114,7 +147,7 @@ impl Shapes {
     }
 
     /// The types of the arguments, with symbols.
-    pub(super) fn signature(&self, tensors: &[Tensor], structure: Vec<usize>, grad_enabled: bool) -> Result<Signature> {
+    pub(super) fn signature(&self, tensors: &[Tensor], structure: Vec<usize>, modes: Modes) -> Result<Signature> {
         let mut values: BTreeMap<&str, (i64, usize, usize)> = BTreeMap::new();
         let arguments = tensors.iter().enumerate().map(|(place, tensor)| {
             let ty = tensor.ty()?;
@@ -129,7 +162,7 @@ impl Shapes {
             };
             Ok(Argument { ty, gradient })
         });
-        let signature = Signature { tensors: arguments.collect::<Result<_>>()?, structure, grad_enabled };
+        let signature = Signature { tensors: arguments.collect::<Result<_>>()?, structure, modes };
         match self.inputs.keys().find(|&&place| place >= tensors.len()) {
             Some(place) => {
                 Err(Error::new(format!("extents were named for argument {place}, but there are {} tensors", tensors.len())))
@@ -197,9 +230,6 @@ impl Signature {
                 return Some(format!("argument {place} needed {} and needs {}", word(b.gradient), word(a.gradient)));
             }
         }
-        (self.grad_enabled != other.grad_enabled).then(|| {
-            let word = |on: bool| if on { "recorded" } else { "not recorded" };
-            format!("gradients were {} and are {}", word(other.grad_enabled), word(self.grad_enabled))
-        })
+        self.modes.difference(other.modes)
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn difference(what: &str, prediction: &Tensor, target: &Tensor) -> Te
         let error = error.note("prediction", prediction.describe()).note("target", target.describe());
         return error.at(here()).into();
     }
-    prediction - target
+    prediction.in_autocast_single() - target.in_autocast_single()
 }
 
 /// The absolute difference (`torch.nn.L1Loss`).

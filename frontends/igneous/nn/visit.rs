@@ -3,10 +3,11 @@
 use super::mode::Mode;
 use super::state::StateDict;
 use super::summary::Summary;
+use crate::grad_mode::no_grad;
 use crate::location::here;
 use crate::tensor::Tensor;
 use crate::variable::VariableKind;
-use igneous_ir::Result;
+use igneous_ir::{DType, Error, Result};
 use std::sync::Arc;
 
 /// Something with parameters, buffers or modes inside: implement it by `#[derive(Module)]`.
@@ -197,6 +198,25 @@ pub trait ModuleExt: Module {
     /// Empties the gradient slots of all parameters.
     fn zero_grad(&self) {
         self.named_parameters().iter().for_each(|(_, t)| t.zero_grad());
+    }
+
+    /// Converts all parameters and buffers of floating-point types to another one (`module.to(dtype)`). Gradient slots are emptied;
+    /// make optimizers after this.
+    ///
+    /// # Errors
+    /// If `dtype` is no floating-point type, a layer was made from bad arguments, or a trace is active. Nothing has changed then.
+    #[track_caller]
+    fn to_dtype(&self, dtype: DType) -> Result<()> {
+        let loc = here();
+        if !dtype.is_float() {
+            return Err(Error::new(format!("a module has elements of a floating-point type, not {dtype}")).at(loc));
+        }
+        let variables = self.named_variables();
+        variables.iter().try_for_each(|(_, tensor)| tensor.check())?;
+        for (_, tensor) in variables.iter().filter(|(_, t)| t.dtype().is_float() && t.dtype() != dtype) {
+            tensor.replace(&no_grad(|| tensor.to_dtype(dtype))).map_err(|e| e.at(loc))?;
+        }
+        Ok(())
     }
 
     /// Names and values of all parameters and buffers.

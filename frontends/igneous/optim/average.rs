@@ -1,7 +1,6 @@
 //! Means of weights over training.
 
-use super::group::commit;
-use crate::grad_mode::no_grad;
+use super::group::{commit, undisturbed};
 use crate::location::{called_from, here};
 use crate::nn::{Module, Visitor};
 use crate::tensor::{Tensor, where_};
@@ -68,7 +67,7 @@ impl AveragedModel {
     #[track_caller]
     pub fn update(&self) -> Result<()> {
         called_from(here(), || {
-            no_grad(|| {
+            undisturbed(|| {
                 let first = self.updates.equal(0);
                 let count = self.updates.detach() + 1;
                 let mut updates = vec![(self.updates.clone(), count.clone())];

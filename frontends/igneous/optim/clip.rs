@@ -1,7 +1,6 @@
 //! Limiting gradients before a step.
 
-use super::group::{commit_gradients, not_negative};
-use crate::grad_mode::no_grad;
+use super::group::{commit_gradients, not_negative, undisturbed};
 use crate::location::{called_from, here};
 use crate::tensor::Tensor;
 use igneous_ir::{Error, Result};
@@ -25,7 +24,7 @@ pub fn clip_grad_norm(parameters: &[Tensor], max_norm: f64, p: f64) -> Result<Te
     let loc = here();
     not_negative("max_norm", max_norm).map_err(|e| e.at(loc))?;
     called_from(loc, || {
-        no_grad(|| {
+        undisturbed(|| {
             let gradients = gradients(parameters);
             let norms: Vec<Tensor> = gradients.iter().map(|(_, g)| g.flatten_all().norm_p(p, 0)).collect();
             if norms.is_empty() {
@@ -52,7 +51,9 @@ pub fn clip_grad_value(parameters: &[Tensor], limit: f64) -> Result<()> {
     let loc = here();
     not_negative("limit", limit).map_err(|e| e.at(loc))?;
     called_from(loc, || {
-        no_grad(|| commit_gradients(gradients(parameters).into_iter().map(|(parameter, g)| (parameter, g.clamp(-limit, limit)))))
+        undisturbed(|| {
+            commit_gradients(gradients(parameters).into_iter().map(|(parameter, g)| (parameter, g.clamp(-limit, limit))))
+        })
     })
     .map_err(|e| e.at(loc))
 }

@@ -1,6 +1,7 @@
 //! What all optimizers are made of: groups of parameters, the state of each parameter, and a rule that updates one.
 
 use super::Hyperparameters;
+use crate::autocast::no_autocast;
 use crate::grad_mode::no_grad;
 use crate::location::{called_from, here};
 use crate::nn::{Module, Visitor};
@@ -201,7 +202,7 @@ impl<R: Rule> Groups<R> {
     #[track_caller]
     pub(super) fn step(&self) -> Result<()> {
         called_from(here(), || {
-            no_grad(|| {
+            undisturbed(|| {
                 let mut updates = Vec::new();
                 for Group { rule, hyperparameters, members } in &self.groups {
                     for Member { parameter, state } in members {
@@ -225,6 +226,11 @@ impl<R: Rule> Groups<R> {
     pub(super) fn hyperparameters(&self) -> Vec<Hyperparameters> {
         self.groups.iter().map(|group| group.hyperparameters.clone()).collect()
     }
+}
+
+/// Computes without recording gradients, in the types that the tensors have.
+pub(super) fn undisturbed<R>(f: impl FnOnce() -> R) -> R {
+    no_autocast(|| no_grad(f))
 }
 
 /// Computes all new values before assigning the first, so that an error changes nothing.

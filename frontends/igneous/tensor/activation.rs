@@ -44,15 +44,15 @@ impl Tensor {
     /// `self` where positive, elsewhere `alpha · (e^self − 1)`. Clevert et al. 2015, arXiv:1511.07289.
     #[track_caller]
     pub fn elu(&self, alpha: f64) -> Tensor {
-        let x = self.as_float();
-        x.where_(&x.gt(0.0), x.minimum(0.0).expm1() * alpha)
+        let x = self.as_wide();
+        (x.where_(&x.gt(0.0), x.minimum(0.0).expm1() * alpha)).rounded_as(self)
     }
 
     /// `self` where positive, elsewhere `alpha · (e^(self / alpha) − 1)`. Barron 2017, arXiv:1704.07483.
     #[track_caller]
     pub fn celu(&self, alpha: f64) -> Tensor {
-        let x = self.as_float();
-        x.where_(&x.gt(0.0), (x.minimum(0.0) / alpha).expm1() * alpha)
+        let x = self.as_wide();
+        (x.where_(&x.gt(0.0), (x.minimum(0.0) / alpha).expm1() * alpha)).rounded_as(self)
     }
 
     /// The self-normalising exponential unit. Klambauer et al. 2017, arXiv:1706.02515.
@@ -60,7 +60,7 @@ impl Tensor {
     pub fn selu(&self) -> Tensor {
         const ALPHA: f64 = 1.673_263_242_354_377_2;
         const SCALE: f64 = 1.050_700_987_355_480_5;
-        self.elu(ALPHA) * SCALE
+        (self.as_wide().elu(ALPHA) * SCALE).rounded_as(self)
     }
 
     /// Limited to `min..max`; at a bound there is no gradient.
@@ -80,38 +80,38 @@ impl Tensor {
     /// `self / 6 + 1/2`, limited to 0..1.
     #[track_caller]
     pub fn hardsigmoid(&self) -> Tensor {
-        (self.as_float() + 3.0).hardtanh(0.0, 6.0) / 6.0
+        ((self.as_wide() + 3.0).hardtanh(0.0, 6.0) / 6.0).rounded_as(self)
     }
 
     /// `self · hardsigmoid(self)`. Howard et al. 2019, arXiv:1905.02244.
     #[track_caller]
     pub fn hardswish(&self) -> Tensor {
-        let x = self.as_float();
+        let x = self.as_wide();
         let middle = &x * (&x + 3.0) / 6.0;
         let below = middle.masked_fill(&x.le(-3.0), 0.0);
-        x.where_(&x.ge(3.0), below)
+        x.where_(&x.ge(3.0), below).rounded_as(self)
     }
 
     /// `self · tanh(softplus(self))`. Misra 2019, arXiv:1908.08681.
     #[track_caller]
     pub fn mish(&self) -> Tensor {
-        let x = self.as_float();
-        &x * x.softplus().tanh()
+        let x = self.as_wide();
+        (&x * x.softplus().tanh()).rounded_as(self)
     }
 
     /// `log(sigmoid(self))`, without overflow.
     #[track_caller]
     pub fn logsigmoid(&self) -> Tensor {
-        -(-self.as_float()).softplus()
+        (-(-self.as_wide()).softplus()).rounded_as(self)
     }
 
     /// `log(1 + e^(beta · self)) / beta`, and `self` where `beta · self` is above `threshold` (`torch.nn.functional.softplus`, whose
     /// defaults are 1 and 20).
     #[track_caller]
     pub fn softplus_with(&self, beta: f64, threshold: f64) -> Tensor {
-        let x = self.as_float();
+        let x = self.as_wide();
         let scaled = &x * beta;
-        x.where_(&scaled.gt(threshold), scaled.softplus() / beta)
+        (x.where_(&scaled.gt(threshold), scaled.softplus() / beta)).rounded_as(self)
     }
 
     /// Moved toward 0 by `lambda`; what crosses it is 0.
@@ -132,15 +132,15 @@ impl Tensor {
     /// `self − tanh(self)`.
     #[track_caller]
     pub fn tanhshrink(&self) -> Tensor {
-        let x = self.as_float();
-        &x - x.tanh()
+        let x = self.as_wide();
+        (&x - x.tanh()).rounded_as(self)
     }
 
     /// `self / (1 + |self|)`.
     #[track_caller]
     pub fn softsign(&self) -> Tensor {
-        let x = self.as_float();
-        &x / (x.abs() + 1.0)
+        let x = self.as_wide();
+        (&x / (x.abs() + 1.0)).rounded_as(self)
     }
 
     /// `self` above `threshold`, elsewhere `value`.
@@ -162,12 +162,12 @@ impl Tensor {
             let half = extent.div_floor(igneous_ir::Dim::from(2usize));
             Ok((self.narrow(axis, 0, half), self.narrow(axis, half, half)))
         });
-        or_invalid(halves.map(|(a, b)| a * b.sigmoid()).map_err(|e| e.at(loc)))
+        or_invalid(halves.map(|(a, b)| (a.as_wide() * b.as_wide().sigmoid()).rounded_as(self)).map_err(|e| e.at(loc)))
     }
 
     /// The softmax of `−self` along an axis.
     #[track_caller]
     pub fn softmin(&self, axis: i64) -> Tensor {
-        (-self.as_float()).softmax(axis)
+        (-self.as_wide()).softmax(axis).rounded_as(self)
     }
 }

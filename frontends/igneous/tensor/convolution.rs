@@ -101,7 +101,7 @@ impl Operands<'_> {
         let result = if single { result.squeeze(0) } else { result };
         let Some(bias) = self.bias else { return result };
         let shape: Vec<i64> = std::iter::once(-1).chain((0..n).map(|_| 1)).collect();
-        result + bias.reshape(&shape)
+        result + bias.in_autocast_half().reshape(&shape)
     }
 }
 

@@ -78,7 +78,7 @@ impl Tensor {
             let error = Error::new("mse_loss needs a prediction and a target of one shape");
             return error.note("prediction", self.describe()).note("target", target.describe()).at(here()).into();
         }
-        (self - target).square()
+        (self.in_autocast_single() - target.in_autocast_single()).square()
     }
 
     /// 1 where the last axis of the result equals the label, elsewhere 0: `[…] → […, classes]`, `i64` as in PyTorch's

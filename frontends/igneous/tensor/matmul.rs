@@ -68,9 +68,9 @@ impl Tensor {
         if let Err(error) = linear_operands(self, weight, bias) {
             return Tensor::from(error.at(here()));
         }
-        let product = self.matmul(&weight.t());
+        let product = self.matmul(&weight.in_autocast_half().t());
         match bias {
-            Some(bias) => product + bias,
+            Some(bias) => product + bias.in_autocast_half(),
             None => product,
         }
     }

@@ -33,6 +33,7 @@ mod scatter;
 mod shape;
 mod window;
 
+pub(crate) use arguments::OperandRef;
 pub(crate) use arguments::valid_shape;
 pub use arguments::{Axes, Extent, IntoShape, Operand, Scalar};
 pub use attention::Attention;

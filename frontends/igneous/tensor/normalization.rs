@@ -24,7 +24,7 @@ impl Tensor {
             let error = error.note("tensor", self.describe()).note("weight", weight.describe()).note("bias", bias.describe());
             return error.at(loc).into();
         }
-        let x = self.as_float();
+        let x = self.as_float().in_autocast_single();
         let (weight, bias) = (weight.to_dtype(x.dtype()), bias.to_dtype(x.dtype()));
         let [y, _, _] = apply(ops::layer_norm(inner.len(), eps), &[&x, &weight, &bias]);
         y
@@ -35,6 +35,7 @@ impl Tensor {
     #[track_caller]
     pub fn rms_norm(&self, axes: usize, weight: Option<&Tensor>, eps: f64) -> Tensor {
         let user = entered();
+        let this = &self.in_autocast_single();
         let loc = user.loc();
         let shape = self.shape();
         let inner = shape.len().checked_sub(axes).map(|n| Shape::from(&shape[n..]));
@@ -47,21 +48,22 @@ impl Tensor {
             let error = error.note("tensor", self.describe());
             return weight.into_iter().fold(error, |e, w| e.note("weight", w.describe())).at(loc).into();
         }
-        let x = self.as_float();
+        let x = this.as_wide();
         let last: Vec<i64> = (1..=axes as i64).map(|a| -a).collect();
-        let scale = (x.square().mean_keepdim(&last) + eps).rsqrt();
+        let scaled = &x * (x.square().mean_keepdim(&last) + eps).rsqrt();
         match weight {
-            Some(weight) => x * scale * weight.to_dtype(self.as_float().dtype()),
-            None => x * scale,
+            Some(weight) => (scaled * weight.to_dtype(x.dtype())).rounded_as(this),
+            None => scaled.rounded_as(this),
         }
     }
 
     /// The vectors along an axis divided by their `p`-norm, or by `eps` if that is larger (`torch.nn.functional.normalize`).
     #[track_caller]
     pub fn normalize(&self, p: f64, axis: i64, eps: f64) -> Tensor {
-        let x = self.as_float();
+        let this = &self.in_autocast_single();
+        let x = this.as_wide();
         let norm = x.norm_p_keepdim(p, axis).clamp_min(eps);
-        x / norm
+        (x / norm).rounded_as(this)
     }
 
     /// A number for each channel (axis 1), so that it broadcasts against this tensor.
@@ -111,22 +113,22 @@ impl Tensor {
         eps: f64,
     ) -> Tensor {
         let user = entered();
-        let (loc, x) = (user.loc(), self.as_float());
+        let (loc, x) = (user.loc(), self.as_wide());
         let made = x.check().and_then(|()| {
             let mean = x.per_channel("batch_norm", "mean", mean)?;
             let variance = x.per_channel("batch_norm", "variance", variance)?;
             ((&x - mean) * (variance + eps).rsqrt()).affine("batch_norm", weight, bias)
         });
-        or_invalid(made.map_err(|e| e.at(loc)))
+        or_invalid(made.map_err(|e| e.at(loc))).rounded_as(self)
     }
 
     /// Normalised by the batch's own statistics of each channel (axis 1), then scaled and shifted:
     /// `torch.nn.functional.batch_norm` in training. Also the mean and the variance (divided by the count less one) of each
-    /// channel, of which running statistics are made.
+    /// channel, of which running statistics are made: in `f32` for half types.
     #[track_caller]
     pub fn batch_norm_train(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> (Tensor, Tensor, Tensor) {
         let user = entered();
-        let (loc, x) = (user.loc(), self.as_float());
+        let (loc, x) = (user.loc(), self.as_wide());
         if x.error().is_none() && x.rank() < 2 {
             let error = Error::new("batch_norm needs a tensor [N, C, …]").note("tensor", self.describe()).at(loc);
             return (error.clone().into(), error.clone().into(), error.into());
@@ -136,7 +138,7 @@ impl Tensor {
         let count: Dim = x.shape().iter().enumerate().filter(|(a, _)| *a != 1).map(|(_, d)| *d).product();
         let count = Tensor::number(count.into(), x.dtype());
         let unbiased = variance.flatten_all() * (&count / (&count - 1.0));
-        let y = or_invalid(y.affine("batch_norm", weight, bias).map_err(|e| e.at(loc)));
+        let y = or_invalid(y.affine("batch_norm", weight, bias).map_err(|e| e.at(loc))).rounded_as(self);
         (y, mean.flatten_all(), unbiased)
     }
 
@@ -145,7 +147,7 @@ impl Tensor {
     #[track_caller]
     pub fn instance_norm(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Tensor {
         let user = entered();
-        let (loc, x) = (user.loc(), self.as_float());
+        let (loc, x) = (user.loc(), self.as_wide());
         let made = x.check().and_then(|()| {
             if x.rank() < 3 {
                 return Err(Error::new("instance_norm needs a tensor [N, C, …]").note("tensor", self.describe()));
@@ -153,7 +155,7 @@ impl Tensor {
             let axes: Vec<i64> = (2..x.rank() as i64).collect();
             x.standardized(&axes, eps).0.affine("instance_norm", weight, bias)
         });
-        or_invalid(made.map_err(|e| e.at(loc)))
+        or_invalid(made.map_err(|e| e.at(loc))).rounded_as(self)
     }
 
     /// Normalised over each image and each of `groups` groups of channels, then scaled and shifted for each channel
@@ -161,7 +163,8 @@ impl Tensor {
     #[track_caller]
     pub fn group_norm(&self, groups: usize, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Tensor {
         let user = entered();
-        let (loc, x) = (user.loc(), self.as_float());
+        let this = &self.in_autocast_single();
+        let (loc, x) = (user.loc(), this.as_wide());
         let made = x.check().and_then(|()| {
             let shape = x.shape();
             if shape.len() < 2 || groups == 0 || shape[1].rem(groups) != 0 {
@@ -173,7 +176,7 @@ impl Tensor {
             let y = x.reshape_to(split).standardized(&[2], eps).0.reshape_to(shape);
             y.affine("group_norm", weight, bias)
         });
-        or_invalid(made.map_err(|e| e.at(loc)))
+        or_invalid(made.map_err(|e| e.at(loc))).rounded_as(this)
     }
 
     /// Divided by `(k + alpha · mean of squares)^beta` over `size` neighbouring channels (axis 1), which padding with zeros
@@ -181,19 +184,19 @@ impl Tensor {
     #[track_caller]
     pub fn local_response_norm(&self, size: usize, alpha: f64, beta: f64, k: f64) -> Tensor {
         let user = entered();
-        let (loc, x) = (user.loc(), self.as_float());
+        let (loc, x) = (user.loc(), self.as_wide());
         if x.error().is_none() && (x.rank() < 3 || size == 0) {
             let error =
                 Error::new("local_response_norm needs a tensor [N, C, …] with at least three axes, and a size of at least 1");
             return error.note("tensor", self.describe()).at(loc).into();
         }
         if x.elements() == Dim::ZERO {
-            return x;
+            return self.as_float();
         }
         let (low, high) = ((size / 2) as i64, ((size - 1) / 2) as i64);
         let window = ops::reduce_window(ReduceKind::Sum, &[size as i64], &[1], &[low], &[high], &[1]);
         let sums = x.square().transpose(1, -1).apply(window).transpose(1, -1);
         let scale = (sums * (alpha / size as f64) + k).pow(beta);
-        x / scale
+        (x / scale).rounded_as(self)
     }
 }

@@ -11,10 +11,29 @@ use std::ops as std_ops;
 /// A binary operator after promotion and broadcasting.
 #[track_caller]
 pub(super) fn binary(name: &'static str, a: OperandRef<'_>, b: OperandRef<'_>) -> Tensor {
+    if let Some((x, wide)) = half_beside_number(name, a, b) {
+        let (a, b) = if matches!(a, OperandRef::Tensor(_)) { (wide.operand(), b) } else { (a, wide.operand()) };
+        return binary(name, a, b).rounded_as(x);
+    }
     match unify(name, a, b) {
         Ok((a, b)) => a.apply_with(ops::pointwise(name), &b),
         Err(error) => Tensor::from(error.at(here())),
     }
+}
+
+/// The operand of a half type and the same as `f32`, if the other is a number for arithmetic that the half type has not: the
+/// number is not rounded to it.
+#[track_caller]
+fn half_beside_number<'a>(name: &str, a: OperandRef<'a>, b: OperandRef<'a>) -> Option<(&'a Tensor, Tensor)> {
+    let (x, n) = match (a, b) {
+        (OperandRef::Tensor(x), OperandRef::Scalar(Scalar::Float(n))) => (x, n),
+        (OperandRef::Scalar(Scalar::Float(n)), OperandRef::Tensor(x)) => (x, n),
+        _ => return None,
+    };
+    let dtype = x.dtype();
+    let half = dtype != dtype.compute() && x.error().is_none();
+    let inexact = n.is_finite() && dtype.round(n) != n;
+    (half && inexact && matches!(name, "add" | "sub" | "mul" | "div" | "pow")).then(|| (x, x.as_wide()))
 }
 
 /// The same, of two integers or bools after converting both to floats: what `/` means.
@@ -155,6 +174,20 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn as_float(&self) -> Tensor {
         if self.dtype().is_float() { self.clone() } else { self.to_dtype(DType::F32) }
+    }
+
+    /// What an operation of several steps computes in: `f64`, else `f32`.
+    #[track_caller]
+    pub(crate) fn as_wide(&self) -> Tensor {
+        let x = self.as_float();
+        x.to_dtype(x.dtype().compute())
+    }
+
+    /// What [`as_wide`](Tensor::as_wide) of `of` led to, rounded to the type of `of` if that is a half type.
+    #[track_caller]
+    pub(crate) fn rounded_as(&self, of: &Tensor) -> Tensor {
+        let dtype = of.dtype();
+        if dtype == dtype.compute() { self.clone() } else { self.to_dtype(dtype) }
     }
 
     /// The largest integer not above `self / divisor`, in the common type. An integer divided by 0 is 0.

@@ -50,7 +50,7 @@ macro_rules! pools {
                 #[doc = concat!("The means of `", $axes, "` over so many windows as give this size (`torch.nn.functional.", stringify!($adaptive_avg), "`).")]
                 #[track_caller]
                 pub fn $adaptive_avg(&self, size: impl Into<Extents<$n>>) -> Tensor {
-                    self.as_float().adaptive(stringify!($adaptive_avg), size.into(), Tensor::means_of_parts)
+                    self.as_wide().adaptive(stringify!($adaptive_avg), size.into(), Tensor::means_of_parts).rounded_as(self)
                 }
             )*
         }
@@ -137,13 +137,13 @@ impl Tensor {
             let error = Error::new(format!("{what} takes no dilation")).note("tensor", self.describe());
             return error.at(here()).into();
         }
-        let sums = self.as_float().pooled(ReduceKind::Sum, pool);
+        let sums = self.as_wide().pooled(ReduceKind::Sum, pool);
         if let Some(divisor) = pool.divisor {
-            return sums / divisor;
+            return (sums / divisor).rounded_as(self);
         }
         let whole = pool.window.0.iter().map(|&n| n as f64).product::<f64>();
         if pool.count_padding && !pool.ceil {
-            return sums / whole;
+            return (sums / whole).rounded_as(self);
         }
         let counts = self.spatial(N).and_then(|spatial| {
             // In ceil mode what lies behind the padding does not count, even where padding does.
@@ -160,7 +160,7 @@ impl Tensor {
             Ok(counted.reshape(&lead))
         });
         match counts {
-            Ok(counts) => sums / counts,
+            Ok(counts) => (sums / counts).rounded_as(self),
             Err(error) => error.note("tensor", self.describe()).at(here()).into(),
         }
     }

@@ -80,8 +80,9 @@ impl Tensor {
             let error = Error::new("mean needs a tensor of a floating-point type: convert it with to_dtype");
             return error.note("tensor", self.describe()).at(here()).into();
         }
-        let count = Tensor::number(self.reduced_elements(axes), self.dtype());
-        self.sum_axes(axes) / count
+        let x = self.as_wide();
+        let count = Tensor::number(x.reduced_elements(axes), x.dtype());
+        (x.sum_axes(axes) / count).rounded_as(self)
     }
 
     #[track_caller]
@@ -91,7 +92,13 @@ impl Tensor {
 
     #[track_caller]
     fn var_axes_corrected(&self, axes: &[usize], correction: f64) -> Tensor {
-        let x = self.as_float();
+        self.wide_var_axes(axes, correction).rounded_as(self)
+    }
+
+    /// The variance before it is rounded to a half type.
+    #[track_caller]
+    fn wide_var_axes(&self, axes: &[usize], correction: f64) -> Tensor {
+        let x = self.as_wide();
         // Never less than no degrees of freedom: the quotient is infinite or NaN then, as in PyTorch.
         let divisor = (Tensor::number(x.reduced_elements(axes), x.dtype()) - correction).maximum(0.0);
         if axes.is_empty() {
@@ -103,32 +110,36 @@ impl Tensor {
 
     #[track_caller]
     fn std_axes(&self, axes: &[usize]) -> Tensor {
-        self.var_axes(axes).sqrt()
+        self.std_axes_corrected(axes, 1.0)
+    }
+
+    #[track_caller]
+    fn std_axes_corrected(&self, axes: &[usize], correction: f64) -> Tensor {
+        self.wide_var_axes(axes, correction).sqrt().rounded_as(self)
     }
 
     #[track_caller]
     fn logsumexp_axes(&self, axes: &[usize]) -> Tensor {
-        let x = self.as_float();
         if axes.is_empty() {
-            return x;
+            return self.as_float();
         }
-        let [max, sum] = apply(ops::online_softmax(axes), &[&x]);
+        let [max, sum] = apply(ops::online_softmax(axes), &[&self.as_wide()]);
         // An infinite maximum is the result: log(sum) is NaN then.
-        (&max + sum.log()).where_(&max.isfinite(), &max)
+        (&max + sum.log()).where_(&max.isfinite(), &max).rounded_as(&self.in_autocast_single())
     }
 
     #[track_caller]
     fn norm_axes(&self, axes: &[usize]) -> Tensor {
-        let sum = self.as_float().square().sum_axes(axes);
+        let sum = self.as_wide().square().sum_axes(axes);
         // The root of 0 has no slope; the norm's is 0 there.
         let zero = sum.equal(0.0);
-        sum.masked_fill(&zero, 1.0).sqrt().masked_fill(&zero, 0.0)
+        sum.masked_fill(&zero, 1.0).sqrt().masked_fill(&zero, 0.0).rounded_as(&self.in_autocast_single())
     }
 
     #[track_caller]
     fn norm_p_axes(&self, p: f64, axes: &[usize]) -> Tensor {
-        let x = self.as_float();
-        match p {
+        let x = self.as_wide();
+        let norm = match p {
             2.0 => x.norm_axes(axes),
             1.0 => x.abs().sum_axes(axes),
             0.0 => x.ne(0.0).to_dtype(x.dtype()).sum_axes(axes),
@@ -139,7 +150,8 @@ impl Tensor {
                 let zero = sum.equal(0.0);
                 sum.masked_fill(&zero, 1.0).pow(1.0 / p).masked_fill(&zero, 0.0)
             }
-        }
+        };
+        norm.rounded_as(&self.in_autocast_single())
     }
 
     #[track_caller]
@@ -152,8 +164,9 @@ impl Tensor {
 
     #[track_caller]
     fn nanmean_axes(&self, axes: &[usize]) -> Tensor {
-        let known = self.isnan().logical_not().to_dtype(self.dtype());
-        self.nansum_axes(axes) / known.sum_axes(axes)
+        let x = self.as_wide();
+        let known = x.isnan().logical_not().to_dtype(x.dtype());
+        (x.nansum_axes(axes) / known.sum_axes(axes)).rounded_as(self)
     }
 
     #[track_caller]
@@ -255,13 +268,19 @@ impl Tensor {
     /// The standard deviation: the square root of [`var_with`](Tensor::var_with).
     #[track_caller]
     pub fn std_with(&self, axes: impl Axes, correction: impl Into<f64>) -> Tensor {
-        self.var_with(axes, correction).sqrt()
+        match self.reduced(axes) {
+            Ok((axes, _)) => self.std_axes_corrected(&axes, correction.into()),
+            Err(error) => error.into(),
+        }
     }
 
     /// The same; the axes stay with extent one.
     #[track_caller]
     pub fn std_with_keepdim(&self, axes: impl Axes, correction: impl Into<f64>) -> Tensor {
-        self.var_with_keepdim(axes, correction).sqrt()
+        match self.reduced(axes) {
+            Ok((axes, shape)) => self.std_axes_corrected(&axes, correction.into()).reshape_to(shape),
+            Err(error) => error.into(),
+        }
     }
 
     /// The `p`-norm over some axes, `(Σ |x|^p)^(1/p)`: for 0 the number of elements that are not zero, for infinities the

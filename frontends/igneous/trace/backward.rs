@@ -75,9 +75,9 @@ pub(crate) fn make_leaf(traced: &Arc<Traced>) -> Result<Tensor> {
 impl Trace {
     /// The leaves that `loss` depends on differentiably, in the order of their values.
     fn leaves_of(&self, loss: Value) -> Result<Vec<(Value, SlotKey)>> {
-        if self.kind == Kind::Loop {
-            let error = Error::new("backward cannot be called in the body of a scan");
-            return Err(error.note("remedy", "return the loss from the scan, or use grad(loss, …) and return the gradients"));
+        if let Kind::Region(what) = self.kind {
+            let error = Error::new(format!("backward cannot be called in {what}"));
+            return Err(error.note("remedy", "return the loss, or use grad(loss, …) and return the gradients"));
         }
         let mut leaves = Vec::new();
         let mut seen = std::collections::HashSet::new();

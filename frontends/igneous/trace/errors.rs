@@ -11,7 +11,7 @@ pub(crate) fn no_value_error(traced: &Traced, what: &str) -> Error {
     }
     let message = format!("a traced tensor cannot be asked for {what}: it has none until the compiled function runs");
     let error = Error::new(message).note("tensor", super::described(traced)).note("traced in", format!("`{}`", traced.life.name));
-    error.note("remedy", "return the tensor and look at the result, or decide inside the graph (where_, scan)")
+    error.note("remedy", "return the tensor and look at the result, or decide inside the graph (where_, cond, while_loop, scan)")
 }
 
 /// A traced tensor is used after its trace or on another thread.

@@ -9,12 +9,14 @@
 //! value in `needs` meets a tracked one, a `stop_gradient` goes in between.
 
 mod backward;
+mod closed;
 mod errors;
 mod region;
 mod slots;
 mod variables;
 
 pub(crate) use backward::{backward, grad, make_leaf};
+pub(crate) use closed::{Input, Outside, same_types, variable_operand};
 pub(crate) use errors::{creation_error, no_value_error, stale_error};
 pub(crate) use region::{Finished, Output, Parameter, described, trace_region};
 pub(crate) use slots::{SlotState, set_slot, slot_of, slot_value};
@@ -86,8 +88,8 @@ pub(crate) enum Kind {
     Program,
     /// A compiled function called inside another trace.
     Call,
-    /// The body of a loop.
-    Loop,
+    /// A region of an operator, such as the body of a loop; how messages call it.
+    Region(&'static str),
 }
 
 /// A graph being traced.
@@ -119,6 +121,7 @@ pub(crate) struct Capture {
 }
 
 /// What was captured.
+#[derive(Clone)]
 pub(crate) enum CaptureSource {
     /// A tensor that exists.
     Eager(Arc<Eager>),

@@ -1,6 +1,6 @@
 //! Running a closure under a new trace.
 
-use super::{Capture, CaptureSource, Handle, Kind, STACK, SlotState, Trace, Traced, VariableState, operand, slot_of};
+use super::{Capture, CaptureSource, Handle, Kind, STACK, SlotState, Trace, Traced, VariableState, operand, slot_of, with_top};
 use crate::slot::SlotKey;
 use crate::tensor::{Repr, Tensor};
 use crate::tracked::{Effect, Guard};
@@ -67,7 +67,7 @@ pub(crate) fn trace_region(
             trace.needs.insert(value);
         }
         trace.leaves.extend(parameter.slot.map(|key| (value, key)));
-        let argument = (kind != Kind::Loop).then_some(place);
+        let argument = (!matches!(kind, Kind::Region(_))).then_some(place);
         arguments.push(Traced { argument, ..trace.handle(value, parameter.tracked, None) }.into());
     }
     let depth = STACK.with_borrow_mut(|stack| {
@@ -107,11 +107,14 @@ impl Drop for PopOnUnwind {
     }
 }
 
-/// A result of the closure. What a loop returns is computed in each step; anything else from outside is returned as it is.
+/// A result of the closure. What a region returns is computed in it, and detached in it; anything else from outside is
+/// returned as it is.
 fn output(kind: Kind, tensor: &Tensor) -> Result<Output> {
+    let region = matches!(kind, Kind::Region(_));
     match &tensor.0 {
-        Repr::Traced(_) | Repr::Eager(_) | Repr::Variable(_) if kind == Kind::Loop || tensor.0.as_traced().is_some() => {
+        Repr::Traced(_) | Repr::Eager(_) | Repr::Variable(_) if region || tensor.0.as_traced().is_some() => {
             let Handle { value, tracked } = operand(tensor)?;
+            let value = if region && !tracked { with_top(|trace| trace.stop(value))? } else { value };
             Ok(Output::Value { value, tracked })
         }
         Repr::Invalid(error) => Err(error.clone()),

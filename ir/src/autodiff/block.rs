@@ -1,8 +1,8 @@
-//! Derivatives of `call` and `scan`: the body is split into a forward part that also returns what the backward part
+//! Derivatives of operators with regions: a body is split into a forward part that also returns what the backward part
 //! reads, and the backward part. Equal bodies share both.
 
+use super::control::{SavedBranches, as_scan, cond_backward};
 use super::path::{Usage, entries};
-
 use super::reverse::SavedAt;
 use super::scan::scan_backward;
 use super::{Engine, Entry, TapeEntry, full};
@@ -42,7 +42,7 @@ pub(super) enum Source {
 /// The two parts of a body.
 pub(super) struct Block {
     /// The body, returning residuals after its own outputs.
-    forward: Region,
+    pub forward: Region,
     /// From the saved values and the cotangents of `cotangents` to the gradients of `gradients`.
     pub backward: Region,
     pub saved: Vec<Source>,
@@ -67,11 +67,25 @@ pub(super) struct Saved {
     pub values: Vec<Value>,
 }
 
+/// What is kept of an operator with regions until its cotangents are known.
+#[derive(Clone)]
+pub(super) enum Kept {
+    /// Of `call` and `scan`, and of the scan that a `while` is: the operator, and what was saved.
+    Body(Op, Saved),
+    /// Of `cond`.
+    Branches(SavedBranches),
+}
+
 impl Engine {
-    /// Applies `call` or `scan` in the form that returns residuals. Gives the results of the operator itself and what
-    /// was saved.
-    pub fn block_forward(&mut self, emit: &mut dyn Emit, op: &Op, operands: &[Value], usage: &Usage) -> Result<(Values, Saved)> {
+    /// Applies an operator with regions in the form that returns residuals. Gives the results of the operator itself and
+    /// what was kept.
+    pub fn block_forward(&mut self, emit: &mut dyn Emit, op: &Op, operands: &[Value], usage: &Usage) -> Result<(Values, Kept)> {
         let request = match op.name() {
+            "cond" => {
+                let (results, saved) = self.cond_forward(emit, op, operands, usage)?;
+                return Ok((results, Kept::Branches(saved)));
+            }
+            "while" => return self.block_forward(emit, &as_scan(op)?, operands, usage),
             "call" => Request {
                 region: op.region("body").clone(),
                 usage: usage.clone(),
@@ -90,19 +104,23 @@ impl Engine {
         };
         let values = block.saved.iter().map(value).collect();
         let own = results.iter().take(usage.present.len()).copied().collect();
-        Ok((own, Saved { block, usage: usage.clone(), values }))
+        Ok((own, Kept::Body(op.clone(), Saved { block, usage: usage.clone(), values })))
     }
 
-    /// The cotangents of the operands of `call` or `scan`.
+    /// The cotangents of the operands of an operator with regions.
     pub fn block_backward(
         &mut self,
         emit: &mut dyn Emit,
         entry: &TapeEntry,
-        saved: &Saved,
+        kept: &Kept,
         cotangents: &[Option<Value>],
     ) -> Result<Vec<Option<Value>>> {
-        if entry.op.name() == "scan" {
-            return scan_backward(emit, entry, saved, cotangents);
+        let (op, saved) = match kept {
+            Kept::Branches(saved) => return cond_backward(emit, entry, saved, cotangents),
+            Kept::Body(op, saved) => (op, saved),
+        };
+        if op.name() == "scan" {
+            return scan_backward(emit, &TapeEntry { op, ..*entry }, saved, cotangents);
         }
         let mut operands = saved.values.clone();
         for &r in &saved.block.cotangents {
@@ -116,7 +134,8 @@ impl Engine {
         Ok(gradients)
     }
 
-    fn derive(&mut self, request: Request) -> Result<Rc<Block>> {
+    /// The two parts of a body.
+    pub fn derive(&mut self, request: Request) -> Result<Rc<Block>> {
         if let Some(known) = self.blocks.get(&request) {
             return Ok(known.clone());
         }
@@ -211,7 +230,7 @@ impl Engine {
 
 /// Whether an operator's derivative is made of its body's.
 pub(super) fn is_block(op: &Op) -> bool {
-    matches!(op.name(), "call" | "scan")
+    matches!(op.name(), "call" | "cond" | "scan" | "while")
 }
 
 /// The value, or zeros like another.

@@ -93,7 +93,8 @@ impl Engine {
             }
             let results = match level.blocks.get(&i) {
                 Some(usage) => {
-                    let (results, kept) = self.block_forward(new, &node.op, operands, usage)?;
+                    let forward = self.block_forward(new, &node.op, operands, usage);
+                    let (results, kept) = forward.map_err(|e| node.loc.map_or(e.clone(), |loc| e.at(loc)))?;
                     saved.insert(results[0], kept);
                     results
                 }
@@ -113,7 +114,7 @@ impl Engine {
 struct Level {
     /// For each `grad` node, the nodes that it differentiates.
     paths: HashMap<u32, Vec<u32>>,
-    /// The `call` and `scan` nodes among them, and what of them is used.
+    /// The nodes with regions among them, and what of them is used.
     blocks: HashMap<u32, Usage>,
 }
 

@@ -34,7 +34,8 @@ impl Engine {
                 Jvp::FromVjp => self.transposed_vjp(emit, entry, &given)?,
                 Jvp::Rule(_) => apply_rule(emit, entry, &given)?,
                 Jvp::Structural if entry.op.name() == "call" => self.call_jvp(emit, entry, &given)?,
-                Jvp::Structural if entry.op.name() == "scan" => self.scan_jvp(emit, entry, &given)?,
+                Jvp::Structural if entry.op.name() == "cond" => self.cond_jvp(emit, entry, &given)?,
+                Jvp::Structural if matches!(entry.op.name(), "scan" | "while") => self.loop_jvp(emit, entry, &given)?,
                 Jvp::Structural => {
                     return Err(Error::new("`grad` nodes are expanded before they are differentiated"));
                 }
@@ -107,7 +108,41 @@ impl Engine {
         Ok(out)
     }
 
-    fn scan_jvp(&mut self, emit: &mut dyn Emit, entry: &TapeEntry, tangents: &Tangents) -> Result<Tangents> {
+    fn cond_jvp(&mut self, emit: &mut dyn Emit, entry: &TapeEntry, tangents: &Tangents) -> Result<Tangents> {
+        let active: Vec<usize> = (0..tangents.len() - 1).filter(|&k| tangents[1 + k].is_some()).collect();
+        let mut pushed = Vec::new();
+        for branch in ["then", "otherwise"] {
+            let region = self.expand_region(entry.op.region(branch))?;
+            let body = region.graph();
+            let mut new = Graph::new(format!("{}_tangent", body.name));
+            let inputs = copy_inputs(&mut new, body, 0..body.inputs().len());
+            let tangent_inputs = tangent_inputs(&mut new, body, active.iter().copied());
+            let (_, results) = self.body_tangents(&mut new, body, &inputs, &tangent_inputs)?;
+            pushed.push((new, results));
+        }
+        let mut out = vec![None; entry.results.len()];
+        let reached: Vec<usize> = (0..out.len()).filter(|&r| pushed.iter().any(|(_, results)| results[r].is_some())).collect();
+        if reached.is_empty() {
+            return Ok(out);
+        }
+        let mut regions = Vec::new();
+        for (mut new, results) in pushed {
+            for &r in &reached {
+                let tangent = match results[r] {
+                    Some(tangent) => tangent,
+                    None => full(&mut new, &emit.type_of(entry.results[r]), 0.0)?,
+                };
+                new.output(format!("t_{r}"), tangent);
+            }
+            regions.push(Region::new(new));
+        }
+        let operands: Vec<Value> = entry.operands.iter().copied().chain(tangents.iter().flatten().copied()).collect();
+        let values = emit.emit(entry.op.with_regions(regions), &operands)?;
+        reached.into_iter().zip(values).for_each(|(r, v)| out[r] = Some(v));
+        Ok(out)
+    }
+
+    fn loop_jvp(&mut self, emit: &mut dyn Emit, entry: &TapeEntry, tangents: &Tangents) -> Result<Tangents> {
         let op = entry.op;
         let region = self.expand_region(op.region("body"))?;
         let body = region.graph();
@@ -149,8 +184,14 @@ impl Engine {
         }
         let constants = wiring.constants + active[..wiring.constants].iter().filter(|a| **a).count();
         let carries = wiring.carries + active_carries.len();
-        let scan = ops::scan(Region::new(new), constants, carries, op.bool("reverse"), op.dim("length"));
-        let values = emit.emit(scan, &operands)?;
+        let pushed = match op.name() {
+            "while" => {
+                let condition = condition_with_tangents(op.region("condition").graph(), &new, &inputs)?;
+                ops::while_loop(condition, Region::new(new), constants, ops::control::bound(op))
+            }
+            _ => ops::scan(Region::new(new), constants, carries, op.bool("reverse"), op.dim("length")),
+        };
+        let values = emit.emit(pushed, &operands)?;
         let mut out = vec![None; results.len()];
         active_carries.iter().chain(&stacked).zip(&values[wiring.carries..]).for_each(|(&r, &v)| out[r] = Some(v));
         Ok(out)
@@ -178,6 +219,17 @@ impl Engine {
         let tangents = self.push_forward(new, &tape, &given, &outputs)?;
         Ok((outputs, tangents))
     }
+}
+
+/// The condition of a loop whose body has inputs for tangents between its own, which are `inputs`.
+fn condition_with_tangents(condition: &Graph, body: &Graph, inputs: &[Value]) -> Result<Region> {
+    let mut new = Graph::new(condition.name.clone());
+    let all = copy_inputs(&mut new, body, 0..body.inputs().len());
+    let place = |v: &Value| body.inputs().iter().position(|(own, _)| own == v).expect("an input of the body");
+    let own: Vec<Value> = inputs.iter().map(|v| all[place(v)]).collect();
+    let goes_on = new.inline(condition, &own)?[0];
+    new.output(condition.outputs()[0].1.clone(), goes_on);
+    Ok(Region::new(new))
 }
 
 fn copy_inputs(new: &mut Graph, body: &Graph, which: std::ops::Range<usize>) -> Vec<Value> {

@@ -1,14 +1,15 @@
 //! Automatic differentiation: reverse and forward mode over a tape, and the expansion of `grad` nodes.
 //!
 //! The rules of single operators live in their records. What lives here puts them together: which operators lie
-//! between a loss and the values to differentiate by, the accumulation of cotangents, and the derivatives of `call`
-//! and `scan`, whose bodies are split into a forward part that also returns what the backward part needs and that
-//! backward part. Both are derived once per distinct body, so that equal layers stay outlined.
+//! between a loss and the values to differentiate by, the accumulation of cotangents, and the derivatives of operators
+//! with regions, which are split into a forward part that also returns what the backward part needs and that
+//! backward part. Both are derived once per distinct region, so that equal layers stay outlined.
 //!
 //! Everything is emitted through [`Emit`], so the same code differentiates a graph and eager operations, and what it
 //! emits can be differentiated again.
 
 mod block;
+mod control;
 mod expand;
 mod forward;
 mod path;
@@ -77,6 +78,7 @@ pub fn expand_gradients(graph: &Graph) -> Result<Graph> {
 #[derive(Default)]
 struct Engine {
     blocks: HashMap<block::Request, Rc<block::Block>>,
+    branches: HashMap<(Op, path::Usage), Rc<control::Branches>>,
     expanded: HashMap<Region, Region>,
     dependence: HashMap<Op, Rc<path::Dependence>>,
 }

@@ -1,5 +1,6 @@
 //! Which operators lie on a differentiable path from some values to others.
 
+use super::block::is_block;
 use super::{Engine, Entry, TapeEntry};
 use crate::graph::{Graph, Value};
 use crate::op::{Op, Vjp};
@@ -80,18 +81,29 @@ impl Engine {
         active
     }
 
-    /// Which results of `call` or `scan` depend on which operands; for other operators nothing is known.
+    /// Which results of an operator with regions depend on which operands; for other operators nothing is known.
     fn dependence(&mut self, op: &Op) -> Option<Rc<Dependence>> {
-        if op.name() != "call" && op.name() != "scan" {
+        if !is_block(op) {
             return None;
         }
         if let Some(known) = self.dependence.get(op) {
             return Some(known.clone());
         }
-        let body = self.body_dependence(op.region("body").graph());
-        let dependence = Rc::new(if op.name() == "scan" { Loop::of(op).dependence(&body) } else { body });
+        let dependence = Rc::new(match op.name() {
+            "cond" => self.dependence_of_branches(op),
+            "call" => self.body_dependence(op.region("body").graph()),
+            _ => Loop::of(op).dependence(&self.body_dependence(op.region("body").graph())),
+        });
         self.dependence.insert(op.clone(), dependence.clone());
         Some(dependence)
+    }
+
+    /// What depends on an operand in either branch. Nothing depends differentiably on the predicate.
+    fn dependence_of_branches(&mut self, op: &Op) -> Dependence {
+        let [then, otherwise] = ["then", "otherwise"].map(|branch| self.body_dependence(op.region(branch).graph()));
+        let either = |(a, b): (Vec<bool>, Vec<bool>)| a.into_iter().zip(b).map(|(a, b)| a || b).collect();
+        let predicate = vec![false; op.region("then").graph().outputs().len()];
+        std::iter::once(predicate).chain(then.into_iter().zip(otherwise).map(either)).collect()
     }
 
     /// Which outputs of a body depend on which inputs.
@@ -120,7 +132,7 @@ fn differentiable(op: &Op) -> bool {
     !matches!(op.record().vjp, Vjp::Zero)
 }
 
-/// How a scan's body is wired.
+/// How the body of a `scan` or a `while` is wired.
 pub(super) struct Loop {
     /// The number of constants.
     pub constants: usize,
@@ -131,13 +143,17 @@ pub(super) struct Loop {
 }
 
 impl Loop {
-    /// The loop of a scan.
+    /// The loop of a `scan` or a `while`.
     pub fn of(op: &Op) -> Loop {
+        if op.name() == "while" {
+            let carries = op.region("body").graph().outputs().len();
+            return Loop { constants: op.int("constants") as usize, carries, may_be_empty: true };
+        }
         let may_be_empty = op.dim("length").at_least(1) != Some(true);
         Loop { constants: op.int("constants") as usize, carries: op.int("carries") as usize, may_be_empty }
     }
 
-    /// The dependence of the scan from that of its body.
+    /// The dependence of the loop from that of its body.
     fn dependence(&self, body: &Dependence) -> Dependence {
         let row = |k: usize| {
             let from: Vec<bool> = (0..body.len()).map(|j| j == k).collect();

@@ -1,6 +1,6 @@
 //! Reverse mode: cotangents flow from the results of each operator on the path to its operands.
 
-use super::block::Saved;
+use super::block::Kept;
 use super::{Engine, Entry, TapeEntry, decompose, full, sum};
 use crate::emit::{Emit, Emitter};
 use crate::error::{Error, Result};
@@ -9,8 +9,8 @@ use crate::op::{Op, Vjp, VjpArgs};
 use crate::types::TensorType;
 use std::collections::HashMap;
 
-/// For the first result of each `call` and `scan` that was emitted in its residual-returning form: what it saved.
-pub(super) type SavedAt = HashMap<Value, Saved>;
+/// For the first result of each operator with regions that was emitted in its residual-returning form: what was kept.
+pub(super) type SavedAt = HashMap<Value, Kept>;
 
 impl Engine {
     /// See [`super::backward`].

@@ -122,7 +122,12 @@ impl Interpreter {
     fn node(&self, node: &Node, operands: Vec<Pair>) -> Result<Vec<Pair>> {
         match node.op.name() {
             "call" => self.graph(node.op.region("body").graph(), operands),
+            "cond" => {
+                let branch = if operands[0].native.i(0) != 0 { "then" } else { "otherwise" };
+                self.graph(node.op.region(branch).graph(), operands[1..].to_vec())
+            }
             "scan" => self.scan(&node.op, &operands),
+            "while" => self.while_loop(&node.op, operands),
             _ => self.reference(node, &operands),
         }
     }
@@ -150,6 +155,19 @@ impl Interpreter {
             Pair { native: Arc::new(native), exact }
         };
         Ok(native.into_iter().zip(exact).map(pair).collect())
+    }
+
+    fn while_loop(&self, op: &Op, operands: Vec<Pair>) -> Result<Vec<Pair>> {
+        let (condition, body) = (op.region("condition").graph(), op.region("body").graph());
+        let (most, constants) = (ops::control::bound(op), op.int("constants") as usize);
+        let mut values = operands;
+        let mut steps = 0;
+        while most.is_none_or(|most| steps < most) && self.graph(condition, values.clone())?[0].native.i(0) != 0 {
+            let next = self.graph(body, values.clone())?;
+            values.splice(constants.., next);
+            steps = steps.saturating_add(1);
+        }
+        Ok(values.split_off(constants))
     }
 
     fn scan(&self, op: &Op, operands: &[Pair]) -> Result<Vec<Pair>> {

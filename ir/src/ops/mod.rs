@@ -4,6 +4,7 @@
 
 pub mod composite;
 pub mod contraction;
+pub mod control;
 mod fold;
 pub mod fourier;
 pub mod index;
@@ -28,6 +29,7 @@ use std::sync::LazyLock;
 
 pub use composite::*;
 pub use contraction::*;
+pub use control::{cond, while_loop};
 pub use fourier::*;
 pub use index::*;
 pub use linalg::*;
@@ -39,8 +41,9 @@ pub use structural::*;
 
 /// The records of all operators, family by family.
 pub fn records() -> impl Iterator<Item = &'static Record> {
-    let families: [&'static [&'static Record]; 9] = [
+    let families: [&'static [&'static Record]; 10] = [
         structural::STRUCTURAL,
+        control::CONTROL,
         shape::SHAPE,
         index::INDEX,
         random::RANDOM,

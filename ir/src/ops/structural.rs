@@ -67,7 +67,7 @@ fn no_flops(_: &Op, _: &[TensorType], _: &[TensorType]) -> Dim {
     Dim::ZERO
 }
 
-fn no_reference(r: &Reference) -> Result<Vec<Array>> {
+pub(super) fn no_reference(r: &Reference) -> Result<Vec<Array>> {
     Err(Error::new(format!("{} has a meaning only inside a graph: it is computed by the interpreter itself", r.op.name())))
 }
 
@@ -370,7 +370,7 @@ pub fn stacked(element: &TensorType, length: Dim) -> TensorType {
     TensorType { dtype: element.dtype, shape }
 }
 
-fn body_flops(body: &Graph) -> Dim {
+pub(super) fn body_flops(body: &Graph) -> Dim {
     let mut sum = Dim::ZERO;
     for (_, node) in body.nodes() {
         let operands: Vec<TensorType> = node.operands.iter().map(|&v| body.ty(v).clone()).collect();

@@ -1,4 +1,4 @@
-//! Programs inside programs: calls of outlined blocks and loops over steps.
+//! Programs inside programs: calls of outlined blocks and loops over steps. Those that decide are in [`super::control`].
 
 use super::Run;
 use super::frame::Frame;
@@ -20,13 +20,13 @@ pub(super) struct Param {
 }
 
 /// A program and its plan for the shapes at hand.
-struct Body {
-    program: Arc<Program>,
-    plan: Arc<Plan>,
+pub(super) struct Body {
+    pub program: Arc<Program>,
+    pub plan: Arc<Plan>,
 }
 
 impl Body {
-    fn new(program: &Arc<Program>, shapes: &[&[usize]], threads: usize) -> Result<Body> {
+    pub fn new(program: &Arc<Program>, shapes: &[&[usize]], threads: usize) -> Result<Body> {
         let plan = program.plans.get(program, bind_symbols(program, shapes)?, threads)?;
         Ok(Body { program: program.clone(), plan })
     }

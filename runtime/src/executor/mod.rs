@@ -2,6 +2,7 @@
 
 mod attention;
 mod boxes;
+mod control;
 mod dot;
 mod frame;
 mod image;

@@ -2,6 +2,7 @@
 
 use super::attention::PlannedAttention;
 use super::boxes::{Bounds, Grid, group, tasks_for};
+use super::control::{PlannedCond, PlannedWhile};
 use super::dot::PlannedDot;
 use super::frame::Frame;
 use super::inner::{Param, PlannedCall, PlannedScan};
@@ -197,6 +198,14 @@ impl Planner<'_> {
                     let scan = PlannedScan::new(scan, &self.shapes(launch)?, self.scope, self.threads, behind)?;
                     behind += scan.memory;
                     actions.push(Action::Scan(scan));
+                }
+                Work::Cond(cond) => {
+                    actions.push(Action::Cond(PlannedCond::new(cond, &self.shapes(launch)?, self.threads)?));
+                }
+                Work::While(repeated) => {
+                    let repeated = PlannedWhile::new(repeated, &self.shapes(launch)?, self.threads, behind)?;
+                    behind += repeated.memory;
+                    actions.push(Action::While(repeated));
                 }
             }
         }

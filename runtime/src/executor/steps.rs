@@ -2,6 +2,7 @@
 
 use super::attention::PlannedAttention;
 use super::boxes::{Bounds, Grid};
+use super::control::{PlannedCond, PlannedWhile};
 use super::dot::PlannedDot;
 use super::frame::Frame;
 use super::inner::{PlannedCall, PlannedScan};
@@ -30,6 +31,8 @@ pub(super) enum Action {
     Boxes(Boxes),
     Call(PlannedCall),
     Scan(PlannedScan),
+    Cond(PlannedCond),
+    While(PlannedWhile),
     Library(PlannedLibrary),
 }
 
@@ -113,6 +116,8 @@ pub(super) unsafe fn execute(
                 Action::Boxes(boxes) => boxes.run(&context)?,
                 Action::Call(call) => call.run(&context, run)?,
                 Action::Scan(scan) => scan.run(&context, run)?,
+                Action::Cond(cond) => cond.run(&context, run)?,
+                Action::While(repeated) => repeated.run(&context, run)?,
                 Action::Library(library) => library.run(&context)?,
             }
         }

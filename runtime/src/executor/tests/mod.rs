@@ -1,6 +1,7 @@
 //! Programs of hand-written kernels.
 
 mod attention;
+mod control;
 mod dots;
 mod inner;
 mod loops;
