@@ -69,6 +69,7 @@ mod summary;
 mod transformer;
 mod visit;
 
+pub use crate::hooks::Hooked;
 pub use crate::tensor::{
     Border, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Corners, Interpolation, Padding, PaddingOptions, Pair, Pool,
     PoolOptions,
