@@ -216,6 +216,10 @@ impl<R> Entry<R> {
         reason: Option<String>,
     ) -> Result<Entry<R>> {
         let executable = Executable::build_and_dump(&traced.graph, &traced.variables(), options)?;
+        if let Some(report) = executable.stages().rematerialised().filter(|r| r.excess() > 0) {
+            let (name, excess) = (&traced.graph.name, report.excess());
+            eprintln!("warning: the temporaries of `{name}` exceed the memory budget of {} bytes by {excess}", report.budget);
+        }
         Ok(Entry { traced, signature, executable, runs: AtomicU64::new(0), reason })
     }
 

@@ -58,6 +58,7 @@ mod state;
 mod summary;
 mod visit;
 
+pub use crate::hooks::Hooked;
 pub use crate::tensor::{Conv, Padding, Pair, Pool};
 pub use activation::{Gelu, GeluTanh, Relu};
 pub use container::{Flatten, Sequential};

@@ -3,6 +3,7 @@
 use super::arguments::Axes;
 use super::{Tensor, or_invalid};
 use crate::location::{entered, here};
+use crate::trace;
 use igneous_ir::types::normalize_axis;
 use igneous_ir::{DType, Dim, Error, Result, Shape};
 use std::borrow::Borrow;
@@ -214,6 +215,39 @@ impl Tensor {
         let mut joined = shape;
         joined[at] = joined[at] * count;
         self.unsqueeze(at as i64 + 1).expand(wide).reshape_to(joined)
+    }
+
+    /// Each element along an axis as often in a row as `counts` says, one number for each (`torch.repeat_interleave` with a
+    /// tensor). How many elements there are depends on the numbers, so this needs eager mode.
+    #[track_caller]
+    pub fn repeat_interleave_by(&self, counts: &Tensor, axis: i64) -> Tensor {
+        let loc = here();
+        or_invalid(self.repeated_by(counts, axis).map_err(|e| e.note("counts", counts.describe()).at(loc)))
+    }
+
+    #[track_caller]
+    fn repeated_by(&self, counts: &Tensor, axis: i64) -> Result<Tensor> {
+        let at = self.axis(axis)?;
+        counts.check()?;
+        if trace::is_tracing() {
+            return Err(Error::new("repeat_interleave_by needs eager mode: the size of its result depends on the counts"));
+        }
+        let numbers = counts.to_i64_vec()?;
+        let extent = self.shape()[at].get()?;
+        if counts.rank() != 1 || numbers.len() != extent {
+            return Err(Error::new(format!("repeat_interleave_by needs {extent} counts, one for each element of axis {at}")));
+        }
+        if let Some(negative) = numbers.iter().find(|n| **n < 0) {
+            return Err(Error::new(format!("repeat_interleave_by cannot repeat an element {negative} times")));
+        }
+        let total = numbers.iter().fold(0i64, |a, &n| a.saturating_add(n));
+        if total > i64::from(i32::MAX) {
+            return Err(Error::new(format!("repeat_interleave_by cannot make {total} elements along an axis")));
+        }
+        let places = (0i64..).zip(&numbers).flat_map(|(k, &n)| std::iter::repeat_n(k, n as usize));
+        let places: Vec<i64> = places.collect();
+        let count = places.len();
+        Ok(self.index_select(axis, &Tensor::from_vec(places, count)))
     }
 
     /// The tensors one after the other along the second axis, vectors along their only one.
