@@ -66,11 +66,13 @@ pub mod data;
 mod device;
 mod eager;
 pub mod fft;
+pub mod files;
 pub mod func;
 mod grad_mode;
 mod hooks;
 pub mod linalg;
 mod location;
+pub mod metrics;
 pub mod nn;
 pub mod optim;
 mod random;
@@ -101,9 +103,9 @@ pub use random::{manual_seed, random_state};
 pub use scan::{scan, scan_reverse};
 pub use tape::{grad, grad_with};
 pub use tensor::{
-    Attention, Axes, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Corners, Data, Element, Ellipsis, Extent, Extents,
-    Index, IndexItem, Initial, Interpolation, IntoShape, NewAxis, Operand, Outside, PadMode, Padding, PaddingOptions, Pair, Pool,
-    PoolOptions, Scalar, ScatterKind, Side, Slice, Stepped, Tensor, broadcast_tensors, promote, where_,
+    Attention, Axes, Border, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Corners, Data, Element, Ellipsis, Extent,
+    Extents, Index, IndexItem, Initial, Interpolation, IntoShape, NewAxis, Operand, Outside, PadMode, Padding, PaddingOptions,
+    Pair, Pool, PoolOptions, Scalar, ScatterKind, Side, Slice, Stepped, Tensor, broadcast_tensors, promote, where_,
 };
 pub use trace::scope;
 pub use tracked::{State, Tracked};

@@ -237,7 +237,7 @@ fn transforms_invert_each_other_and_keep_the_sum_of_squares() {
 fn a_transposed_convolution_is_the_gradient_of_a_convolution() {
     let _one = seeded(2);
     let (x, w) = (Tensor::randn((2, 4, 7, 5)).requires_grad_(), Tensor::randn((6, 2, 3, 2)));
-    let options = Conv { stride: (2, 1).into(), padding: (1, 1).into(), dilation: (1, 2).into(), groups: 2 };
+    let options = Conv { stride: (2, 1).into(), padding: (1, 1).into(), dilation: (1, 2).into(), groups: 2, ..default() };
     let y = x.conv2d(&w, None, options);
     let dy = Tensor::randn(y.shape());
     let dx = igneous::grad_with(&y, &dy, &[&x]).unwrap().remove(0);

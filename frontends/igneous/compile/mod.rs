@@ -11,6 +11,7 @@ mod relations;
 mod run;
 mod signature;
 mod tree;
+mod unrolled;
 
 pub use lowered::Lowered;
 pub use signature::{NamedExtent, NamedShape};

@@ -445,15 +445,30 @@ pub(super) fn wrapped(index: &Tensor, extent: Dim, loc: Loc) -> Result<Tensor> {
 
 /// Fails, now or when the compiled program runs, unless `low ≤ x < high` for all elements of an `i64` tensor.
 pub(crate) fn check_range(values: &Tensor, low: Dim, high: Dim, message: &str, loc: Loc) -> Result<()> {
+    check_range_except(values, low, high, None, message, loc)
+}
+
+/// The same, where one number outside of the range is allowed.
+pub(crate) fn check_range_except(
+    values: &Tensor,
+    low: Dim,
+    high: Dim,
+    except: Option<i64>,
+    message: &str,
+    loc: Loc,
+) -> Result<()> {
     let message = format!("{message}: it must be at least {low} and less than {high}");
     if !trace::is_tracing() {
         let (low, high) = (low.as_const().unwrap_or(i64::MIN), high.as_const().unwrap_or(i64::MAX));
         let value = values.eager_value("its elements")?;
-        return match value.buffer.as_slice::<i64>()?.iter().find(|&&i| i < low || i >= high) {
+        return match value.buffer.as_slice::<i64>()?.iter().find(|&&i| (i < low || i >= high) && Some(i) != except) {
             Some(out) => Err(Error::new(message).note("value", out).note("tensor", values.describe()).at(loc)),
             None => Ok(()),
         };
     }
-    let ok = values.ge(low) & values.lt(high);
+    let mut ok = values.ge(low) & values.lt(high);
+    if let Some(except) = except {
+        ok = ok | values.equal(except);
+    }
     try_apply(ops::check(message), &[&ok, values], loc).map(|_| ())
 }

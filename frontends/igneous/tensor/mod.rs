@@ -49,7 +49,7 @@ pub use pointwise::{broadcast_tensors, where_};
 pub use promote::promote;
 pub use scatter::{Initial, ScatterKind};
 pub use window::{
-    Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Extents, Padding, PaddingOptions, Pair, Pool, PoolOptions,
+    Border, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Extents, Padding, PaddingOptions, Pair, Pool, PoolOptions,
 };
 
 use crate::bound;

@@ -7,7 +7,7 @@ use igneous_ir::op::ReduceKind;
 use igneous_ir::{DType, Dim, Error, Op, Result, Shape, ops};
 
 macro_rules! pools {
-    ($($n:literal $axes:literal $max:ident $indexed:ident $avg:ident $adaptive_max:ident $adaptive_indexed:ident $adaptive_avg:ident;)*) => {
+    ($($n:literal $axes:literal $max:ident $indexed:ident $avg:ident $power:ident $adaptive_max:ident $adaptive_indexed:ident $adaptive_avg:ident;)*) => {
         impl Tensor {
             $(
                 #[doc = concat!("The largest element in each window of `", $axes, "` (`torch.nn.functional.", stringify!($max), "`): along each axis of extent `n`,")]
@@ -31,6 +31,14 @@ macro_rules! pools {
                 #[track_caller]
                 pub fn $avg(&self, pool: impl Into<PoolOptions<$n>>) -> Tensor {
                     self.averaged(stringify!($avg), pool.into())
+                }
+
+                #[doc = concat!("The `p`-norm `(Σ xᵖ)^(1/p)` of each window of `", $axes, "` (`torch.nn.functional.", stringify!($power), "`).")]
+                /// A window that reaches over the end counts as if what is outside were like what is inside. The window takes no
+                /// padding and no dilation.
+                #[track_caller]
+                pub fn $power(&self, p: f64, pool: impl Into<PoolOptions<$n>>) -> Tensor {
+                    self.powers(stringify!($power), p, pool.into())
                 }
 
                 #[doc = concat!("The largest elements of `", $axes, "` in so many windows as give this size (`torch.nn.functional.", stringify!($adaptive_max), "`).")]
@@ -57,9 +65,9 @@ macro_rules! pools {
 }
 
 pools! {
-    1 "[N, C, L]" max_pool1d max_pool1d_with_indices avg_pool1d adaptive_max_pool1d adaptive_max_pool1d_with_indices adaptive_avg_pool1d;
-    2 "[N, C, H, W]" max_pool2d max_pool2d_with_indices avg_pool2d adaptive_max_pool2d adaptive_max_pool2d_with_indices adaptive_avg_pool2d;
-    3 "[N, C, D, H, W]" max_pool3d max_pool3d_with_indices avg_pool3d adaptive_max_pool3d adaptive_max_pool3d_with_indices adaptive_avg_pool3d;
+    1 "[N, C, L]" max_pool1d max_pool1d_with_indices avg_pool1d lp_pool1d adaptive_max_pool1d adaptive_max_pool1d_with_indices adaptive_avg_pool1d;
+    2 "[N, C, H, W]" max_pool2d max_pool2d_with_indices avg_pool2d lp_pool2d adaptive_max_pool2d adaptive_max_pool2d_with_indices adaptive_avg_pool2d;
+    3 "[N, C, D, H, W]" max_pool3d max_pool3d_with_indices avg_pool3d lp_pool3d adaptive_max_pool3d adaptive_max_pool3d_with_indices adaptive_avg_pool3d;
 }
 
 impl Tensor {
@@ -162,6 +170,17 @@ impl Tensor {
             Ok(counts) => (sums / counts).rounded_as(self),
             Err(error) => error.note("tensor", self.describe()).at(here()).into(),
         }
+    }
+
+    #[track_caller]
+    fn powers<const N: usize>(&self, what: &str, p: f64, pool: PoolOptions<N>) -> Tensor {
+        let user = entered();
+        if self.error().is_none() && (p.is_nan() || p == 0.0 || pool.padding != 0.into()) {
+            let error = Error::new(format!("{what} needs an exponent that is not 0, and no padding"));
+            return error.note("exponent", p).note("tensor", self.describe()).at(user.loc()).into();
+        }
+        let elements: f64 = pool.window.0.iter().map(|&n| n as f64).product();
+        (self.as_float().pow(p).averaged(what, pool) * elements).pow(1.0 / p)
     }
 
     /// One axis after the other in so many parts.

@@ -70,6 +70,7 @@ fn conv<const N: usize>(c: &Call, f: fn(&Tensor, &Tensor, Option<&Tensor>, ConvO
         padding,
         dilation: each(c, 5, "dilation", 1)?,
         groups: c.int(6, "groups", 1)?.unsigned_abs() as usize,
+        ..Default::default()
     };
     one(f(&x, &weight, bias.as_ref(), options))
 }
