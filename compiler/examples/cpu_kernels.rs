@@ -20,6 +20,36 @@ const MEMORIES: [(f64, f64); 3] = [(1e6, 117.0), (32e6, 97.0), (f64::INFINITY, 3
 /// Multiplications of `f32`, fused with an addition or not, that one core does in a nanosecond.
 const MULTIPLICATIONS: f64 = 59.0;
 
+/// Kernels over `{n}` elements, timed with each of [`SIZES`].
+const SIZED_KERNELS: &[(&str, &str)] = &[
+    (
+        "gelu(x·a+b)·sigmoid(c)",
+        "kernel k(x: f32[{n}], a: f32[{n}], b: f32[{n}], c: f32[{n}]) -> (y: f32[{n}])
+  axes i: par {n}
+  map {
+    let t1 = x[i] * a[i] + b[i]
+    y[i] = t1 * 0.5 * (erf(t1 * 0.70710677) + 1.0) * sigmoid(c[i])
+  }
+",
+    ),
+    (
+        "chain of 20",
+        "kernel k(x: f32[{n}], a: f32[{n}]) -> (y: f32[{n}])
+  axes i: par {n}
+  map {
+    let t1 = max(x[i] * 1.01 + a[i], -3.0)
+    let t2 = abs(t1 - 0.5) * 0.9 + t1
+    let t3 = min(t2 * t2 + 0.1, 4.0) - a[i]
+    let t4 = select(t3 > 0.0, t3 * 0.3, t3 * 0.7) + t2
+    let t5 = (t4 + 1.0) * 0.5 + t1
+    y[i] = max(t5 * t3, 0.0)
+  }
+",
+    ),
+];
+
+const SIZES: [(&str, &str); 2] = [("16k", "16384"), ("4M", "4194304")];
+
 const KERNELS: &[(&str, &str)] = &[
     (
         "add (memory)",
@@ -34,54 +64,6 @@ const KERNELS: &[(&str, &str)] = &[
         "kernel k(x: f32[128, 1024]) -> (y: f32[1024])\n  axes i: par 1024, j: ser 128\n  s = reduce sum j { x[j, i] }\n  y[i] = s\n",
     ),
     ("add (cache)", "kernel k(a: f32[4096], b: f32[4096]) -> (y: f32[4096])\n  axes i: par 4096\n  y[i] = a[i] + b[i]\n"),
-    (
-        "gelu(x·a+b)·sigmoid(c) 16k",
-        "kernel k(x: f32[16384], a: f32[16384], b: f32[16384], c: f32[16384]) -> (y: f32[16384])
-  axes i: par 16384
-  map {
-    let t1 = x[i] * a[i] + b[i]
-    y[i] = t1 * 0.5 * (erf(t1 * 0.70710677) + 1.0) * sigmoid(c[i])
-  }
-",
-    ),
-    (
-        "gelu(x·a+b)·sigmoid(c) 4M",
-        "kernel k(x: f32[4194304], a: f32[4194304], b: f32[4194304], c: f32[4194304]) -> (y: f32[4194304])
-  axes i: par 4194304
-  map {
-    let t1 = x[i] * a[i] + b[i]
-    y[i] = t1 * 0.5 * (erf(t1 * 0.70710677) + 1.0) * sigmoid(c[i])
-  }
-",
-    ),
-    (
-        "chain of 20 16k",
-        "kernel k(x: f32[16384], a: f32[16384]) -> (y: f32[16384])
-  axes i: par 16384
-  map {
-    let t1 = max(x[i] * 1.01 + a[i], -3.0)
-    let t2 = abs(t1 - 0.5) * 0.9 + t1
-    let t3 = min(t2 * t2 + 0.1, 4.0) - a[i]
-    let t4 = select(t3 > 0.0, t3 * 0.3, t3 * 0.7) + t2
-    let t5 = (t4 + 1.0) * 0.5 + t1
-    y[i] = max(t5 * t3, 0.0)
-  }
-",
-    ),
-    (
-        "chain of 20 4M",
-        "kernel k(x: f32[4194304], a: f32[4194304]) -> (y: f32[4194304])
-  axes i: par 4194304
-  map {
-    let t1 = max(x[i] * 1.01 + a[i], -3.0)
-    let t2 = abs(t1 - 0.5) * 0.9 + t1
-    let t3 = min(t2 * t2 + 0.1, 4.0) - a[i]
-    let t4 = select(t3 > 0.0, t3 * 0.3, t3 * 0.7) + t2
-    let t5 = (t4 + 1.0) * 0.5 + t1
-    y[i] = max(t5 * t3, 0.0)
-  }
-",
-    ),
     (
         "sum 4M",
         "kernel k(x: f32[4194304]) -> (y: f32[])\n  axes j: ser 4194304\n  s = reduce sum j { x[j] }\n  y[] = s\n",
@@ -305,6 +287,13 @@ fn compile(kernel: &Kernel, target: &Target) -> (CpuCode, f64) {
     (code.expect("compiled above"), fastest)
 }
 
+/// Names and texts of all kernels.
+fn kernels() -> Vec<(String, String)> {
+    let sized =
+        SIZED_KERNELS.iter().flat_map(|(name, text)| SIZES.map(|(size, n)| (format!("{name} {size}"), text.replace("{n}", n))));
+    sized.chain(KERNELS.iter().map(|(name, text)| (name.to_string(), text.to_string()))).collect()
+}
+
 fn main() {
     let mut names: Vec<String> = std::env::args().skip(1).collect();
     let listing = names.iter().any(|n| n == "--code");
@@ -313,7 +302,8 @@ fn main() {
         "{:32} {:9} {:>10} {:>10} {:>9} {:>8} {:>8}",
         "kernel", "vectors", "compile µs", "run µs", "Gpoint/s", "GB/s", "of floor"
     );
-    for (name, text) in KERNELS.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|n| name.contains(n.as_str()))) {
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|n| name.contains(n.as_str()));
+    for (name, text) in kernels().iter().filter(|(name, _)| wanted(name)) {
         let kernel = Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
         let compiled: Vec<(Target, CpuCode, f64)> = Target::widths()
             .into_iter()

@@ -2,7 +2,7 @@
 
 use crate::cpu::{self, Listing};
 use crate::driver::Options;
-use crate::fuse::FusionLog;
+use crate::fuse::{FusionLog, Sideways};
 use crate::lower::{Flat, FlatStep, Lowered, StepKind, lower};
 use crate::plan::{Plan, plan};
 use crate::schedule::license;
@@ -27,6 +27,20 @@ pub struct Built {
     pub log: FusionLog,
     /// The memory map as text.
     pub memory: String,
+    /// The bytes of the arena.
+    pub arena: Dim,
+}
+
+/// The bytes of the arena that these steps would have; symbolic extents count with the ends of their ranges.
+///
+/// # Errors
+/// If a range has no end that can be counted with.
+pub fn arena(lowered: Lowered, variables: &[(usize, usize)], options: &Options) -> Result<i64> {
+    let Lowered { flat, mut kernels, .. } = lowered;
+    kernels.iter_mut().for_each(|kernel| license(kernel, options.precision.licences()));
+    let arena = plan(&flat, &kernels, variables).arena;
+    let largest = arena.eval(&|s| (s.hi < i64::from(i32::MAX)).then_some(s.hi));
+    largest.ok_or_else(|| Error::new(format!("a memory budget needs ranges for the extents that the arena depends on: {arena}")))
 }
 
 /// Generates code and plans memory.
@@ -46,7 +60,8 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
     let order: Vec<Symbol> = symbols.iter().map(|(s, _, _)| *s).collect();
     let code = cpu::compile_kernels(&kernels, &order, &options.target)?;
     let memory = memory_map(&flat, &plan);
-    let mut built = Built { program: empty(name), kernels: kernels.clone(), listings: code.listings, log, memory };
+    let mut built =
+        Built { program: empty(name), kernels: kernels.clone(), listings: code.listings, log, memory, arena: plan.arena };
     let program = &mut built.program;
     program.symbols = symbols;
     program.checks = checks;
@@ -118,7 +133,7 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
 impl Built {
     /// The program of a region.
     fn nested(&mut self, operator: &'static str, region: &Region, options: &Options) -> Result<Arc<Program>> {
-        let inner = build(&region.graph().name, lower(region.graph(), &BTreeSet::new())?, &[], options)?;
+        let inner = build(&region.graph().name, lower(region.graph(), &BTreeSet::new(), Sideways::Freely)?, &[], options)?;
         self.kernels.extend(inner.kernels);
         self.listings.extend(inner.listings);
         self.log.extend(operator, inner.log);

@@ -4,6 +4,7 @@ use igneous_ir::emit::Emitter;
 use igneous_ir::error::Result;
 use igneous_ir::graph::{Graph, Node, Region, Value, Values};
 use igneous_ir::op::{Attr, Lowering, Op};
+use igneous_ir::ops::structural::BARRIER;
 use igneous_ir::types::DType;
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -77,6 +78,11 @@ fn share(graph: &Graph) -> Result<Graph> {
             return Ok(g.push(node.op.clone(), operands, node.results.clone()));
         }
         let mut operands: SmallVec<[Value; 4]> = SmallVec::from(operands);
+        // From here on the order of the nodes keeps it where it is.
+        if node.op.is(&BARRIER) {
+            operands.truncate(1);
+            return Ok(g.push(node.op.clone(), &operands, node.results.clone()));
+        }
         // A reshape of a reshape is one of what that is a reshape of.
         if node.op.name() == "reshape" {
             let inner = g.node(operands[0].node);

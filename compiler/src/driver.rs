@@ -4,16 +4,19 @@ use crate::codegen;
 use crate::cpu;
 use crate::decompose::{decompose, for_each_region};
 use crate::egraph::{self, Derivation, Limits};
-use crate::fuse::FusionLog;
+use crate::fuse::{FusionLog, Sideways};
+use crate::inline::inline_single_calls;
 use crate::lower::{Lowered, lower};
 use crate::outline::outline;
 use crate::precision::Precision;
 use crate::prepare;
 use crate::regions;
+use crate::rematerialise::{self, rematerialise};
 use crate::report;
 use crate::split_scan::{SplitLog, last_steps, split};
 use crate::symbols;
 use igneous_ir::autodiff::expand_gradients;
+use igneous_ir::dim::Dim;
 use igneous_ir::error::{Error, Result};
 use igneous_ir::graph::Graph;
 use igneous_ir::kernel::Kernel;
@@ -41,6 +44,8 @@ pub struct Options {
     pub split: bool,
     /// Where saturation stops.
     pub limits: Limits,
+    /// The bytes that temporaries may take: beyond that, values are computed again instead of kept.
+    pub memory_budget: Option<usize>,
     /// The processor.
     pub target: cpu::Target,
 }
@@ -54,6 +59,7 @@ impl Default for Options {
             outline: true,
             split: true,
             limits: Limits::default(),
+            memory_budget: None,
             target: cpu::Target::host(),
         }
     }
@@ -93,6 +99,8 @@ pub struct Compiled {
     kernels: Vec<Kernel>,
     listings: Vec<cpu::Listing>,
     lifetimes: String,
+    arena: Dim,
+    rematerialised: Option<rematerialise::Report>,
     precision: Precision,
     blocks: usize,
 }
@@ -126,6 +134,19 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         current = passes.add("recognised", current)?;
     }
     current = passes.add("differentiated", expand_gradients(&current)?)?;
+    let mut inlined = false;
+    let without_single_calls = for_each_region(&current, &mut |g| {
+        Ok(match inline_single_calls(g)? {
+            Some(new) => {
+                inlined = true;
+                new
+            }
+            None => g.clone(),
+        })
+    })?;
+    if inlined {
+        current = passes.add("inlined", without_single_calls)?;
+    }
     if options.split {
         let split = for_each_region(&current, &mut |g| split(g, licences, &mut splits))?;
         if !splits.lines().is_empty() {
@@ -153,12 +174,23 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
     if let Some(split) = prepare::split(&current, &variables.stable.iter().copied().collect())? {
         let made = passes.add("prepare", split.prepare)?;
         current = passes.add("main", split.main)?;
-        let lowered = lower(&made, &BTreeSet::new())?;
+        let lowered = lower(&made, &BTreeSet::new(), Sideways::Freely)?;
         let built = codegen::build(&made.name, lowered, &[], options)?;
         prepared = Some((Prepare { program: Arc::new(built.program), inputs: split.inputs }, built.kernels, built.listings));
     }
     let updates = variables.assigned.iter().map(|&(_, output)| output).collect();
-    let lowered: Lowered = lower(&current, &updates)?;
+    let (mut rematerialised, mut sideways) = (None, Sideways::Freely);
+    if let Some(budget) = options.memory_budget {
+        let arena = |graph: &Graph, sideways| codegen::arena(lower(graph, &updates, sideways)?, &variables.assigned, options);
+        let whole = arena(&current, Sideways::Freely)?;
+        let (new, report) = rematerialise(&current, budget, whole, &|graph| arena(graph, Sideways::KeepingNothing))?;
+        if report.after < whole {
+            sideways = Sideways::KeepingNothing;
+            current = passes.add("rematerialised", new)?;
+        }
+        rematerialised = Some(report);
+    }
+    let lowered: Lowered = lower(&current, &updates, sideways)?;
     passes.took("fusion");
     let built = codegen::build(&current.name, lowered, &variables.assigned, options)?;
     passes.took("code");
@@ -178,7 +210,12 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         fusion: built.log,
         kernels,
         listings,
-        lifetimes: built.memory,
+        lifetimes: match &rematerialised {
+            Some(report) => format!("{report}{}", built.memory),
+            None => built.memory,
+        },
+        arena: built.arena,
+        rematerialised,
         precision: options.precision,
         blocks,
     })
@@ -295,6 +332,16 @@ impl Compiled {
     /// Where every buffer lies and how long it lives.
     pub fn memory(&self) -> impl fmt::Display + '_ {
         &self.lifetimes
+    }
+
+    /// The bytes that the temporaries of a run take.
+    pub fn arena_bytes(&self) -> Dim {
+        self.arena
+    }
+
+    /// With a memory budget, what was computed again to meet it; also the first lines of [`memory`](Compiled::memory).
+    pub fn rematerialised(&self) -> Option<&rematerialise::Report> {
+        self.rematerialised.as_ref()
     }
 
     /// Bytes, operations and the least time of every launch.

@@ -1,7 +1,7 @@
 //! From a graph of primitives to a flat list of steps over slots: fusion region by region, calls expanded.
 //! Every distinct region is fused once; each call of it repeats its steps on other slots.
 
-use crate::fuse::{self, FusionLog, InParts, Names, Origin, Step, in_parts, without_reshapes};
+use crate::fuse::{self, FusionLog, InParts, Names, Origin, Sideways, Step, in_parts, without_reshapes};
 use igneous_ir::dim::Dim;
 use igneous_ir::error::{Error, Loc, Result};
 use igneous_ir::graph::{Graph, Region, Value};
@@ -117,12 +117,13 @@ pub struct Lowered {
     pub blocks: usize,
 }
 
-/// Lowers a graph of primitives. `variable_outputs` are the positions of outputs that only update variables.
+/// Lowers a graph of primitives. `variable_outputs` are the positions of outputs that only update variables; `sideways` says
+/// what unconnected kernels are merged.
 ///
 /// # Errors
 /// If a node cannot be compiled.
-pub fn lower(graph: &Graph, variable_outputs: &BTreeSet<usize>) -> Result<Lowered> {
-    let mut lowering = Lowering { lowered: Lowered::default(), names: Names::default(), blocks: HashMap::new() };
+pub fn lower(graph: &Graph, variable_outputs: &BTreeSet<usize>, sideways: Sideways) -> Result<Lowered> {
+    let mut lowering = Lowering { lowered: Lowered::default(), names: Names::default(), blocks: HashMap::new(), sideways };
     lowering.lowered.flat = lowering.region(graph, variable_outputs)?;
     lowering.lowered.blocks = lowering.blocks.len();
     Ok(lowering.lowered)
@@ -132,6 +133,7 @@ struct Lowering {
     lowered: Lowered,
     names: Names,
     blocks: HashMap<Region, Arc<Flat>>,
+    sideways: Sideways,
 }
 
 impl Lowering {
@@ -141,7 +143,7 @@ impl Lowering {
             graph.outputs().iter().enumerate().filter(|(i, _)| !variable_outputs.contains(i)).map(|(_, o)| o.0).collect();
         let updates = variable_outputs.iter().map(|&i| graph.outputs()[i].0).filter(|v| !others.contains(v)).collect();
         let first_check = self.lowered.checks.len() as u32;
-        let fused = fuse::fuse(graph, first_check, &updates, &mut self.names)?;
+        let fused = fuse::fuse(graph, first_check, &updates, self.sideways, &mut self.names)?;
         for &n in &fused.checks {
             let node = graph.node(n);
             self.lowered.checks.push((node.op.text("message").to_string(), node.loc));

@@ -1,11 +1,13 @@
 //! Outlining: equal layer calls become calls of one block, which is differentiated, rewritten, fused and compiled once.
 
 use igneous_ir::error::Result;
-use igneous_ir::graph::{Graph, Region, Value, Values};
+use igneous_ir::graph::{Edge, Graph, Region, Value, Values};
 use igneous_ir::op::{Attr, Lowering, Op};
 use igneous_ir::ops;
+use petgraph::graph::{EdgeReference, NodeIndex};
+use petgraph::visit::EdgeRef;
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A layer call with fewer operators than this is not worth a block of its own: fusion across its border is worth more.
 const MIN_NODES: usize = 6;
@@ -26,14 +28,15 @@ struct Instance {
 pub fn outline(graph: &Graph) -> Result<(Graph, usize)> {
     let mut chosen: Vec<Instance> = Vec::new();
     let mut blocks = 0;
-    let mut level: Vec<u32> = children(graph, 0);
-    let mut members = scope_members(graph);
+    let whole = Whole::new(graph);
+    let mut level: Vec<u32> = whole.children[0].clone();
+    let mut members = scope_members(graph, &whole.live);
     while !level.is_empty() {
         let mut classes: HashMap<Region, Vec<(u32, Instance)>> = HashMap::new();
         let mut order: Vec<Region> = Vec::new();
         let mut deeper: Vec<u32> = Vec::new();
         for scope in level {
-            match instance(graph, members.remove(&scope).unwrap_or_default()) {
+            match whole.instance(members.remove(&scope).unwrap_or_default()) {
                 Some(found) => {
                     let class = classes.entry(found.region.clone()).or_default();
                     if class.is_empty() {
@@ -41,7 +44,7 @@ pub fn outline(graph: &Graph) -> Result<(Graph, usize)> {
                     }
                     class.push((scope, found));
                 }
-                None => deeper.extend(children(graph, scope)),
+                None => deeper.extend(&whole.children[scope as usize]),
             }
         }
         for region in order {
@@ -50,7 +53,7 @@ pub fn outline(graph: &Graph) -> Result<(Graph, usize)> {
                 blocks += 1;
                 chosen.extend(class.into_iter().map(|(_, instance)| instance));
             } else {
-                deeper.extend(class.into_iter().flat_map(|(scope, _)| children(graph, scope)));
+                deeper.extend(class.into_iter().flat_map(|(scope, _)| &whole.children[scope as usize]));
             }
         }
         deeper.sort_unstable();
@@ -65,13 +68,8 @@ pub fn outline(graph: &Graph) -> Result<(Graph, usize)> {
     })
 }
 
-fn children(graph: &Graph, scope: u32) -> Vec<u32> {
-    (1..graph.scopes().len() as u32).filter(|&s| graph.scopes()[s as usize].parent == scope).collect()
-}
-
 /// The live nodes of each scope and the scopes inside it. Inputs belong to none.
-fn scope_members(graph: &Graph) -> BTreeMap<u32, BTreeSet<u32>> {
-    let live = graph.live();
+fn scope_members(graph: &Graph, live: &[bool]) -> BTreeMap<u32, BTreeSet<u32>> {
     let mut members: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for (i, node) in graph.nodes() {
         if !live[i as usize] || node.op.is(&ops::structural::INPUT) {
@@ -86,38 +84,75 @@ fn scope_members(graph: &Graph) -> BTreeMap<u32, BTreeSet<u32>> {
     members
 }
 
-/// The nodes as a region, if they can be one: convex, pure, and large enough.
-fn instance(graph: &Graph, nodes: BTreeSet<u32>) -> Option<Instance> {
-    let pure = |n: &u32| !matches!(graph.node(*n).op.name(), "check" | "grad");
-    let hero = |n: &u32| matches!(graph.node(*n).op.record().lowering, Lowering::Contraction(_));
-    let counted = nodes.iter().filter(|&&n| graph.node(n).op.name() != "constant").count();
-    if counted < MIN_NODES || !nodes.iter().all(pure) || !nodes.iter().any(hero) || !convex(graph, &nodes) {
-        return None;
+/// A graph and what every layer call in it asks of the whole.
+struct Whole<'g> {
+    graph: &'g Graph,
+    live: Vec<bool>,
+    outputs: HashSet<Value>,
+    /// For each scope those directly in it.
+    children: Vec<Vec<u32>>,
+}
+
+impl Whole<'_> {
+    fn new(graph: &Graph) -> Whole<'_> {
+        let mut children = vec![Vec::new(); graph.scopes().len()];
+        for (scope, own) in graph.scopes().iter().enumerate().skip(1) {
+            children[own.parent as usize].push(scope as u32);
+        }
+        Whole { graph, live: graph.live(), outputs: graph.outputs().iter().map(|(v, _)| *v).collect(), children }
     }
-    let mut inputs: Vec<Value> = Vec::new();
-    let mut region = Graph::new("block");
-    let mut map: BTreeMap<Value, Value> = BTreeMap::new();
-    for &n in &nodes {
-        for v in &graph.node(n).operands {
-            if !nodes.contains(&v.node) && !map.contains_key(v) {
-                map.insert(*v, region.input(format!("x{}", inputs.len()), graph.ty(*v).clone()));
-                inputs.push(*v);
+
+    /// The nodes as a region, if they can be one: convex, pure, and large enough.
+    fn instance(&self, nodes: BTreeSet<u32>) -> Option<Instance> {
+        let graph = self.graph;
+        let pure = |n: &u32| !matches!(graph.node(*n).op.name(), "check" | "grad");
+        let hero = |n: &u32| matches!(graph.node(*n).op.record().lowering, Lowering::Contraction(_));
+        let counted = nodes.iter().filter(|&&n| graph.node(n).op.name() != "constant").count();
+        if counted < MIN_NODES || !nodes.iter().all(pure) || !nodes.iter().any(hero) || !convex(graph, &nodes) {
+            return None;
+        }
+        let mut inputs: Vec<Value> = Vec::new();
+        let mut region = Graph::new("block");
+        let mut map: BTreeMap<Value, Value> = BTreeMap::new();
+        for &n in &nodes {
+            for v in &graph.node(n).operands {
+                if !nodes.contains(&v.node) && !map.contains_key(v) {
+                    map.insert(*v, region.input(format!("x{}", inputs.len()), graph.ty(*v).clone()));
+                    inputs.push(*v);
+                }
             }
         }
+        for &n in &nodes {
+            let node = graph.node(n);
+            let operands: SmallVec<[Value; 4]> = node.operands.iter().map(|v| map[v]).collect();
+            region.loc = node.loc;
+            let results = region.push(node.op.clone(), &operands, node.results.clone());
+            map.extend(graph.results(n).into_iter().zip(results));
+        }
+        region.loc = None;
+        let outputs: Vec<Value> = self.used_outside(&nodes);
+        for (i, v) in outputs.iter().enumerate() {
+            region.output(format!("y{i}"), map[v]);
+        }
+        Some(Instance { nodes, inputs, outputs, region: Region::new(region) })
     }
-    for &n in &nodes {
-        let node = graph.node(n);
-        let operands: SmallVec<[Value; 4]> = node.operands.iter().map(|v| map[v]).collect();
-        region.loc = node.loc;
-        let results = region.push(node.op.clone(), &operands, node.results.clone());
-        map.extend(graph.results(n).into_iter().zip(results));
+
+    /// The values of these nodes that other live nodes use, or that are outputs.
+    fn used_outside(&self, nodes: &BTreeSet<u32>) -> Vec<Value> {
+        let outside = |edge: &EdgeReference<'_, Edge>| {
+            let user = edge.target().index() as u32;
+            self.live[user as usize] && !nodes.contains(&user)
+        };
+        let mut used = Vec::new();
+        for &n in nodes {
+            let mut results: SmallVec<[bool; 4]> = self.graph.results(n).iter().map(|v| self.outputs.contains(v)).collect();
+            for edge in self.graph.petgraph().edges(NodeIndex::new(n as usize)).filter(outside) {
+                results[edge.weight().result as usize] = true;
+            }
+            used.extend(self.graph.results(n).into_iter().zip(results).filter(|(_, used)| *used).map(|(v, _)| v));
+        }
+        used
     }
-    region.loc = None;
-    let outputs: Vec<Value> = used_outside(graph, &nodes);
-    for (i, v) in outputs.iter().enumerate() {
-        region.output(format!("y{i}"), map[v]);
-    }
-    Some(Instance { nodes, inputs, outputs, region: Region::new(region) })
 }
 
 /// Whether no path leaves the set and comes back.
@@ -135,19 +170,6 @@ fn convex(graph: &Graph, nodes: &BTreeSet<u32>) -> bool {
         }
     }
     true
-}
-
-fn used_outside(graph: &Graph, nodes: &BTreeSet<u32>) -> Vec<Value> {
-    let mut used: BTreeSet<Value> = graph.outputs().iter().map(|(v, _)| *v).filter(|v| nodes.contains(&v.node)).collect();
-    let live = graph.live();
-    let last = *nodes.last().expect("an instance has nodes");
-    let first = *nodes.first().expect("an instance has nodes");
-    for (i, node) in graph.nodes().skip(first as usize) {
-        if live[i as usize] && !(i <= last && nodes.contains(&i)) {
-            used.extend(node.operands.iter().filter(|v| nodes.contains(&v.node)));
-        }
-    }
-    used.into_iter().collect()
 }
 
 /// The graph with the instances replaced by calls; none if two instances depend on each other in a circle.

@@ -2,7 +2,7 @@
 
 use crate::lower::{Flat, FlatStep, StepKind};
 use igneous_ir::dim::Dim;
-use igneous_ir::kernel::Kernel;
+use igneous_ir::kernel::{Aliases, Kernel};
 use igneous_runtime::program::Place;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +24,7 @@ const ALIGNMENT: i64 = 64;
 /// Plans the memory of a program. `variables` pairs the position of a variable's input with that of the output that is
 /// its new value.
 pub fn plan(flat: &Flat, kernels: &[Kernel], variables: &[(usize, usize)]) -> Plan {
+    let kernels: Vec<Aliases<'_>> = kernels.iter().map(Aliases::of).collect();
     let mut order = Order::new(flat);
     let mut places: Vec<Option<Place>> = vec![None; flat.slots.len()];
     for (i, slot) in flat.slots.iter().enumerate() {
@@ -39,13 +40,13 @@ pub fn plan(flat: &Flat, kernels: &[Kernel], variables: &[(usize, usize)]) -> Pl
     }
     for &(input, output) in variables {
         let (old, new) = (flat.inputs[input], flat.outputs[output].0);
-        if places[new] == Some(Place::Result) && order.allows_in_place(flat, kernels, old, new) {
+        if places[new] == Some(Place::Result) && order.allows_in_place(flat, &kernels, old, new) {
             places[new] = Some(Place::InOut(input));
         }
     }
     let order = order.sorted();
     let mut plan = Plan { order, places, lifetimes: BTreeMap::new(), arena: Dim::ZERO };
-    plan.arena(flat, kernels);
+    plan.arena(flat, &kernels);
     plan
 }
 
@@ -99,7 +100,7 @@ impl Order {
     }
 
     /// Whether the step that makes `new` may write it over `old`; if so, its readers and all checks are ordered before it.
-    fn allows_in_place(&mut self, flat: &Flat, kernels: &[Kernel], old: usize, new: usize) -> bool {
+    fn allows_in_place(&mut self, flat: &Flat, kernels: &[Aliases<'_>], old: usize, new: usize) -> bool {
         if flat.slots[old].ty != flat.slots[new].ty || flat.outputs.iter().any(|(slot, _)| *slot == old) {
             return false;
         }
@@ -140,21 +141,21 @@ impl Order {
 }
 
 /// Whether a step may write `new` over `old` as far as its own reads go.
-fn reads_allow(step: &FlatStep, kernels: &[Kernel], old: usize, new: usize) -> bool {
+fn reads_allow(step: &FlatStep, kernels: &[Aliases<'_>], old: usize, new: usize) -> bool {
     let StepKind::Kernel(k) = step.kind else { return false };
     let write = (0..step.params.len()).find(|&p| step.writes[p] && step.params[p] == new);
     let reads: Vec<usize> = (0..step.params.len()).filter(|&p| !step.writes[p] && step.params[p] == old).collect();
     match (write, reads.as_slice()) {
         (None, _) => false,
         (Some(_), []) => true,
-        (Some(write), [read]) => kernels[k].can_alias(*read, write),
+        (Some(write), [read]) => kernels[k].allow(*read, write),
         _ => false,
     }
 }
 
 impl Plan {
     /// Places every slot that is neither input, output nor constant.
-    fn arena(&mut self, flat: &Flat, kernels: &[Kernel]) {
+    fn arena(&mut self, flat: &Flat, kernels: &[Aliases<'_>]) {
         let mut lifetimes: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
         for (at, &s) in self.order.iter().enumerate() {
             for &slot in &flat.steps[s].params {
@@ -173,17 +174,16 @@ impl Plan {
         let size = |slot: usize| flat.slots[slot].ty.bytes();
         let mut fixed: Vec<(i64, usize)> = blocks.keys().filter_map(|&b| Some((align(size(b).as_const()?), b))).collect();
         fixed.sort_by_key(|&(bytes, b)| (std::cmp::Reverse(bytes), blocks[&b].0, b));
+        // By offset.
         let mut placed: Vec<(i64, i64, (usize, usize))> = Vec::new();
         let mut offsets: BTreeMap<usize, Dim> = BTreeMap::new();
         let mut end = 0;
         for (bytes, b) in fixed {
             let life = blocks[&b];
-            let mut busy: Vec<(i64, i64)> =
-                placed.iter().filter(|(_, _, other)| other.0 <= life.1 && life.0 <= other.1).map(|&(o, s, _)| (o, s)).collect();
-            busy.sort_unstable();
+            let busy = placed.iter().filter(|(_, _, other)| other.0 <= life.1 && life.0 <= other.1);
             let (mut offset, mut candidate) = (None::<(i64, i64)>, 0);
             // Best fit: the smallest gap that is large enough, else behind everything that is alive.
-            for (o, s) in busy {
+            for &(o, s, _) in busy {
                 let gap = o - candidate;
                 if gap >= bytes && offset.is_none_or(|(g, _)| gap < g) {
                     offset = Some((gap, candidate));
@@ -191,7 +191,7 @@ impl Plan {
                 candidate = candidate.max(o + s);
             }
             let offset = offset.map_or(candidate, |(_, o)| o);
-            placed.push((offset, bytes, life));
+            placed.insert(placed.partition_point(|&(o, s, _)| (o, s) <= (offset, bytes)), (offset, bytes, life));
             offsets.insert(b, Dim::constant(offset));
             end = end.max(offset + bytes);
         }
@@ -217,7 +217,12 @@ impl Plan {
     }
 
     /// For each slot, the first slot of the chain whose memory it takes over: where the last reader is the writer.
-    fn take_over(&self, flat: &Flat, kernels: &[Kernel], lifetimes: &BTreeMap<usize, (usize, usize)>) -> BTreeMap<usize, usize> {
+    fn take_over(
+        &self,
+        flat: &Flat,
+        kernels: &[Aliases<'_>],
+        lifetimes: &BTreeMap<usize, (usize, usize)>,
+    ) -> BTreeMap<usize, usize> {
         let mut first: BTreeMap<usize, usize> = lifetimes.keys().map(|&s| (s, s)).collect();
         let mut taken: BTreeSet<usize> = BTreeSet::new();
         for (at, &s) in self.order.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! What fusion makes of small graphs.
 
+use igneous_compiler::fuse::Sideways;
 use igneous_compiler::lower::lower;
 use igneous_ir::array::Array;
 use igneous_ir::graph::Graph;
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 fn kernels_of(text: &str) -> Vec<Kernel> {
     let graph: Graph = text.parse().unwrap_or_else(|e| panic!("{e}"));
     let graph = igneous_compiler::decompose::decompose(&graph).unwrap();
-    let lowered = lower(&graph, &BTreeSet::new()).unwrap_or_else(|e| panic!("{e}"));
+    let lowered = lower(&graph, &BTreeSet::new(), Sideways::Freely).unwrap_or_else(|e| panic!("{e}"));
     println!("{}", lowered.log);
     for k in &lowered.kernels {
         println!("{k}");

@@ -4,6 +4,7 @@
 mod programs;
 
 use igneous_compiler::decompose::decompose;
+use igneous_compiler::fuse::Sideways;
 use igneous_compiler::lower::lower;
 use igneous_ir::autodiff::expand_gradients;
 use igneous_ir::graph::Graph;
@@ -56,7 +57,7 @@ fn kernels_of_every_operator() {
             let graph = graph(&sample).unwrap();
             let expanded = expand_gradients(&graph).unwrap();
             let primitives = decompose(&expanded).unwrap();
-            let lowered = lower(&primitives, &BTreeSet::new()).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+            let lowered = lower(&primitives, &BTreeSet::new(), Sideways::Freely).unwrap_or_else(|e| panic!("{e}\n{graph}"));
             lowered.kernels.iter().for_each(check_kernel);
             kernels += lowered.kernels.len();
             let inputs = sample::inputs(&sample).unwrap();

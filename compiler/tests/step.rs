@@ -1,5 +1,6 @@
 //! The training step of a small network, as fused.
 
+use igneous_compiler::fuse::Sideways;
 use igneous_compiler::lower::lower;
 use igneous_ir::autodiff::expand_gradients;
 use igneous_ir::graph::Graph;
@@ -42,7 +43,7 @@ fn mlp_training_step() {
     println!("{graph}");
     let graph = igneous_compiler::decompose::decompose(&graph).unwrap();
     println!("{graph}");
-    let lowered = lower(&graph, &BTreeSet::from([1, 2, 3, 4])).unwrap_or_else(|e| panic!("{e}"));
+    let lowered = lower(&graph, &BTreeSet::from([1, 2, 3, 4]), Sideways::Freely).unwrap_or_else(|e| panic!("{e}"));
     println!("{}", lowered.log);
     for k in &lowered.kernels {
         println!("{k}");

@@ -1,6 +1,7 @@
 //! The narrow waist: every operation on tensors goes through [`try_apply`].
 
 use crate::autocast;
+use crate::bound;
 use crate::eager;
 use crate::location;
 use crate::location::here;
@@ -9,6 +10,7 @@ use crate::trace;
 use igneous_ir::op::Types;
 use igneous_ir::{Error, Loc, Op, Result, TensorType};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 
 /// The results of an operation.
 pub(crate) type Tensors = SmallVec<[Tensor; 2]>;
@@ -24,6 +26,15 @@ pub(crate) fn try_apply(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors>
             return Err(error.clone());
         }
     }
+    if bound::is_active() {
+        let resolved: SmallVec<[Cow<'_, Tensor>; 4]> = inputs.iter().map(|t| bound::resolve(t)).collect();
+        let inputs: SmallVec<[&Tensor; 4]> = resolved.iter().map(|t| t.as_ref()).collect();
+        return apply_to_values(op, &inputs, loc);
+    }
+    apply_to_values(op, inputs, loc)
+}
+
+fn apply_to_values(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
     let loc = location::of_user(loc);
     if let Some(converted) = autocast::operands(&op, inputs, loc).map_err(|e| e.at(loc))? {
         return run(op, &converted.iter().collect::<SmallVec<[&Tensor; 4]>>(), loc);
@@ -48,7 +59,7 @@ pub(crate) fn infer(op: &Op, types: &[TensorType], inputs: &[&Tensor], loc: Loc)
 }
 
 /// What messages call operand `k` of `count`.
-fn operand_name(op: &Op, count: usize, k: usize) -> String {
+pub(crate) fn operand_name(op: &Op, count: usize, k: usize) -> String {
     match (op.name(), k) {
         ("convolution", 0) => "images".to_owned(),
         ("convolution", 1) => "kernels".to_owned(),

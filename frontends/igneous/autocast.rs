@@ -6,6 +6,7 @@
 //! ([`Tensor::in_autocast_single`]).
 
 use crate::apply::try_apply;
+use crate::bound;
 use crate::grad_mode::is_grad_enabled;
 use crate::tensor::{Repr, Tensor};
 use crate::trace;
@@ -128,9 +129,9 @@ pub(crate) fn operands(op: &Op, inputs: &[&Tensor], loc: Loc) -> Result<Option<S
 
 fn convert(tensor: &Tensor, dtype: DType, loc: Loc) -> Result<Tensor> {
     let run = || Ok(try_apply(ops::cast(dtype), &[tensor], loc)?.remove(0));
-    // A trace finds equal conversions by itself.
+    // A trace finds equal conversions by itself, and what stands for a variable for a while is not its value.
     let variable = match &tensor.0 {
-        Repr::Variable(variable) if !trace::is_tracing() => variable,
+        Repr::Variable(variable) if !trace::is_tracing() && !bound::is_active() => variable,
         _ => return run(),
     };
     let (version, recorded) = (variable.version(), is_grad_enabled());

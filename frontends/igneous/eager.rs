@@ -3,9 +3,11 @@
 //! Transposes and broadcasts are not run: their results are views that the kernels reading them are compiled with, so
 //! that a transposed operand of a product or a number beside a tensor is never written out.
 
+use crate::anomaly;
 use crate::apply::{Tensors, infer};
 use crate::backend::{Executable, Options, Precision, Variables};
-use crate::grad_mode::is_grad_enabled;
+use crate::func::apply::apply_graph;
+use crate::grad_mode::{is_grad_enabled, no_grad};
 use crate::tape;
 use crate::tensor::{Eager, Repr, Tensor};
 use igneous_ir::dim::{Dim, Symbol};
@@ -63,9 +65,20 @@ pub(crate) fn run(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
             let array = op.array("value");
             SmallVec::from_iter([Eager::new(array.ty(), Buffer::from_slice(&array.to_bytes())?, Some(loc))])
         }
+        _ if op.is(&ops::custom::CUSTOM_VJP) => {
+            infer(&op, &types(), inputs, loc)?;
+            let operands: Vec<Tensor> = inputs.iter().map(|&t| t.clone()).collect();
+            let made = no_grad(|| apply_graph(op.region("forward").graph().clone(), &operands, loc))?;
+            // A result may be an operand, whose history is not the result's.
+            let value = |t: &Tensor| Ok(Eager { source: None, slot: None, ..Eager::clone(&*value_of(t)?) });
+            made.iter().map(value).collect::<Result<_>>()?
+        }
         [x] if is_view(&op) => {
             let ty = infer(&op, &types(), inputs, loc)?.remove(0);
             SmallVec::from_iter([view(op.clone(), x, ty, loc)?])
+        }
+        [x, ..] if op.is(&ops::structural::BARRIER) => {
+            SmallVec::from_iter([Eager::new(x.ty.clone(), x.dense()?.buffer.clone(), Some(loc))])
         }
         [x] if matches!(op.name(), "reshape" | "stop_gradient") => {
             let ty = infer(&op, &types(), inputs, loc)?.remove(0);
@@ -77,6 +90,9 @@ pub(crate) fn run(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
             types.into_iter().zip(buffers).map(|(ty, buffer)| Eager::new(ty, buffer, Some(loc))).collect()
         }
     };
+    if anomaly::is_active() {
+        anomaly::check(&op, inputs, &values, loc)?;
+    }
     if is_grad_enabled() {
         tape::record(&op, &operands, &mut values);
     }

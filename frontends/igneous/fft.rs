@@ -187,8 +187,8 @@ pub fn irfft2(x: &Tensor, n: usize, norm: Norm) -> Tensor {
 /// The frequencies of a transform of `n` elements that are `spacing` apart.
 #[track_caller]
 pub fn fftfreq(n: usize, spacing: f64) -> Tensor {
-    let (n, half) = (n as i64, (n as i64 - 1) / 2 + 1);
-    let k = Tensor::arange(0, n);
+    let (k, n) = (Tensor::arange(0, n), i64::try_from(n).unwrap_or(i64::MAX));
+    let half = n / 2 + n % 2;
     let wrapped = (&k - n).where_(&k.ge(half), &k);
     wrapped.to_dtype(DType::F32) / (n as f64 * spacing)
 }
@@ -196,7 +196,7 @@ pub fn fftfreq(n: usize, spacing: f64) -> Tensor {
 /// The frequencies of [`rfft`].
 #[track_caller]
 pub fn rfftfreq(n: usize, spacing: f64) -> Tensor {
-    Tensor::arange(0, n as i64 / 2 + 1).to_dtype(DType::F32) / (n as f64 * spacing)
+    Tensor::arange(0, n / 2 + 1).to_dtype(DType::F32) / (n as f64 * spacing)
 }
 
 /// The elements along an axis turned, so that frequency 0 is in the middle.

@@ -38,6 +38,7 @@
 //! - [`Tensor`] has the operations, by PyTorch's names; [`nn`] the layers and losses, [`optim`] the optimizers, [`data`] data
 //!   sets and loaders.
 //! - [`compile()`] explains what a compiled function keeps, [`Compiled::lower`] shows what it became, [`Stages`] every stage.
+//! - [`func`] has gradients, Jacobians and batching as functions of functions.
 //! - [`testing`] has what tests of models need. [`ir`] has the graphs and kernels themselves.
 //!
 //! With `IGNEOUS_DUMP=directory` in the environment every compiled function writes its stages there;
@@ -54,18 +55,24 @@
 // The derive macros name this crate as its users do.
 extern crate self as igneous;
 
+mod anomaly;
 mod apply;
 mod autocast;
 mod backend;
+mod bound;
 mod compile;
 mod control;
 pub mod data;
 mod device;
 mod eager;
 pub mod fft;
+pub mod files;
+pub mod func;
 mod grad_mode;
+mod hooks;
 pub mod linalg;
 mod location;
+pub mod metrics;
 pub mod nn;
 pub mod optim;
 mod random;
@@ -78,14 +85,16 @@ mod trace;
 mod tracked;
 mod variable;
 
+pub use anomaly::{Anomaly, detect_anomaly, detect_anomaly_of};
 pub use autocast::{autocast, autocast_dtype, no_autocast};
 pub use backend::{Precision, Stages};
-pub use compile::{Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, Tree, compile, spec};
+pub use compile::{ArgumentList, Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, Tree, compile, spec};
 pub use control::{cond, fori_loop, while_loop, while_loop_bounded};
 pub use device::Device;
 pub use grad_mode::{enable_grad, is_grad_enabled, no_grad};
 /// Graphs and kernels: their texts, verifiers and interpreters. What [`Lowered`] shows is made of them.
 pub use half::{bf16, f16};
+pub use hooks::HookHandle;
 pub use igneous_ir as ir;
 pub use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, TensorType};
 pub use igneous_runtime::buffer::{MemoryStats, memory_stats};
@@ -94,9 +103,9 @@ pub use random::{manual_seed, random_state};
 pub use scan::{scan, scan_reverse};
 pub use tape::{grad, grad_with};
 pub use tensor::{
-    Attention, Axes, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Corners, Data, Element, Ellipsis, Extent, Extents,
-    Index, IndexItem, Initial, Interpolation, IntoShape, NewAxis, Operand, Outside, PadMode, Padding, PaddingOptions, Pair, Pool,
-    PoolOptions, Scalar, ScatterKind, Side, Slice, Stepped, Tensor, broadcast_tensors, promote, where_,
+    Attention, Axes, Border, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Corners, Data, Element, Ellipsis, Extent,
+    Extents, Index, IndexItem, Initial, Interpolation, IntoShape, NewAxis, Operand, Outside, PadMode, Padding, PaddingOptions,
+    Pair, Pool, PoolOptions, Scalar, ScatterKind, Side, Slice, Stepped, Tensor, broadcast_tensors, promote, where_,
 };
 pub use trace::scope;
 pub use tracked::{State, Tracked};

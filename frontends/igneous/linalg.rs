@@ -65,6 +65,12 @@ pub fn svdvals(a: &Tensor) -> Tensor {
     svd(a).1
 }
 
+/// The sum of the singular values (`torch.linalg.matrix_norm` with `"nuc"`).
+#[track_caller]
+pub fn nuclear_norm(a: &Tensor) -> Tensor {
+    svdvals(a).sum(-1)
+}
+
 /// A and B with a common batch and element type; B as matrices.
 #[track_caller]
 fn system(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor, bool)> {

@@ -1,5 +1,6 @@
 //! Gradient slots: where `backward` adds the gradient of a variable or of another leaf.
 
+use crate::hooks::{GradientHook, Hooks};
 use crate::tensor::Tensor;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) struct Slot {
     id: u64,
     grad: Mutex<Option<Tensor>>,
+    /// See [`Tensor::register_hook`].
+    pub(crate) hooks: Hooks<GradientHook>,
 }
 
 /// Numbers variables and slots: the order in which a run locks them.
@@ -18,7 +21,7 @@ pub(crate) fn next_id() -> u64 {
 
 impl Slot {
     pub(crate) fn new() -> Arc<Slot> {
-        Arc::new(Slot { id: next_id(), grad: Mutex::new(None) })
+        Arc::new(Slot { id: next_id(), grad: Mutex::new(None), hooks: Hooks::default() })
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -1,15 +1,17 @@
 //! The tape of eager mode: recorded operations, owned by the tensors they made, and `backward` over them.
 
-use crate::apply::try_apply;
+use crate::apply::{Tensors, try_apply};
 use crate::autocast::no_autocast;
+use crate::hooks::{GradientHook, Hooks};
 use crate::location::here;
 use crate::slot::Slot;
 use crate::tensor::{Eager, Repr, Tensor};
 use crate::trace;
 use igneous_ir::autodiff::{self, TapeEntry};
 use igneous_ir::emit::Emit;
-use igneous_ir::graph::{Value, Values};
+use igneous_ir::graph::{Graph, Region, Value, Values};
 use igneous_ir::op::Vjp;
+use igneous_ir::ops::structural::BARRIER;
 use igneous_ir::{Dim, Error, Loc, Op, Result, Shape, TensorType, ops};
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
@@ -28,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) operands: SmallVec<[Operand; 3]>,
     /// The results without their history, which derivatives may need.
     pub(crate) results: SmallVec<[Eager; 1]>,
+    /// What sees the gradient of the result.
+    hooks: Option<Arc<Hooks<GradientHook>>>,
 }
 
 /// An operand of a recorded operation. It does not own its slot: a gradient may depend on the operand, and would then
@@ -51,7 +55,7 @@ impl Node {
         operands: impl Iterator<Item = &'a Eager>,
         results: impl IntoIterator<Item = Eager>,
     ) -> Arc<Node> {
-        Arc::new(Node { op, operands: operands.map(Operand::new).collect(), results: results.into_iter().collect() })
+        Arc::new(Node { op, operands: operands.map(Operand::new).collect(), results: results.into_iter().collect(), hooks: None })
     }
 }
 
@@ -68,6 +72,32 @@ impl Drop for Node {
             }
         }
     }
+}
+
+/// A handle of a tensor whose gradient the hooks see.
+pub(crate) fn hooked(tensor: &Tensor, hooks: Arc<Hooks<GradientHook>>) -> Result<Tensor> {
+    let value = tensor.eager_value("its value")?;
+    let result = Eager { source: None, slot: None, ..Eager::clone(&value) };
+    let node = Node {
+        op: ops::custom_vjp(passed_on(&value.ty)?),
+        operands: SmallVec::from_iter([Operand::new(&value)]),
+        results: SmallVec::from_iter([result.clone(), result.clone()]),
+        hooks: Some(hooks),
+    };
+    Ok(Eager { source: Some(Source { node: Arc::new(node), result: 0 }), ..result }.into())
+}
+
+/// The identity. Its derivative passes the cotangent through a barrier behind the residual: there [`Replay`] calls the hooks.
+fn passed_on(ty: &TensorType) -> Result<ops::CustomVjp> {
+    let mut forward = Graph::new("hooked");
+    let x = forward.input("x", ty.clone());
+    ["y", "residual"].into_iter().for_each(|name| forward.output(name, x));
+    let mut backward = Graph::new("hooks");
+    let [_, residual, dy] = ["x", "residual", "dy"].map(|name| backward.input(name, ty.clone()));
+    let seen = backward.add(ops::barrier(), &[dy, residual])?[0];
+    backward.output("dx", seen);
+    let (forward, backward) = (Region::new(forward), Some(Region::new(backward)));
+    Ok(ops::CustomVjp { forward, backward, tangent: None, arguments: 1, outputs: 1 })
 }
 
 /// Records `op` if a result can have a gradient.
@@ -99,6 +129,7 @@ pub(crate) fn backward(loss: &Tensor, cotangent: Option<&Tensor>, loc: Loc) -> R
     let wrt: Vec<Value> = leaves.iter().map(|(value, _)| *value).collect();
     let grads = emit.gradients(&root, cotangent, &wrt).map_err(|e| e.at(loc))?;
     let sums = leaves.iter().zip(grads).map(|((_, slot), grad)| {
+        let grad = slot.hooks.call(grad, loc)?;
         let before = slot.lock().clone();
         let sum = match before {
             Some(before) => try_apply(ops::add(), &[&before, &grad], loc)?.remove(0),
@@ -193,6 +224,8 @@ struct Replay {
     by_slot: HashMap<u64, usize>,
     /// Values with a slot.
     leaves: Vec<(Value, Arc<Slot>)>,
+    /// The residuals of the operations that pass a value on, with what sees its gradient.
+    hooks: HashMap<usize, Arc<Hooks<GradientHook>>>,
     /// The line of the operation whose derivative is being emitted.
     loc: Loc,
 }
@@ -209,6 +242,7 @@ impl Replay {
             entries: Vec::new(),
             by_slot: HashMap::new(),
             leaves: Vec::new(),
+            hooks: HashMap::new(),
             loc,
         };
         for node in in_order(root) {
@@ -216,6 +250,7 @@ impl Replay {
             let first = replay.tensors.len();
             let made = Arc::as_ptr(&node);
             replay.nodes.insert(made, first);
+            replay.hooks.extend(node.hooks.iter().map(|hooks| (first + 1, hooks.clone())));
             for (result, value) in node.results.iter().enumerate() {
                 let source = value.ty.dtype.is_float().then(|| Source { node: node.clone(), result });
                 replay.tensors.push(Eager { source, ..value.clone() }.into());
@@ -272,7 +307,11 @@ impl Replay {
 impl Emit for Replay {
     fn emit(&mut self, op: Op, operands: &[Value]) -> Result<Values> {
         let inputs: SmallVec<[&Tensor; 4]> = operands.iter().map(|v| &self.tensors[v.node as usize]).collect();
-        let results = try_apply(op, &inputs, self.loc)?;
+        let hooks = operands.get(1).and_then(|v| self.hooks.get(&(v.node as usize))).filter(|_| op.is(&BARRIER));
+        let results = match hooks {
+            Some(hooks) => Tensors::from_iter([hooks.call(inputs[0].clone(), self.loc)?]),
+            None => try_apply(op, &inputs, self.loc)?,
+        };
         drop(inputs);
         let first = self.tensors.len();
         self.tensors.extend(results);

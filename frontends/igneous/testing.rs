@@ -27,7 +27,7 @@ use crate::compile::{Arguments, Compiled, Function, Outputs, Tree};
 use crate::grad_mode::enable_grad;
 use crate::location::here;
 use crate::slot::SlotKey;
-use crate::tape::grad;
+use crate::tape::{grad, grad_with};
 use crate::tensor::Tensor;
 use crate::trace;
 use igneous_ir::{DType, Error, Loc, Result};
@@ -269,6 +269,38 @@ fn check_gradients(function: impl Fn(&[Tensor]) -> Tensor, arguments: &[Tensor])
         }
     }
     Ok(())
+}
+
+/// Compares the gradients of the gradients of a function of `f64` tensors with central differences (PyTorch's
+/// `gradgradcheck`).
+///
+/// ```
+/// use igneous::{Tensor, testing::gradgradcheck};
+/// let x = Tensor::from_vec(vec![0.3f64, -1.2, 0.7], 3);
+/// gradgradcheck(|t| t[0].softmax(-1) * t[0].sin(), &[x])?;
+/// # Ok::<(), igneous::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`gradcheck`], for the function that gives the gradients.
+#[track_caller]
+pub fn gradgradcheck(function: impl Fn(&[Tensor]) -> Tensor, arguments: &[Tensor]) -> Result<()> {
+    let loc = here();
+    let gradients = |arguments: &[Tensor]| {
+        let leaves: Vec<Tensor> = arguments.iter().map(Tensor::requires_grad_).collect();
+        let gradients = enable_grad(|| {
+            let y = function(&leaves);
+            let n = y.elements().get()?;
+            let weights: Vec<f64> = (0..n).map(|i| 1.0 - ((i * 5 + 2) % 7) as f64 / 5.0).collect();
+            let cotangent = Tensor::from_vec(weights, n).reshape(y.shape());
+            grad_with(&y, &cotangent, &leaves.iter().collect::<Vec<_>>())
+        });
+        match gradients {
+            Ok(gradients) => Tensor::cat(&gradients.iter().map(Tensor::flatten_all).collect::<Vec<_>>(), 0),
+            Err(error) => error.into(),
+        }
+    };
+    check_gradients(gradients, arguments).map_err(|e| e.at(loc))
 }
 
 impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {

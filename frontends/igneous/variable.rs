@@ -3,6 +3,7 @@
 //! A value is written in place only by a compiled program and only if nobody else holds its buffer; whoever took the
 //! value before (`detach`, a recorded operation) keeps the old elements.
 
+use crate::bound;
 use crate::grad_mode::no_grad;
 use crate::location::{entered, here};
 use crate::slot::{Slot, next_id};
@@ -273,6 +274,12 @@ impl Tensor {
 
     fn expect_variable(&self, what: &str) -> Result<&Arc<Variable>> {
         self.check()?;
-        self.as_variable().ok_or_else(|| Error::new(format!("{what} needs a variable")).note("tensor", self.describe()))
+        let error = || Error::new(format!("{what} needs a variable")).note("tensor", self.describe());
+        let variable = self.as_variable().ok_or_else(error)?;
+        if bound::stands_for(variable).is_some() {
+            let error = Error::new("a variable cannot be changed while functional_call puts a tensor in its place");
+            return Err(error.note("variable", variable.describe()));
+        }
+        Ok(variable)
     }
 }

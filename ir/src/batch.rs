@@ -9,8 +9,9 @@ use crate::dim::Dim;
 use crate::emit::{Emit, Emitter};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Region, Value, Values};
-use crate::op::{Batch, BatchArgs, Lowering, Op};
+use crate::op::{Batch, BatchArgs, Lowering, Op, ReduceKind};
 use crate::ops;
+use crate::ops::custom::{CUSTOM_VJP, CustomVjp};
 use crate::ops::structural::{INPUT, stacked};
 use crate::types::TensorType;
 use smallvec::SmallVec;
@@ -21,17 +22,29 @@ use std::collections::HashMap;
 /// # Errors
 /// If `batched` has not one entry for each input, or an operator on a batched value has no batch rule.
 pub fn batch(graph: &Graph, batched: &[bool], extent: Dim) -> Result<Graph> {
-    let inputs = graph.inputs().len();
-    if batched.len() != inputs {
-        return Err(Error::new(format!(
-            "graph `{}` has {inputs} inputs, and {} are said to be batched or not",
-            graph.name,
-            batched.len()
-        )));
-    }
+    check_inputs(graph, batched)?;
     let graph = expand_gradients(graph)?;
     let outputs = vec![true; graph.outputs().len()];
     batch_outputs(&graph, batched, &outputs, extent)
+}
+
+/// As [`batch`], but only those outputs have the axis that depend on a batched input. Says which.
+///
+/// # Errors
+/// As [`batch`].
+pub fn batch_dependent(graph: &Graph, batched: &[bool], extent: Dim) -> Result<(Graph, Vec<bool>)> {
+    check_inputs(graph, batched)?;
+    let graph = expand_gradients(graph)?;
+    let outputs = batched_outputs(&graph, batched);
+    Ok((batch_outputs(&graph, batched, &outputs, extent)?, outputs))
+}
+
+fn check_inputs(graph: &Graph, batched: &[bool]) -> Result<()> {
+    let (name, inputs, given) = (&graph.name, graph.inputs().len(), batched.len());
+    if given == inputs {
+        return Ok(());
+    }
+    Err(Error::new(format!("graph `{name}` has {inputs} inputs, and {given} are said to be batched or not")))
 }
 
 /// As [`batch`], with the axis on those outputs only that depend on a batched input or are asked to have it.
@@ -127,6 +140,7 @@ impl Emit for Batching<'_> {
             Batch::Structural if op.name() == "call" => self.call(&op, &lanes)?,
             Batch::Structural if op.name() == "cond" => return self.cond(&op, &lanes, operands),
             Batch::Structural if op.name() == "scan" => self.scan(&op, &lanes)?,
+            Batch::Structural if op.is(&CUSTOM_VJP) => self.custom_vjp(&op, &lanes)?,
             Batch::Structural if op.name() == "while" => return self.while_loop(&op, &lanes, operands),
             Batch::Structural | Batch::Unsupported => {
                 return Err(Error::new(format!("{} has no batch rule: it cannot be mapped over a batch", op.name())));
@@ -222,6 +236,37 @@ impl Batching<'_> {
             made.push((value, batched));
         }
         Ok(made)
+    }
+
+    /// All results have the axis. An argument without it gets the sum of its cotangents over the batch.
+    fn custom_vjp(&mut self, op: &Op, lanes: &[Lane]) -> Result<Made> {
+        let parts = CustomVjp::of(op);
+        let extent = self.batcher.extent;
+        let own: Vec<bool> = lanes.iter().map(|l| l.batched).collect();
+        let residuals = parts.forward.graph().outputs().len() - parts.outputs;
+        let shared: Vec<bool> = own.iter().copied().chain(std::iter::repeat_n(true, residuals)).collect();
+        let all = |graph: &Graph, batched: &[bool]| batch_outputs(graph, batched, &vec![true; graph.outputs().len()], extent);
+        let arguments = parts.float_arguments();
+        let backward = parts.backward.as_ref().map(|region| {
+            let cotangents = parts.float_outputs().len();
+            let batched: Vec<bool> = shared.iter().copied().chain(std::iter::repeat_n(true, cotangents)).collect();
+            let mut new = all(region.graph(), &batched)?;
+            for (at, _) in arguments.iter().enumerate().filter(|(_, k)| !own[**k]) {
+                let sum = new.add(ops::reduce(ReduceKind::Sum, &[0]), &[new.outputs()[at].0])?[0];
+                let outputs: Vec<(Value, String)> = new.outputs().to_vec();
+                let replaced = outputs.into_iter().enumerate().map(|(k, (v, name))| (if k == at { sum } else { v }, name));
+                new = new.with_outputs(replaced);
+            }
+            Ok::<_, Error>(Region::new(new))
+        });
+        let tangent = parts.tangent.as_ref().map(|region| {
+            let batched: Vec<bool> = shared.iter().copied().chain(arguments.iter().map(|&k| own[k])).collect();
+            Ok::<_, Error>(Region::new(all(region.graph(), &batched)?))
+        });
+        let forward = Region::new(all(parts.forward.graph(), &own)?);
+        let new = CustomVjp { forward, backward: backward.transpose()?, tangent: tangent.transpose()?, ..parts };
+        let values: Vec<Value> = lanes.iter().map(|l| l.value).collect();
+        Ok(self.target.emit(ops::custom_vjp(new), &values)?.into_iter().map(|v| (v, true)).collect())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What every operator has to fulfil, checked on the samples in its record: the text form round-trips, the derivative
-//! rules agree with finite differences, the batch rule with computing each element alone, and a decomposition with
+//! rules agree with finite differences and with each other, derivatives too, the batch rule with computing each element alone, and a decomposition with
 //! the reference. Tests of several crates use it.
+
+mod transposed;
 
 use crate::array::Array;
 use crate::autodiff::{TapeEntry, jvp, vjp};
@@ -20,11 +22,13 @@ use crate::verify::verify;
 pub type Aspect = fn(&Sample) -> Result<()>;
 
 /// The properties that [`check`] checks, with their names.
-pub const ASPECTS: [(&str, Aspect); 6] = [
+pub const ASPECTS: [(&str, Aspect); 8] = [
     ("text", text),
     ("reference", reference),
     ("vjp", gradient),
     ("jvp", tangent),
+    ("adjoint", transposed::adjoint),
+    ("second derivative", transposed::second),
     ("batch", batched),
     ("decomposition", decomposition),
 ];

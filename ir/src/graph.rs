@@ -109,6 +109,11 @@ impl Graph {
         self.outputs.push((value, name.into()));
     }
 
+    /// The same graph with other outputs.
+    pub fn with_outputs(&self, outputs: impl IntoIterator<Item = (Value, String)>) -> Graph {
+        Graph { outputs: outputs.into_iter().collect(), ..self.clone() }
+    }
+
     /// Makes another value of the same type the output number `index`.
     pub fn set_output(&mut self, index: usize, value: Value) {
         debug_assert_eq!(self.ty(value), self.ty(self.outputs[index].0));

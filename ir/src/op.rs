@@ -259,9 +259,14 @@ impl Op {
     /// The types of the results for operands of these types.
     ///
     /// # Errors
-    /// If the operands do not fit; the message names the operator and lists the operands' types.
+    /// If the operands do not fit, or a result would be larger than any memory; the message names the operator and lists
+    /// the operands' types.
     pub fn infer(&self, operands: &[TensorType]) -> Result<Types> {
-        (self.record.infer)(self, operands)
+        let results = (self.record.infer)(self, operands)?;
+        match results.iter().find(|ty| !ty.is_addressable()) {
+            Some(ty) => Err(type_error(self, operands, format!("makes {ty}, which no memory can hold"))),
+            None => Ok(results),
+        }
     }
 }
 

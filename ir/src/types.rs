@@ -176,6 +176,13 @@ impl TensorType {
         self.elements() * self.dtype.size()
     }
 
+    /// Whether an address space could hold a tensor of this type: no product of its extents, also without those that are
+    /// zero, reaches 2⁴⁷ bytes. Symbolic extents count as one; what they are is looked at when memory is planned.
+    pub fn is_addressable(&self) -> bool {
+        let extents = self.shape.iter().filter_map(|d| d.as_const()).map(|n| n.max(1));
+        extents.fold(self.dtype.size() as i64, i64::saturating_mul) < 1 << 47
+    }
+
     /// The same shape with another element type.
     pub fn with_dtype(&self, dtype: DType) -> TensorType {
         TensorType { dtype, shape: self.shape.clone() }

@@ -70,6 +70,11 @@ fn linear_algebra() {
 }
 
 #[test]
+fn functions() {
+    check("custom", ops::custom::CUSTOM);
+}
+
+#[test]
 fn fourier_transforms() {
     check("fourier", ops::fourier::FOURIER);
 }

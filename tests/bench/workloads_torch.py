@@ -90,7 +90,9 @@ class Gradients:
 
     def __init__(self, net, *shape):
         self.net, self.function = net, net
-        self.inputs = [torch.randn(*shape), torch.randn(*shape)]
+        x = torch.randn(*shape)
+        with torch.no_grad():
+            self.inputs = [x, torch.randn(*net(x).shape)]
 
     def compile(self):
         self.function = torch.compile(self.function, dynamic=False)
@@ -133,6 +135,7 @@ def causal_attention(q, k, v):
 
 ELEMENTS, FEW = (1 << 22,), (1 << 14,)
 ROWS = (4096, 1024)
+IMAGES = (8, 64, 56, 56)
 WORKLOADS = {
     "mlp512_b64_train": lambda: Training(mlp(784, 512, 10), sgd, 64, 784),
     "mlp128_64_b256_train": lambda: Training(mlp(784, 128, 64, 10), sgd, 256, 784),
@@ -157,6 +160,10 @@ WORKLOADS = {
     "linear_gelu_128x768x3072": lambda: Inference(nn.Sequential(nn.Linear(768, 3072), nn.GELU()), (128, 768)),
     "conv56_b1": lambda: Inference(nn.Conv2d(64, 64, 3, padding=1, bias=False), (1, 64, 56, 56)),
     "conv56_b8": lambda: Inference(nn.Conv2d(64, 64, 3, padding=1, bias=False), (8, 64, 56, 56)),
+    "conv56_b8_fwdbwd": lambda: Gradients(nn.Conv2d(64, 64, 3, padding=1, bias=False), *IMAGES),
+    "conv56_stride2_fwdbwd": lambda: Gradients(nn.Conv2d(64, 128, 3, padding=1, stride=2, bias=False), *IMAGES),
+    "conv56_1x1_fwdbwd": lambda: Gradients(nn.Conv2d(64, 256, 1, bias=False), *IMAGES),
+    "depthwise56_fwdbwd": lambda: Gradients(nn.Conv2d(64, 64, 3, padding=1, groups=64, bias=False), *IMAGES),
     "attn_512": lambda: Inference(F.scaled_dot_product_attention, *[(1, 12, 512, 64)] * 3),
     "attn_2048_causal": lambda: Inference(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
                                           *[(1, 12, 2048, 64)] * 3),

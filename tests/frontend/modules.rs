@@ -1,7 +1,7 @@
 //! What a module knows of its parts, and their way into files and back.
 
 use crate::{close, seeded, vec};
-use igneous::nn::{Dropout, Flatten, Forward, LayerNorm, Linear, Module, ModuleExt, Relu, Sequential, StateDict};
+use igneous::nn::{BatchNorm1d, Dropout, Flatten, Forward, LayerNorm, Linear, Module, ModuleExt, Relu, Sequential, StateDict};
 use igneous::optim::{Adam, Optimizer};
 use igneous::{DType, Error, Tensor, compile};
 
@@ -81,6 +81,33 @@ fn the_summary_is_a_table() {
     type.weight         f32[1, 1]             1
     30 elements, 18 trained
     ");
+}
+
+/// Layers in layers with the types of their results; making the table changes nothing.
+#[test]
+fn the_layers_are_a_table() {
+    let _one = seeded(6);
+    let block = Sequential::new().push(Linear::new(4, 3)).push(BatchNorm1d::new(3)).push(Dropout::new(0.5));
+    let net = Sequential::new().push(Flatten::new()).push_named("block", block).push(Linear::new(3, 2).without_bias());
+    net.parameters()[0].freeze();
+    let (state, random) = (net.state_dict(), vec::<i64>(&igneous::random_state().unwrap()));
+    let table = net.layers(&Tensor::ones((5, 2, 2))).unwrap();
+    insta::assert_snapshot!(table, @"
+    layer                output       parameters
+    Sequential           f32[5, 2]            27
+      0: Flatten         f32[5, 4]             0
+      block: Sequential  f32[5, 3]            21
+        0: Linear        f32[5, 3]            15
+        1: BatchNorm1d   f32[5, 3]             6
+        2: Dropout       f32[5, 3]             0
+      2: Linear          f32[5, 2]             6
+    27 parameters, 15 trained
+    ");
+    for (name, value) in net.state_dict().iter() {
+        assert_eq!(value.to_f64_vec().unwrap(), state.get(name).unwrap().to_f64_vec().unwrap(), "{name}");
+    }
+    assert_eq!(vec::<i64>(&igneous::random_state().unwrap()), random);
+    assert!(net.layers(&Tensor::ones((5, 3))).is_err());
 }
 
 #[test]

@@ -5,8 +5,8 @@ use crate::{close, f64s, message, seeded, vec};
 use igneous::linalg::{self, Triangle};
 use igneous::testing::{assert_close, compare_with_eager, gradcheck};
 use igneous::{
-    Conv, ConvTranspose, Corners, DType, Initial, Interpolation, PadMode, Pool, Scalar, ScatterKind, Side, Tensor, compile,
-    default, fft,
+    Conv, ConvTranspose, Corners, DType, Initial, Interpolation, PadMode, Pool, Scalar, ScatterKind, Side, Stepped, Tensor,
+    compile, default, fft,
 };
 
 /// A well-conditioned matrix that is not symmetric.
@@ -237,7 +237,7 @@ fn transforms_invert_each_other_and_keep_the_sum_of_squares() {
 fn a_transposed_convolution_is_the_gradient_of_a_convolution() {
     let _one = seeded(2);
     let (x, w) = (Tensor::randn((2, 4, 7, 5)).requires_grad_(), Tensor::randn((6, 2, 3, 2)));
-    let options = Conv { stride: (2, 1).into(), padding: (1, 1).into(), dilation: (1, 2).into(), groups: 2 };
+    let options = Conv { stride: (2, 1).into(), padding: (1, 1).into(), dilation: (1, 2).into(), groups: 2, ..default() };
     let y = x.conv2d(&w, None, options);
     let dy = Tensor::randn(y.shape());
     let dx = igneous::grad_with(&y, &dy, &[&x]).unwrap().remove(0);
@@ -297,4 +297,76 @@ fn numbers_that_clamp_and_norm_leave_alone() {
     close(&igneous::grad(&y.clamp(1.0, 2.0).sum_all(), &[&y]).unwrap()[0], &[1.0, 1.0, 0.0]);
     let limits = Tensor::new([f64::NAN, -5.0]).clamp(Scalar::Float(-1.0), 1.0);
     close(&limits, &[f64::NAN, -1.0]);
+}
+
+/// Numbers of PyTorch 2.15 for an image of 6 × 8 and one of 2 × 2.
+#[test]
+fn images_are_made_smaller_with_antialiasing() {
+    let data: Vec<f64> = (0..48).map(|i| ((i * 37 + 11) % 23) as f64 / 11.0 - 0.9).collect();
+    let x = f64s(&data, (1, 1, 6, 8));
+    let linear = [0.15472488, 0.118939394, 0.032715311, 0.181339713, 0.053192641, -0.009449761];
+    close(&x.interpolate_antialiased(&[2, 3], Interpolation::Linear), &linear);
+    let cubic = [0.136233705, 0.123877694, 0.045082938, 0.179803319, 0.05621371, -0.028695466];
+    close(&x.interpolate_antialiased(&[2, 3], Interpolation::Cubic), &cubic);
+    let small = x.i((.., .., ..2, ..2));
+    let up = [0.153827751, -0.309090909, -0.772009569, -0.25645933, 0.463636364, 1.183732057];
+    close(&small.interpolate_antialiased(&[2, 3], Interpolation::Cubic), &up);
+    gradcheck(|t| t[0].interpolate_antialiased(&[1, 3], Interpolation::Linear), &[small]).unwrap();
+    let told = message(x.interpolate_antialiased(&[2, 3], Interpolation::Nearest).check());
+    assert!(told.contains("Linear or Cubic"), "{told}");
+}
+
+/// Places of PyTorch 2.15; of equal elements the first.
+#[test]
+fn adaptive_maxima_have_places() {
+    let data: Vec<f64> = (0..48).map(|i| ((i * 37 + 11) % 23) as f64 / 11.0 - 0.9).collect();
+    let x = f64s(&data, (1, 1, 6, 8));
+    let (values, places) = x.adaptive_max_pool2d_with_indices([4, 3]);
+    assert_eq!(vec::<i64>(&places), [9, 4, 7, 9, 12, 22, 32, 27, 30, 32, 45, 45]);
+    assert_close(&values, &x.adaptive_max_pool2d([4, 3]), 0.0);
+    let (values, places) = Tensor::new([[[1.0, 3.0, 3.0, 2.0, 3.0]]]).adaptive_max_pool1d_with_indices([2]);
+    close(&values, &[3.0, 3.0]);
+    assert_eq!(vec::<i64>(&places), [1, 2]);
+    gradcheck(|t| t[0].adaptive_max_pool2d_with_indices([2, 2]).0, &[x.i((.., .., ..3, ..4))]).unwrap();
+}
+
+#[test]
+fn histograms_count_what_is_inside() {
+    close(&Tensor::new([1.0, 2.0, 1.0, 4.0, 9.0, f64::NAN]).histc(4, Some((0.0, 4.0))), &[0.0, 2.0, 1.0, 1.0]);
+    close(&Tensor::new([3.0, 3.0, 3.0]).histc(3, None), &[0.0, 3.0, 0.0]);
+    close(&Tensor::new([0.0, 0.5, 1.0, 0.99]).histc(2, None), &[1.0, 3.0]);
+    assert!(message(Tensor::new([1.0]).histc(0, None).check()).contains("at least one bin"));
+    assert!(message(Tensor::new([1.0]).histc(2, Some((1.0, 1.0))).check()).contains("from a smaller to a larger"));
+}
+
+#[test]
+fn elements_are_repeated_as_often_as_a_tensor_says() {
+    let x = Tensor::new([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
+    let counts = Tensor::new([2i64, 0, 1]);
+    close(&x.repeat_interleave_by(&counts, 0), &[1.0, 2.0, 1.0, 2.0, 5.0, 6.0]);
+    assert!(message(x.repeat_interleave_by(&counts, 1).check()).contains("needs 2 counts"));
+    assert!(message(x.repeat_interleave_by(&Tensor::new([1i64, -1, 1]), 0).check()).contains("-1 times"));
+    let traced = compile(move |x: Tensor| x.repeat_interleave_by(&Tensor::new([2i64, 0, 1]), 0));
+    assert!(message(traced.run(x)).contains("needs eager mode"));
+}
+
+#[test]
+fn slices_go_backwards() {
+    let x = Tensor::arange(0, 10);
+    let part = |s: igneous::Slice| vec::<i64>(&x.i(s));
+    assert_eq!(part((..).step(-1)), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    assert_eq!(part((3..8).step(-2)), [7, 5, 3]);
+    assert_eq!(part((-4..).step(-3)), [9, 6]);
+    assert_eq!(part((..4).step(-1)), [3, 2, 1, 0]);
+    assert_eq!(part((-20..20).step(-4)), [9, 5, 1]);
+    assert_eq!(part((20..).step(-1)), [0i64; 0]);
+    assert!(message(x.i((..).step(0)).check()).contains("not 0"));
+    gradcheck(|t| t[0].i(((..).step(-1), 1..)), &[f64s(&[1.0, 2.0, 3.0, 4.0], (2, 2))]).unwrap();
+}
+
+#[test]
+fn the_nuclear_norm_is_the_sum_of_singular_values() {
+    close(&linalg::nuclear_norm(&f64s(&[3.0, 0.0, 0.0, 0.0, -4.0, 0.0], (2, 3))), &[7.0]);
+    gradcheck(|t| linalg::nuclear_norm(&t[0]), &[matrix()]).unwrap();
+    gradcheck(|t| linalg::qr(&t[0]).0.sin() * linalg::qr(&t[0]).1.i((.., 1..)), &[matrix().i(..2)]).unwrap();
 }

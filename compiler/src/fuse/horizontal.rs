@@ -9,6 +9,16 @@ use igneous_ir::graph::{Graph, Value};
 use igneous_ir::kernel::Param;
 use std::collections::BTreeSet;
 
+/// Which kernels are merged although nothing connects them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Sideways {
+    /// All that can be: fewest launches.
+    #[default]
+    Freely,
+    /// Not those that would keep large values until the last of them can run: least memory.
+    KeepingNothing,
+}
+
 /// The most elements that a result of a small kernel has.
 const SMALL: usize = 1024;
 
@@ -20,6 +30,7 @@ pub fn merge(
     units: &Units,
     groups: Vec<Group>,
     variable_outputs: &BTreeSet<Value>,
+    sideways: Sideways,
     log: &mut FusionLog,
 ) -> Vec<Group> {
     let read: BTreeSet<Value> = groups.iter().flat_map(|g| &g.reads).copied().collect();
@@ -27,12 +38,13 @@ pub fn merge(
         let role = |&n: &u32| matches!(units.role(n), super::Role::Map | super::Role::Reduction);
         group.members.iter().all(role) && !group.outputs.is_empty()
     };
-    let unread = |g: &Group| plain(g) && g.outputs.iter().all(|v| !read.contains(v));
+    let is_leaf = |v: &Value| units.role(v.node) == super::Role::Leaf;
+    let small = |v: &Value| graph.ty(*v).elements().as_const().is_some_and(|n| n <= SMALL as i64);
+    let waits = |g: &Group| sideways == Sideways::Freely || g.reads.iter().all(|v| is_leaf(v) || small(v));
+    let unread = |g: &Group| plain(g) && waits(g) && g.outputs.iter().all(|v| !read.contains(v));
     let updates = |g: &Group| unread(g) && g.outputs.iter().all(|v| variable_outputs.contains(v));
     // A result beside an update could keep it from being written in place, and so could one made from new values.
     let results = |g: &Group| unread(g) && g.outputs.union(&g.reads).all(|v| !variable_outputs.contains(v));
-    let small = |v: &Value| graph.ty(*v).elements().as_const().is_some_and(|n| n <= SMALL as i64);
-    let is_leaf = |v: &Value| units.role(v.node) == super::Role::Leaf;
     let first = |g: &Group| plain(g) && !updates(g) && g.reads.iter().all(is_leaf) && g.outputs.iter().all(small);
     let (last, rest): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(updates);
     let (results, rest): (Vec<Group>, Vec<Group>) = rest.into_iter().partition(results);

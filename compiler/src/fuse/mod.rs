@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 
 pub use build::Built;
+pub use horizontal::Sideways;
 pub use name::Names;
 pub use params::renumber;
 pub use parts::{InParts, Origin, in_parts};
@@ -89,17 +90,23 @@ const LAUNCH_BYTES: f64 = 100_000.0;
 const MAX_UNITS: usize = 96;
 
 /// Fuses a graph of primitives. `first_check` numbers its checks; `variable_outputs` are values that only update
-/// variables; `names` keeps kernel names unique within the program.
+/// variables; `names` keeps kernel names unique within the program; `sideways` says what unconnected kernels are merged.
 ///
 /// # Errors
 /// If a node cannot be made a kernel at all.
-pub fn fuse(graph: &Graph, first_check: u32, variable_outputs: &BTreeSet<Value>, names: &mut Names) -> Result<Fused> {
+pub fn fuse(
+    graph: &Graph,
+    first_check: u32,
+    variable_outputs: &BTreeSet<Value>,
+    sideways: Sideways,
+    names: &mut Names,
+) -> Result<Fused> {
     let units = Units::new(graph, first_check);
     let mut fusion = Fusion::new(graph, &units)?;
     fusion.run();
     let groups = fusion.ordered();
     let mut log = fusion.log;
-    let groups = horizontal::merge(graph, &units, groups, variable_outputs, &mut log);
+    let groups = horizontal::merge(graph, &units, groups, variable_outputs, sideways, &mut log);
     let steps = groups
         .into_iter()
         .map(|group| match group.built {
@@ -283,6 +290,9 @@ impl<'g> Fusion<'g> {
         }
         let (ga, gb) = (&self.groups[&a], &self.groups[&b]);
         let members: BTreeSet<u32> = ga.members.union(&gb.members).copied().collect();
+        if !self.connected(ga, gb) && self.phase(ga) != self.phase(gb) {
+            return Err(Refusal("one computes again, behind a barrier".into()));
+        }
         if members.len() > MAX_UNITS {
             return Err(Refusal(format!("more than {MAX_UNITS} units")));
         }
@@ -291,6 +301,15 @@ impl<'g> Fusion<'g> {
         let reads = ga.reads.union(&gb.reads).filter(|v| !members.contains(&v.node)).copied().collect();
         let built = build(self.graph, self.units, &members, &outputs)?;
         Ok(Group { members, reads, outputs, built: Some(built) })
+    }
+
+    /// Whether one of two groups reads what the other makes.
+    fn connected(&self, a: &Group, b: &Group) -> bool {
+        !a.outputs.is_disjoint(&b.reads) || !b.outputs.is_disjoint(&a.reads)
+    }
+
+    fn phase(&self, group: &Group) -> u32 {
+        group.members.iter().map(|&n| self.units.phase(n)).max().unwrap_or(0)
     }
 
     /// A reduction that keeps few elements must not make a large map beside it serial: more than some microseconds a row.

@@ -38,6 +38,8 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Units {
     roles: Vec<Role>,
+    /// For each node, the last barrier that it depends on: its position, or 0.
+    phases: Vec<u32>,
     check_codes: BTreeMap<u32, u32>,
 }
 
@@ -100,7 +102,7 @@ impl Units {
                     let output = (0..node.results.len() as u32).any(|result| stored_outputs.contains(&Value { node: i, result }));
                     let view = is_view(node);
                     let stored = operands.contains(&i)
-                        || output && node.op.name() != "reshape"
+                        || output && !matches!(node.op.name(), "reshape" | "barrier")
                         || !view && uses.contraction[n]
                         || !view && uses.reduction[n] && near_reduction[n]
                         || !view && uses.count[n] > 1 && (cost[n] > CHEAP || near_dot[n])
@@ -111,7 +113,18 @@ impl Units {
                 }
             };
         }
-        Units { roles, check_codes }
+        let mut phases = vec![0; graph.len()];
+        for (i, node) in graph.nodes() {
+            let last = node.operands.iter().map(|v| phases[v.node as usize]).max().unwrap_or(0);
+            phases[i as usize] = if node.op.is(&ops::structural::BARRIER) { i } else { last };
+        }
+        Units { roles, phases, check_codes }
+    }
+
+    /// The last barrier that a node depends on: its position, or 0. What computes something again has another one than what
+    /// computes it first.
+    pub fn phase(&self, node: u32) -> u32 {
+        self.phases[node as usize]
     }
 
     /// The role of a node.
@@ -169,9 +182,9 @@ impl Units {
     }
 }
 
-/// What `value` is a reshape of, through any number of them.
+/// What `value` is a reshape of, through any number of them and of barriers.
 pub fn without_reshapes(graph: &Graph, mut value: Value) -> Value {
-    while graph.node(value.node).op.name() == "reshape" {
+    while matches!(graph.node(value.node).op.name(), "reshape" | "barrier") {
         value = graph.node(value.node).operands[0];
     }
     value
@@ -191,7 +204,7 @@ fn attention_operands(graph: &Graph) -> BTreeSet<u32> {
             loop {
                 let node = graph.node(value.node);
                 match node.op.name() {
-                    "broadcast" | "transpose" | "slice" | "flip" => value = node.operands[0],
+                    "broadcast" | "transpose" | "slice" | "flip" | "barrier" => value = node.operands[0],
                     "reshape" if splits(graph.ty(node.operands[0]), &node.results[0]) => value = node.operands[0],
                     "reshape" => break value = without_reshapes(graph, value),
                     _ => break,
@@ -252,7 +265,10 @@ fn splits(from: &TensorType, to: &TensorType) -> bool {
 
 /// A view costs address arithmetic only.
 fn is_view(node: &Node) -> bool {
-    matches!(node.op.name(), "broadcast" | "reshape" | "transpose" | "slice" | "flip" | "iota" | "extent" | "stop_gradient")
+    matches!(
+        node.op.name(),
+        "broadcast" | "reshape" | "transpose" | "slice" | "flip" | "iota" | "extent" | "stop_gradient" | "barrier"
+    )
 }
 
 /// Operations per element, and whether one of them is a mathematical function.

@@ -21,6 +21,7 @@ mod algebra;
 mod attention;
 pub(crate) mod axes;
 mod contraction;
+mod convolution;
 mod factors;
 mod fold;
 mod identities;
@@ -53,7 +54,7 @@ pub enum Phase {
 /// All rules with the phases they take part in. Rules are tried in this order.
 static RULES: LazyLock<Vec<(Rule, &'static [Phase])>> = LazyLock::new(|| {
     use Phase::*;
-    let themes: [(Vec<Rule>, &[Phase]); 15] = [
+    let themes: [(Vec<Rule>, &[Phase]); 16] = [
         (fold::rules(), &[Canonicalise]),
         (identities::rules(), &[Canonicalise]),
         (views::rules(), &[Canonicalise]),
@@ -69,6 +70,7 @@ static RULES: LazyLock<Vec<(Rule, &'static [Phase])>> = LazyLock::new(|| {
         (algebra::rules(), &[Algebra]),
         (contraction::rules(), &[Algebra]),
         (merge::rules(), &[Choose]),
+        (convolution::rules(), &[Choose]),
     ];
     themes.into_iter().flat_map(|(rules, phases)| rules.into_iter().map(move |r| (r, phases))).collect()
 });

@@ -1,5 +1,6 @@
 //! Graphs that were lowered, run step by step by the kernel interpreter.
 
+use igneous_compiler::fuse::Sideways;
 use igneous_compiler::lower::{Flat, Lowered, ScanStep, Slot, StepKind, WhileStep, lower};
 use igneous_ir::array::Array;
 use igneous_ir::dim::{Dim, Symbol};
@@ -33,7 +34,7 @@ pub fn stepwise(graph: &Graph, inputs: &[Array]) -> Result<Stepwise> {
 }
 
 fn run_graph(graph: &Graph, inputs: &[Array], bindings: &Bindings) -> Result<Stepwise> {
-    let Lowered { flat, kernels, .. } = lower(graph, &BTreeSet::new())?;
+    let Lowered { flat, kernels, .. } = lower(graph, &BTreeSet::new(), Sideways::Freely)?;
     let mut machine = Machine { flat: &flat, kernels: &kernels, bindings, values: Vec::new(), reproducible: true };
     machine.run(inputs)?;
     let outputs = flat.outputs.iter().map(|(slot, ty)| machine.value(*slot, ty)).collect::<Result<_>>()?;

@@ -1,7 +1,8 @@
 //! `igneous length`: the compile time of a recurrent layer's training step against the number of steps in time.
 
 use crate::bench::models::lstm;
-use crate::depth::{Passes, median};
+use crate::depth::Passes;
+use crate::median;
 use igneous::nn::{Forward, ModuleExt};
 use igneous::optim::{Adam, Optimizer};
 use igneous::{DType, Error, Result, Tensor, compile, manual_seed, spec};

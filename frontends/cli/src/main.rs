@@ -5,6 +5,7 @@
 
 mod bench;
 mod depth;
+mod dispatch;
 mod length;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +27,13 @@ enum Command {
     Depth(depth::Arguments),
     /// Compiles a recurrent layer for sequences of growing length, and prints how long it takes.
     Length(length::Arguments),
+    /// Times operations on a few elements in eager mode.
+    Dispatch(dispatch::Arguments),
+}
+
+fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
 }
 
 fn main() -> ExitCode {
@@ -33,6 +41,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Depth(arguments) => depth::run(&arguments),
         Command::Length(arguments) => length::run(&arguments),
+        Command::Dispatch(arguments) => dispatch::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

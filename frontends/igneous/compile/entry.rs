@@ -3,7 +3,7 @@
 use super::relations::{self, Relation, related};
 use super::signature::Signature;
 use super::tree::{Function, Outputs, Tree};
-use super::{Compiled, Value};
+use super::{Compiled, Value, unrolled};
 use crate::backend::{Executable, Options, Variables};
 use crate::slot::SlotKey;
 use crate::tensor::{Repr, Tensor};
@@ -11,8 +11,7 @@ use crate::testing::StateOf;
 use crate::trace::{self, Capture, CaptureSource, Finished, Kind, Output, Parameter};
 use crate::tracked::{Effect, Guard};
 use crate::variable::Variable;
-use igneous_ir::{Error, Graph, Loc, Result, TensorType};
-use std::collections::{BTreeMap, HashMap};
+use igneous_ir::{Error, Graph, Result, TensorType};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -85,7 +84,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
                 Traced { relations, ..traced }
             }
         };
-        warn_of_unrolled_loops(&traced.graph);
+        unrolled::warn(&traced.graph);
         Ok(traced)
     }
 
@@ -217,6 +216,10 @@ impl<R> Entry<R> {
         reason: Option<String>,
     ) -> Result<Entry<R>> {
         let executable = Executable::build_and_dump(&traced.graph, &traced.variables(), options)?;
+        if let Some(report) = executable.stages().rematerialised().filter(|r| r.excess() > 0) {
+            let (name, excess) = (&traced.graph.name, report.excess());
+            eprintln!("warning: the temporaries of `{name}` exceed the memory budget of {} bytes by {excess}", report.budget);
+        }
         Ok(Entry { traced, signature, executable, runs: AtomicU64::new(0), reason })
     }
 
@@ -258,42 +261,4 @@ impl SlotEffect {
         let (was, is) = (self.entry.is_some(), now.is_some());
         (!self.fits(now)).then(|| format!("a gradient slot was {} and is {}", word(was), word(is)))
     }
-}
-
-/// A loop over time steps written in Rust becomes as many copies of its body: say so. Such copies come from one line in one
-/// layer's call, and each depends on the one before.
-fn warn_of_unrolled_loops(graph: &Graph) {
-    const MANY: usize = 64;
-    type Line<'a> = (Loc, u32, &'static str, &'a [TensorType]);
-    let mut lines: BTreeMap<Loc, HashMap<Line<'_>, Vec<u32>>> = BTreeMap::new();
-    for (n, node) in graph.nodes() {
-        if let Some(loc) = node.loc
-            && !matches!(node.op.name(), "constant" | "input" | "stop_gradient" | "broadcast" | "reshape")
-        {
-            lines.entry(loc).or_default().entry((loc, node.scope, node.op.name(), &node.results)).or_default().push(n);
-        }
-    }
-    for (loc, kinds) in lines {
-        let longest = kinds.values().filter(|nodes| nodes.len() > MANY).map(|nodes| longest_chain(graph, nodes)).max();
-        if let Some(length) = longest.filter(|&n| n > MANY) {
-            eprintln!(
-                "warning: graph `{}` has {length} equal operations from {loc} one after the other: a loop was unrolled\n  \
-                 `igneous::scan` compiles a loop once, whatever its length",
-                graph.name
-            );
-        }
-    }
-}
-
-/// The most nodes among `nodes`, in topological order, that lie on one path.
-fn longest_chain(graph: &Graph, nodes: &[u32]) -> usize {
-    let first = nodes[0];
-    let mut counts = vec![0usize; graph.len() - first as usize];
-    let mut counted = nodes.iter().peekable();
-    for (n, node) in graph.nodes().skip(first as usize) {
-        let before = node.operands.iter().filter_map(|v| v.node.checked_sub(first)).map(|v| counts[v as usize]).max();
-        let own = counted.next_if(|&&c| c == n).is_some();
-        counts[(n - first) as usize] = before.unwrap_or(0) + usize::from(own);
-    }
-    counts.into_iter().max().unwrap_or(0)
 }

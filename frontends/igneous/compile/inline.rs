@@ -5,7 +5,7 @@ use super::tree::{Function, Tree};
 use super::{Compiled, Value};
 use crate::apply::try_apply;
 use crate::tensor::Tensor;
-use crate::trace::{self, CaptureSource, Kind, Parameter};
+use crate::trace::{self, Kind, Parameter};
 use igneous_ir::graph::Region;
 use igneous_ir::{Loc, Result, ops};
 
@@ -21,7 +21,7 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         let mut traced = Traced::new(finished, template, tensors.len())?;
         traced.graph.name = self.name.clone();
         // What the inputs are now: the effects below must not change what a result refers to.
-        let inputs: Vec<Tensor> = tensors.iter().cloned().chain(traced.captures.iter().map(|c| input(&c.source))).collect();
+        let inputs: Vec<Tensor> = tensors.iter().cloned().chain(traced.captures.iter().map(|c| c.source.now())).collect();
         let results = if traced.graph.outputs().is_empty() && traced.graph.nodes().all(|(_, n)| n.op.removable()) {
             Default::default()
         } else {
@@ -48,17 +48,5 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
             Returned::Value { origin, tracked: false } => result(*origin).detach(),
         });
         Ok(traced.template.rebuild(&mut returned))
-    }
-}
-
-/// A captured thing as it is before the call; a variable as its value.
-fn input(source: &CaptureSource) -> Tensor {
-    match source {
-        CaptureSource::Variable(variable) => match trace::variable_in_trace(variable) {
-            Some(Ok(traced)) => traced.into(),
-            Some(Err(error)) => error.into(),
-            None => source.tensor(),
-        },
-        _ => source.tensor(),
     }
 }

@@ -11,12 +11,15 @@ mod relations;
 mod run;
 mod signature;
 mod tree;
+mod unrolled;
 
 pub use lowered::Lowered;
 pub use signature::{NamedExtent, NamedShape};
-pub use tree::{Arguments, Function, Outputs, Tree};
+pub use tree::{ArgumentList, Arguments, Function, Outputs, Tree};
 
+use crate::anomaly;
 use crate::backend::{Options, Precision};
+use crate::bound;
 use crate::location::here;
 use crate::tensor::Tensor;
 use crate::testing::StateOf;
@@ -30,7 +33,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the function returns on success.
-type Value<F, Args> = <<F as Function<Args>>::Outputs as Outputs>::Value;
+pub(crate) type Value<F, Args> = <<F as Function<Args>>::Outputs as Outputs>::Value;
 
 /// The programs of a function.
 type Entries<F, Args> = Vec<Arc<Entry<Value<F, Args>>>>;
@@ -105,6 +108,15 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         self
     }
 
+    /// Lets the program's temporaries take that many bytes: beyond that, values are computed again where they are needed
+    /// instead of being kept, those first that cost least time for the bytes they free. Results are the same; under
+    /// `Precision::Strict` bit for bit. What was done stands in [`memory`](crate::Stages::memory) of the lowered program; if
+    /// the budget cannot be met, a warning says by how much.
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.options.memory_budget = Some(bytes);
+        self
+    }
+
     /// Runs the function on these arguments. Under a trace the function becomes a `call` of the graph being traced.
     ///
     /// # Errors
@@ -116,6 +128,11 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         let arguments = arguments.arguments();
         if trace::is_tracing() {
             return self.inline(&arguments, loc);
+        }
+        if bound::is_active() || anomaly::is_active() {
+            // A program reads variables where they lie; the function itself reads what stands for them. And only its
+            // operators one by one tell which of them makes the first NaN.
+            return self.function.call(arguments).into_result();
         }
         self.execute(&arguments, loc, None)
     }

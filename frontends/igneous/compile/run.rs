@@ -276,10 +276,11 @@ fn restore(inputs: Vec<Input>, locks: &mut Locks<'_>) {
 }
 
 /// Adds gradients to the slots of the arguments themselves.
-fn add_to_arguments(grads: Vec<(usize, Tensor)>, arguments: &[Tensor], _loc: Loc) -> Result<()> {
+fn add_to_arguments(grads: Vec<(usize, Tensor)>, arguments: &[Tensor], loc: Loc) -> Result<()> {
     for (place, grad) in grads {
         let Repr::Eager(value) = &arguments[place].0 else { continue };
         if let Some(slot) = &value.slot {
+            let grad = slot.hooks.call(grad, loc)?;
             let key = SlotKey::Shared(slot.clone());
             let sum = match trace::slot_value(&key) {
                 Some(before) => before + grad,

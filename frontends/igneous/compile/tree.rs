@@ -109,6 +109,30 @@ impl<A: Tree> Arguments<(A,)> for A {
     }
 }
 
+/// The arguments of a function of at least one, as a tuple.
+pub trait ArgumentList: Tree + Send + Sync + 'static {
+    /// The first argument: the one that derivatives are taken with respect to.
+    type First: Tree + Send + Sync + 'static;
+    /// The argument itself if there is one, else the tuple.
+    type Unpacked: Tree + Send + Sync + 'static;
+
+    /// The first argument.
+    fn first(&self) -> &Self::First;
+
+    /// The argument itself if there is one, else the tuple.
+    fn unpacked(self) -> Self::Unpacked;
+
+    /// How many tensors there are in each argument.
+    fn tensors_of_each(&self) -> Vec<usize>;
+}
+
+/// The number of tensors in a structure.
+fn count(tree: &impl Tree) -> usize {
+    let mut tensors = Vec::new();
+    tree.flatten(&mut tensors, &mut Vec::new());
+    tensors.len()
+}
+
 macro_rules! tuples {
     ($($name:ident $index:tt),*) => {
         impl<$($name: Tree),*> Tree for ($($name,)*) {
@@ -122,6 +146,44 @@ macro_rules! tuples {
         }
 
         tuples!(@function $($name $index),*);
+        tuples!(@list $($name $index),*);
+    };
+    (@list) => {};
+    (@list $only:ident 0) => {
+        impl<$only: Tree + Send + Sync + 'static> ArgumentList for ($only,) {
+            type First = $only;
+            type Unpacked = $only;
+
+            fn first(&self) -> &$only {
+                &self.0
+            }
+
+            fn unpacked(self) -> $only {
+                self.0
+            }
+
+            fn tensors_of_each(&self) -> Vec<usize> {
+                vec![count(&self.0)]
+            }
+        }
+    };
+    (@list $first:ident 0, $($name:ident $index:tt),+) => {
+        impl<$first: Tree + Send + Sync + 'static, $($name: Tree + Send + Sync + 'static),+> ArgumentList for ($first, $($name),+) {
+            type First = $first;
+            type Unpacked = Self;
+
+            fn first(&self) -> &$first {
+                &self.0
+            }
+
+            fn unpacked(self) -> Self {
+                self
+            }
+
+            fn tensors_of_each(&self) -> Vec<usize> {
+                vec![count(&self.0), $(count(&self.$index)),+]
+            }
+        }
     };
     (@function $($name:ident $index:tt),*) => {
         impl<$($name: Tree),*> Arguments<($($name,)*)> for ($($name,)*) {

@@ -1,10 +1,12 @@
 //! Batches of a data set.
 
-use super::{Collate, Dataset, Progress};
+use super::random::in_epoch;
+use super::{Collate, Dataset, Progress, RandomSampler, Sampler};
 use crate::location::{called_from, here};
-use igneous_ir::ops::random::philox4x32;
 use igneous_ir::{Error, Loc, Result};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Reads a data set in batches (`torch.utils.data.DataLoader`).
 ///
@@ -36,29 +38,71 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// # Ok::<(), igneous::Error>(())
 /// ```
 ///
-/// The order of a shuffled epoch is a function of the seed and the epoch's number alone.
+/// The order of a shuffled epoch, and what [`SampleRandom`](super::SampleRandom) draws for a sample, are functions of the seed and
+/// the epoch's number alone, with or without workers: `loader.epoch(n).from(k)` goes on in the middle of an epoch.
 #[derive(Debug)]
-pub struct DataLoader<D> {
-    dataset: D,
+pub struct DataLoader<D: Dataset> {
+    dataset: Arc<D>,
     batch_size: usize,
     /// Where the loader was made.
     loc: Loc,
-    shuffle: Option<u64>,
+    seed: u64,
+    sampler: Option<Arc<dyn Sampler>>,
     drop_last: bool,
+    workers: Option<Workers<D>>,
     epochs: AtomicUsize,
+}
+
+type Batch<D> = <<D as Dataset>::Sample as Collate>::Batch;
+
+/// Starts a worker, whose batches come out of the channel.
+type Spawn<D> = fn(Job<D>) -> Result<Receiver<Result<Batch<D>>>>;
+
+/// How batches are made by other threads.
+#[derive(Debug)]
+struct Workers<D: Dataset> {
+    count: usize,
+    prefetch: usize,
+    spawn: Spawn<D>,
+}
+
+/// What one worker does: some batches of an epoch, in order.
+struct Job<D> {
+    dataset: Arc<D>,
+    batches: Vec<Vec<usize>>,
+    prefetch: usize,
+    seed: u64,
+    epoch: usize,
+    loc: Loc,
 }
 
 impl<D: Dataset> DataLoader<D> {
     /// Batches of `batch_size` samples in order; the last may be smaller. With a size of 0 the first batch is an error.
     #[track_caller]
     pub fn new(dataset: D, batch_size: usize) -> DataLoader<D> {
-        DataLoader { dataset, batch_size, loc: here(), shuffle: None, drop_last: false, epochs: AtomicUsize::new(0) }
+        DataLoader {
+            dataset: Arc::new(dataset),
+            batch_size,
+            loc: here(),
+            seed: 0,
+            sampler: None,
+            drop_last: false,
+            workers: None,
+            epochs: AtomicUsize::new(0),
+        }
     }
 
     /// Another random order in each epoch.
     #[must_use]
-    pub fn shuffle(mut self, seed: u64) -> Self {
-        self.shuffle = Some(seed);
+    pub fn shuffle(self, seed: u64) -> Self {
+        let sampler = RandomSampler::new(self.dataset.len(), seed);
+        DataLoader { seed, ..self.sampler(sampler) }
+    }
+
+    /// The samples that `sampler` chooses, in its order.
+    #[must_use]
+    pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
+        self.sampler = Some(Arc::new(sampler));
         self
     }
 
@@ -66,6 +110,28 @@ impl<D: Dataset> DataLoader<D> {
     #[must_use]
     pub fn drop_last(mut self) -> Self {
         self.drop_last = true;
+        self
+    }
+
+    /// Makes batches on so many other threads, two in advance on each. They come in the same order with the same numbers as
+    /// without workers.
+    #[must_use]
+    pub fn workers(self, count: usize) -> Self
+    where
+        D: 'static,
+        Batch<D>: Send + 'static,
+    {
+        self.workers_with(count, 2)
+    }
+
+    /// The same with another number of batches in advance on each thread (`prefetch_factor`).
+    #[must_use]
+    pub fn workers_with(mut self, count: usize, prefetch: usize) -> Self
+    where
+        D: 'static,
+        Batch<D>: Send + 'static,
+    {
+        self.workers = (count > 0).then_some(Workers { count, prefetch, spawn: spawn::<D> });
         self
     }
 
@@ -79,7 +145,7 @@ impl<D: Dataset> DataLoader<D> {
         if self.batch_size == 0 {
             return 1;
         }
-        let n = self.dataset.len();
+        let n = self.sampler.as_ref().map_or_else(|| self.dataset.len(), |sampler| sampler.len());
         if self.drop_last { n / self.batch_size } else { n.div_ceil(self.batch_size) }
     }
 
@@ -95,12 +161,36 @@ impl<D: Dataset> DataLoader<D> {
 
     /// The batches of epoch `number`.
     pub fn epoch(&self, number: usize) -> Epoch<'_, D> {
-        let mut order: Vec<usize> = (0..self.dataset.len()).collect();
-        if let Some(seed) = self.shuffle {
-            shuffle(&mut order, seed, number as u64);
-        }
-        Epoch { loader: self, order, next: 0 }
+        let order = match &self.sampler {
+            Some(sampler) => sampler.order(number),
+            None => (0..self.dataset.len()).collect(),
+        };
+        Epoch { loader: self, number, len: self.len(), order, next: 0, running: Vec::new() }
     }
+}
+
+/// Starts a worker.
+fn spawn<D: Dataset + 'static>(job: Job<D>) -> Result<Receiver<Result<Batch<D>>>>
+where
+    Batch<D>: Send + 'static,
+{
+    let (sender, receiver) = sync_channel(job.prefetch);
+    let work = move || {
+        for indices in &job.batches {
+            let batch = read(&*job.dataset, indices, job.seed, job.epoch, job.loc);
+            // Nobody listens any more: the epoch was left.
+            if sender.send(batch).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("igneous-data".to_owned()).spawn(work).map_err(Error::other)?;
+    Ok(receiver)
+}
+
+/// One batch, with errors that name the loader's line.
+fn read<D: Dataset>(dataset: &D, indices: &[usize], seed: u64, epoch: usize, loc: Loc) -> Result<Batch<D>> {
+    called_from(loc, || in_epoch(seed, epoch, || dataset.batch(indices))).map_err(|e| e.at(loc))
 }
 
 impl<'l, D: Dataset> IntoIterator for &'l DataLoader<D> {
@@ -114,58 +204,89 @@ impl<'l, D: Dataset> IntoIterator for &'l DataLoader<D> {
 
 /// The batches of one epoch.
 #[derive(Debug)]
-pub struct Epoch<'l, D> {
+pub struct Epoch<'l, D: Dataset> {
     loader: &'l DataLoader<D>,
+    number: usize,
+    len: usize,
     order: Vec<usize>,
     next: usize,
+    /// The workers' batches, once they run: each makes every `n`-th.
+    running: Vec<Receiver<Result<Batch<D>>>>,
 }
 
 impl<D: Dataset> Epoch<'_, D> {
+    /// Without the first batches: goes on where an epoch was left.
+    #[must_use]
+    pub fn from(mut self, batch: usize) -> Self {
+        self.next = batch.min(self.len);
+        self
+    }
+
     /// With a progress bar on the terminal.
     pub fn progress(self, label: &str) -> Progress<Self> {
         Progress::new(self, label)
     }
+
+    /// The samples of a batch.
+    fn indices(&self, batch: usize) -> &[usize] {
+        let from = batch * self.loader.batch_size;
+        &self.order[from..(from + self.loader.batch_size).min(self.order.len())]
+    }
+
+    fn start(&mut self, workers: &Workers<D>) -> Result<()> {
+        for worker in 0..workers.count {
+            let batches = (self.next + worker..self.len).step_by(workers.count).map(|b| self.indices(b).to_vec()).collect();
+            let DataLoader { dataset, seed, loc, .. } = self.loader;
+            let (dataset, seed, loc) = (dataset.clone(), *seed, *loc);
+            let job = Job { dataset, batches, prefetch: workers.prefetch, seed, epoch: self.number, loc };
+            self.running.push((workers.spawn)(job)?);
+        }
+        Ok(())
+    }
+
+    /// The next batch of the workers, whose turns come one after the other.
+    fn receive(&mut self, workers: &Workers<D>) -> Result<Batch<D>> {
+        if self.running.is_empty() {
+            self.start(workers)?;
+        }
+        let receiver = self.running.remove(0);
+        let batch = receiver.recv();
+        self.running.push(receiver);
+        batch.unwrap_or_else(|_| Err(Error::new("a worker of the DataLoader ended before its work was done")))
+    }
 }
 
 impl<D: Dataset> Iterator for Epoch<'_, D> {
-    type Item = Result<<D::Sample as Collate>::Batch>;
+    type Item = Result<Batch<D>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.loader.len() {
+        if self.next == self.len {
             return None;
         }
-        if self.loader.batch_size == 0 {
+        let loader = self.loader;
+        if loader.batch_size == 0 {
             self.next = 1;
-            return Some(Err(Error::new("a DataLoader needs a batch size of at least 1, not 0").at(self.loader.loc)));
+            return Some(Err(Error::new("a DataLoader needs a batch size of at least 1, not 0").at(loader.loc)));
         }
-        let from = self.next * self.loader.batch_size;
-        let to = (from + self.loader.batch_size).min(self.order.len());
+        let batch = match &loader.workers {
+            Some(workers) => self.receive(workers).map_err(|e| e.at(loader.loc)),
+            None => read(&*loader.dataset, self.indices(self.next), loader.seed, self.number, loader.loc),
+        };
         self.next += 1;
-        let loc = self.loader.loc;
-        Some(called_from(loc, || self.loader.dataset.batch(&self.order[from..to])).map_err(|e| e.at(loc)))
+        Some(batch)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.loader.len() - self.next;
+        let left = self.len - self.next;
         (left, Some(left))
     }
 }
 
 impl<D: Dataset> ExactSizeIterator for Epoch<'_, D> {}
 
-/// Fisher and Yates' shuffle, with Philox numbers keyed by seed and epoch.
-fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
-    for i in (1..order.len()).rev() {
-        let counter = [i as u32, (i as u64 >> 32) as u32, epoch as u32, (epoch >> 32) as u32];
-        let word = philox4x32(counter, [seed as u32, (seed >> 32) as u32])[0];
-        // The upper half of a product maps 32 random bits to 0..=i with a bias below 2⁻³².
-        let j = (u64::from(word) * (i as u64 + 1)) >> 32;
-        order.swap(i, j as usize);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{SampleRandom, Subset, WeightedRandomSampler, k_fold, random_split};
     use super::*;
 
     struct Numbers(usize);
@@ -198,5 +319,100 @@ mod tests {
         assert_ne!(first, read(&DataLoader::new(Numbers(103), 10).shuffle(8), 0));
         assert_eq!(loader.len(), 11);
         assert_eq!(DataLoader::new(Numbers(103), 10).drop_last().iter().count(), 10);
+    }
+
+    /// Workers change neither the batches nor their order, nor does beginning in the middle.
+    #[test]
+    fn workers_make_the_same_batches() {
+        let expected = read(&DataLoader::new(Numbers(103), 10).shuffle(7), 3);
+        for (workers, prefetch) in [(1, 0), (2, 1), (3, 2), (20, 4)] {
+            let loader = DataLoader::new(Numbers(103), 10).shuffle(7).workers_with(workers, prefetch);
+            assert_eq!(read(&loader, 3), expected, "{workers} workers");
+            let rest: Vec<i64> = loader.epoch(3).from(4).flat_map(|b| b.unwrap().to_vec::<i64>().unwrap()).collect();
+            assert_eq!(rest, expected[40..]);
+            assert_eq!(loader.epoch(3).from(99).count(), 0);
+            drop(loader.epoch(0).next());
+        }
+    }
+
+    /// What a sample draws depends on seed, epoch and sample, and on nothing else.
+    #[test]
+    fn augmentations_are_the_same_with_workers() {
+        struct Noise;
+        impl Dataset for Noise {
+            type Sample = f32;
+
+            fn len(&self) -> usize {
+                8
+            }
+
+            fn get(&self, index: usize) -> Result<f32> {
+                Ok(SampleRandom::of_sample(index).uniform() as f32)
+            }
+        }
+        let epoch = |loader: &DataLoader<Noise>, number: usize| -> Vec<f32> {
+            loader.epoch(number).flat_map(|b| b.unwrap().to_vec::<f32>().unwrap()).collect()
+        };
+        let plain = DataLoader::new(Noise, 3).shuffle(1);
+        let expected = epoch(&plain, 2);
+        assert_eq!(epoch(&DataLoader::new(Noise, 3).shuffle(1).workers(2), 2), expected);
+        assert_ne!(epoch(&plain, 1), expected);
+        assert!(expected.iter().all(|x| (0.0..1.0).contains(x)));
+        let mut sorted = expected.clone();
+        sorted.sort_by(f32::total_cmp);
+        assert!(sorted.windows(2).all(|pair| pair[0] < pair[1]), "each sample draws its own");
+    }
+
+    #[test]
+    fn errors_of_workers_come_in_their_place() {
+        struct Broken;
+        impl Dataset for Broken {
+            type Sample = i64;
+
+            fn len(&self) -> usize {
+                6
+            }
+
+            fn get(&self, index: usize) -> Result<i64> {
+                match index {
+                    3 => Err(Error::new("sample 3 cannot be read")),
+                    5 => panic!("expected"),
+                    _ => Ok(index as i64),
+                }
+            }
+        }
+        let loader = DataLoader::new(Broken, 1).workers(2);
+        let read: Vec<Result<i64>> = loader.iter().map(|b| Ok(b?.item()? as i64)).collect();
+        let told: Vec<String> = read.iter().map(|r| r.as_ref().map_or_else(|e| e.message().to_owned(), i64::to_string)).collect();
+        assert_eq!(told[..5], ["0", "1", "2", "sample 3 cannot be read", "4"]);
+        assert!(told[5].contains("a worker of the DataLoader ended"), "{}", told[5]);
+    }
+
+    #[test]
+    fn samplers_and_parts() {
+        let weighted = WeightedRandomSampler::new(&[0.0, 1.0, 3.0, 0.0], 4000, 1).unwrap();
+        let drawn = read(&DataLoader::new(Numbers(4), 50).sampler(weighted.clone()), 0);
+        let count = |n: i64| drawn.iter().filter(|&&i| i == n).count();
+        assert_eq!((drawn.len(), count(0), count(3)), (4000, 0, 0));
+        assert!((count(1) as f64 - 1000.0).abs() < 4.0 * (4000.0 * 0.25 * 0.75f64).sqrt(), "{}", count(1));
+        assert_ne!(weighted.order(0), weighted.order(1));
+        assert!(WeightedRandomSampler::new(&[0.0], 1, 1).is_err() && WeightedRandomSampler::new(&[f64::NAN], 1, 1).is_err());
+
+        let parts = random_split(Numbers(11), &[0.5, 0.25, 0.25], 3).unwrap();
+        assert_eq!(parts.iter().map(Dataset::len).collect::<Vec<_>>(), [6, 3, 2]);
+        let all = |parts: &[&Subset<Numbers>]| {
+            let mut all: Vec<usize> = parts.iter().flat_map(|part| part.indices()).copied().collect();
+            all.sort_unstable();
+            all
+        };
+        assert_eq!(all(&parts.iter().collect::<Vec<_>>()), (0..11).collect::<Vec<_>>());
+        assert_eq!(parts[1].get(0).unwrap(), parts[1].indices()[0] as i64);
+        assert!(parts[2].get(2).is_err() && Subset::new(Numbers(2), vec![2]).is_err());
+        assert!(random_split(Numbers(3), &[0.5, 0.6], 1).is_err());
+
+        let folds = k_fold(Numbers(10), 3, 5).unwrap();
+        folds.iter().for_each(|(train, valid)| assert_eq!(all(&[train, valid]), (0..10).collect::<Vec<_>>()));
+        assert_eq!(all(&folds.iter().map(|(_, valid)| valid).collect::<Vec<_>>()), (0..10).collect::<Vec<_>>());
+        assert!(k_fold(Numbers(3), 4, 1).is_err() && k_fold(Numbers(3), 1, 1).is_err());
     }
 }

@@ -12,19 +12,30 @@
 //! # Ok::<(), igneous::Error>(())
 //! ```
 
+mod cifar;
 mod collate;
 mod idx;
 mod loader;
 mod mnist;
 mod progress;
+mod random;
+mod sampler;
+mod text;
+mod transform;
 
+pub use cifar::{Cifar, CifarKind};
 pub use collate::Collate;
 pub use idx::{Images, read_images, read_labels};
 pub use loader::{DataLoader, Epoch};
 pub use mnist::Mnist;
 pub use progress::Progress;
+pub use random::SampleRandom;
+pub use sampler::{RandomSampler, Sampler, Subset, WeightedRandomSampler, k_fold, random_split};
+pub use text::{Vocabulary, characters, pad_sequences, read_lines, words};
+pub use transform::{CenterCrop, ImageTransform, Normalize, RandomCrop, RandomHorizontalFlip, Resize, Transformed};
 
 use igneous_ir::Result;
+use std::sync::Arc;
 
 /// Samples by number.
 pub trait Dataset: Send + Sync {
@@ -51,5 +62,21 @@ pub trait Dataset: Send + Sync {
     /// As `get`, and if the samples do not fit together.
     fn batch(&self, indices: &[usize]) -> Result<<Self::Sample as Collate>::Batch> {
         Self::Sample::collate(indices.iter().map(|&i| self.get(i)).collect::<Result<_>>()?)
+    }
+}
+
+impl<D: Dataset + ?Sized> Dataset for Arc<D> {
+    type Sample = D::Sample;
+
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn get(&self, index: usize) -> Result<D::Sample> {
+        (**self).get(index)
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<<D::Sample as Collate>::Batch> {
+        (**self).batch(indices)
     }
 }

@@ -1,21 +1,28 @@
 //! Losses of probabilities.
 
-use super::loss::Reduction;
+use super::loss::{IGNORED, Reduction};
 use super::regression_loss::difference;
-use crate::location::entered;
+use crate::location::{entered, here};
 use crate::tensor::{Tensor, or_invalid, where_};
-use igneous_ir::{DType, Error, Result};
+use igneous_ir::{DType, Dim, Error, Result};
+use std::f64::consts::TAU;
 
 /// The negative log-likelihood of log-probabilities `[N, C]`, `[N, C, d…]` or `[C]` and class numbers `[N]`, `[N, d…]` or one
 /// (`torch.nn.NLLLoss`).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NllLoss {
     /// Mean by default: weighted by the weights of the classes.
     pub reduction: Reduction,
     /// How much each class counts, `[C]`; all the same by default.
     pub weight: Option<Tensor>,
-    /// Samples with this class do not count. None by default; PyTorch's default is `Some(-100)`.
+    /// Samples with this class do not count; −100 by default.
     pub ignore_index: Option<i64>,
+}
+
+impl Default for NllLoss {
+    fn default() -> NllLoss {
+        NllLoss { reduction: Reduction::Mean, weight: None, ignore_index: Some(IGNORED) }
+    }
 }
 
 impl NllLoss {
@@ -162,6 +169,99 @@ impl KlDivLoss {
         }
         let each =
             if self.log_target { targets.exp() * (targets - logarithms) } else { targets.xlogy(targets) - targets * logarithms };
+        self.reduction.apply(each)
+    }
+}
+
+/// The negative log-likelihood of counts under a Poisson distribution, `e^x − y·x` (`torch.nn.PoissonNLLLoss`).
+#[derive(Clone, Copy, Debug)]
+pub struct PoissonNllLoss {
+    /// Mean by default.
+    pub reduction: Reduction,
+    /// Whether the input is the logarithm of the rate, as by default, and not the rate: then `x − y·log(x + eps)`.
+    pub log_input: bool,
+    /// Whether Stirling's approximation of `log y!` is added for targets above 1. Not by default.
+    pub full: bool,
+    /// Added to a rate before the logarithm; 1e-8 by default.
+    pub eps: f64,
+}
+
+impl Default for PoissonNllLoss {
+    fn default() -> PoissonNllLoss {
+        PoissonNllLoss { reduction: Reduction::Mean, log_input: true, full: false, eps: 1e-8 }
+    }
+}
+
+impl PoissonNllLoss {
+    /// The mean over all elements, of logarithms of rates.
+    pub fn new() -> PoissonNllLoss {
+        PoissonNllLoss::default()
+    }
+
+    /// The loss of two tensors of one shape.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor, targets: &Tensor) -> Tensor {
+        if let Err(error) = difference("poisson_nll_loss", x, targets).check() {
+            return error.into();
+        }
+        let mut each = if self.log_input { x.exp() - targets * x } else { x - targets * (x + self.eps).log() };
+        if self.full {
+            let large = targets.as_float().maximum(1.0);
+            let stirling = &large * large.log() - &large + (&large * TAU).log() * 0.5;
+            each += stirling.where_(&targets.gt(1), 0.0);
+        }
+        self.reduction.apply(each)
+    }
+}
+
+/// The negative log-likelihood of targets under normal distributions, `(log v + (x − y)² / v) / 2` (`torch.nn.GaussianNLLLoss`).
+/// Nix and Weigend 1994.
+#[derive(Clone, Copy, Debug)]
+pub struct GaussianNllLoss {
+    /// Mean by default.
+    pub reduction: Reduction,
+    /// Whether `log(2π) / 2` is added. Not by default.
+    pub full: bool,
+    /// The least variance; 1e-6 by default.
+    pub eps: f64,
+}
+
+impl Default for GaussianNllLoss {
+    fn default() -> GaussianNllLoss {
+        GaussianNllLoss { reduction: Reduction::Mean, full: false, eps: 1e-6 }
+    }
+}
+
+impl GaussianNllLoss {
+    /// The mean over all elements.
+    pub fn new() -> GaussianNllLoss {
+        GaussianNllLoss::default()
+    }
+
+    /// The loss of means and targets of one shape, and of variances of that shape, or with 1 as last extent, or without the
+    /// last axis. The derivative does not see that variances are limited from below.
+    #[track_caller]
+    pub fn forward(&self, means: &Tensor, targets: &Tensor, variances: &Tensor) -> Tensor {
+        let d = difference("gaussian_nll_loss", means, targets);
+        if let Err(error) = d.check().and_then(|()| variances.check()) {
+            return error.into();
+        }
+        let (shape, given) = (d.shape(), variances.shape());
+        let lead = &shape[..shape.len().saturating_sub(1)];
+        let variances = match given.len() {
+            _ if given == shape => variances.clone(),
+            n if n == lead.len() && given[..] == *lead => variances.unsqueeze(-1),
+            n if n == shape.len() && given[..n - 1] == *lead && given[n - 1] == Dim::ONE => variances.clone(),
+            _ => {
+                let error = Error::new("gaussian_nll_loss needs a variance for each mean, or one for all along the last axis");
+                return error.note("means", means.describe()).note("variances", variances.describe()).at(here()).into();
+            }
+        };
+        let limited = variances.detach().clamp_min(self.eps) + (&variances - variances.detach());
+        let mut each = (limited.log() + d.square() / limited) * 0.5;
+        if self.full {
+            each += 0.5 * TAU.ln();
+        }
         self.reduction.apply(each)
     }
 }

@@ -49,24 +49,32 @@ impl Reduction {
 /// use igneous::nn::CrossEntropyLoss;
 /// use igneous::{Tensor, default};
 ///
-/// let loss = CrossEntropyLoss { ignore_index: Some(-100), label_smoothing: 0.1, ..default() };
+/// let loss = CrossEntropyLoss { label_smoothing: 0.1, ..default() };
 /// let logits = Tensor::new([[2.0, -1.0], [0.0, 0.0], [0.5, 1.0]]);
 /// let ignored = loss.forward(&logits, &Tensor::new([0, -100, 1]));
 /// let without = loss.forward(&logits.i(Tensor::new([0, 2])), &Tensor::new([0, 1]));
 /// igneous::testing::assert_close(&ignored, &without, 1e-6);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CrossEntropyLoss {
     /// Mean by default: over the samples that are not ignored, weighted by the weights of their classes.
     pub reduction: Reduction,
     /// How much each class counts, `[C]`; all the same by default.
     pub weight: Option<Tensor>,
-    /// Samples with this label do not count. None by default, so that a label of −1 or −100 is told and not passed over:
-    /// PyTorch's default is `Some(-100)`.
+    /// Samples with this label do not count; −100 by default.
     pub ignore_index: Option<i64>,
     /// How much of the target is spread evenly over all classes, from 0 (the default) to 1. Szegedy et al. 2015,
     /// arXiv:1512.00567.
     pub label_smoothing: f64,
+}
+
+/// The label that PyTorch's losses pass over unless told otherwise.
+pub(crate) const IGNORED: i64 = -100;
+
+impl Default for CrossEntropyLoss {
+    fn default() -> CrossEntropyLoss {
+        CrossEntropyLoss { reduction: Reduction::Mean, weight: None, ignore_index: Some(IGNORED), label_smoothing: 0.0 }
+    }
 }
 
 impl CrossEntropyLoss {
@@ -102,34 +110,27 @@ impl CrossEntropyLoss {
 
     #[track_caller]
     fn of_labels(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
-        let plain = self.weight.is_none() && self.ignore_index.is_none() && self.label_smoothing == 0.0;
-        if plain {
-            return self.reduction.apply(logits.cross_entropy_each(labels));
-        }
-        let labels = labels.to_dtype(DType::I64);
+        let labels = &labels.to_dtype(DType::I64);
+        let each = logits.cross_entropy_except(labels, self.ignore_index);
         let kept = self.ignore_index.map(|ignored| labels.ne(ignored));
-        let safe = match &kept {
-            Some(kept) => where_(kept, &labels, 0),
-            None => labels.clone(),
-        };
-        let each = logits.cross_entropy_each(&safe);
         // How much each sample counts.
-        let mut counts = match &self.weight {
-            Some(weight) => weight.to_dtype(each.dtype()).i(&safe),
-            None => each.ones_like(),
+        let counts = match (&self.weight, &kept) {
+            (None, None) => each.ones_like(),
+            (None, Some(kept)) => kept.to_dtype(each.dtype()),
+            (Some(weight), None) => weight.to_dtype(each.dtype()).i(labels),
+            (Some(weight), Some(kept)) => where_(kept, weight.to_dtype(each.dtype()).i(where_(kept, labels, 0)), 0.0),
         };
-        if let Some(kept) = &kept {
-            counts = where_(kept, &counts, 0.0);
-        }
-        let masked = |losses: Tensor| match &kept {
-            Some(kept) => where_(kept, &losses, 0.0),
-            None => losses,
-        };
-        let nll = self.reduction.apply_weighted(masked(each) * &counts, &counts);
+        let weighted = |losses: Tensor| if self.weight.is_some() { losses * &counts } else { losses };
+        let nll = self.reduction.apply_weighted(weighted(each), &counts);
         if self.label_smoothing == 0.0 {
             return nll;
         }
-        let spread = self.reduction.apply_weighted(masked(self.over_classes(&logits.log_softmax(1))), &counts);
+        let spread = self.over_classes(&logits.log_softmax(1));
+        let spread = match &kept {
+            Some(kept) => where_(kept, &spread, 0.0),
+            None => spread,
+        };
+        let spread = self.reduction.apply_weighted(spread, &counts);
         nll * (1.0 - self.label_smoothing) + spread * self.share(logits)
     }
 

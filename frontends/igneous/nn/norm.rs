@@ -1,9 +1,9 @@
-//! Normalisation layers.
+//! Normalisation over the last axes.
 
 use super::Forward;
 use super::visit::{Module, Visitor};
 use crate::tensor::{IntoShape, Tensor};
-use igneous_ir::Shape;
+use igneous_ir::{DType, Shape};
 
 /// Normalises over the last axes, then scales and shifts (`torch.nn.LayerNorm`): `(x − mean) / √(variance + eps)` with the
 /// biased variance, times `weight`, plus `bias`. Ba et al. 2016, arXiv:1607.06450.
@@ -80,5 +80,68 @@ impl Forward for LayerNorm {
         let weight = self.weight.clone().unwrap_or_else(|| Tensor::ones(self.shape.clone()));
         let bias = self.bias.clone().unwrap_or_else(|| Tensor::zeros(self.shape.clone()));
         x.layer_norm(&weight, &bias, self.eps)
+    }
+}
+
+/// Divides by the root of the mean square over the last axes, then scales (`torch.nn.RMSNorm`). Zhang and Sennrich 2019,
+/// arXiv:1910.07467.
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    /// Scale, of the normalised shape; ones at first. None without affine part.
+    pub weight: Option<Tensor>,
+    /// Added to the mean square; by default the distance from 1 to the next number of the element type.
+    pub eps: Option<f64>,
+    /// The extents of the axes normalised over (`normalized_shape`).
+    pub shape: Shape,
+}
+
+/// Options of [`RmsNorm`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RmsNormOptions {
+    /// Added to the mean square; by default the distance from 1 to the next number of the element type.
+    pub eps: Option<f64>,
+}
+
+impl RmsNorm {
+    /// Over trailing axes of this shape.
+    #[track_caller]
+    pub fn new(shape: impl IntoShape) -> RmsNorm {
+        RmsNorm::with(shape, RmsNormOptions::default())
+    }
+
+    /// With options.
+    #[track_caller]
+    pub fn with(shape: impl IntoShape, options: RmsNormOptions) -> RmsNorm {
+        let shape = shape.into_shape();
+        RmsNorm { weight: Some(Tensor::parameter(Tensor::ones(shape.clone()))), eps: options.eps, shape }
+    }
+
+    /// The same without a scale (`elementwise_affine=False`).
+    #[must_use]
+    pub fn without_affine(self) -> RmsNorm {
+        RmsNorm { weight: None, ..self }
+    }
+}
+
+impl Module for RmsNorm {
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.child("weight", &self.weight);
+    }
+}
+
+impl Forward for RmsNorm {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let smallest = match x.dtype() {
+            DType::F64 => f64::EPSILON,
+            DType::F16 => 2f64.powi(-10),
+            DType::BF16 => 2f64.powi(-7),
+            _ => f32::EPSILON.into(),
+        };
+        let weight = match &self.weight {
+            Some(weight) => weight.clone(),
+            None => Tensor::ones(self.shape.clone()).to_dtype(x.dtype()),
+        };
+        x.rms_norm(self.shape.len(), Some(&weight), self.eps.unwrap_or(smallest))
     }
 }

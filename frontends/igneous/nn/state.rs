@@ -1,5 +1,6 @@
 //! Named values of a module, and their files.
 
+use crate::files::{self, Format, Kind};
 use crate::location::{called_from, here};
 use crate::tensor::Tensor;
 use igneous_ir::{DType, Error, Result};
@@ -73,17 +74,18 @@ impl StateDict {
         variables.iter().try_for_each(|(name, variable)| variable.assign(&self.entries[name]))
     }
 
-    /// Writes a safetensors file. The file is complete or not there: it is written beside and then renamed.
+    /// Writes a safetensors file. The file is complete or as it was: it is written beside and then renamed.
     ///
     /// # Errors
     /// If a value is invalid or traced, or the file cannot be written; the message names it.
     #[track_caller]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let loc = here();
-        self.write(path.as_ref()).map_err(|e| e.at(loc))
+        let (loc, path) = (here(), path.as_ref());
+        let named = |e: Error| e.context(format_args!("cannot write {}", path.display()));
+        self.safetensors().map_err(named).and_then(|bytes| files::write(path, &bytes)).map_err(|e| e.at(loc))
     }
 
-    fn write(&self, path: &Path) -> Result<()> {
+    fn safetensors(&self) -> Result<Vec<u8>> {
         let mut data: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         for (name, tensor) in self.iter() {
             let ty = tensor.ty()?;
@@ -93,35 +95,46 @@ impl StateDict {
             .iter()
             .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes).map_err(Error::other)?)))
             .collect();
-        let named = |e: &dyn std::fmt::Display| Error::other(e).context(format_args!("cannot write {}", path.display()));
-        let bytes = safetensors::serialize(views?, None).map_err(|e| named(&e))?;
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
-        std::fs::write(&beside, bytes).map_err(|e| named(&e))?;
-        std::fs::rename(&beside, path).map_err(|e| named(&e))
+        safetensors::serialize(views?, None).map_err(Error::other)
     }
 
-    /// Reads a safetensors file.
+    /// Writes an archive of arrays as `numpy.savez` does. The file is complete or as it was.
     ///
     /// # Errors
-    /// If the file is missing, truncated or damaged, or has an element type that igneous lacks; the message names the file.
+    /// If a value is invalid, traced or of type `bf16`, which numpy does not have, or the file cannot be written; the message
+    /// names file and entry.
     #[track_caller]
-    pub fn load(path: impl AsRef<Path>) -> Result<StateDict> {
-        let loc = here();
-        called_from(loc, || StateDict::read(path.as_ref())).map_err(|e| e.at(loc))
+    pub fn save_npz(&self, path: impl AsRef<Path>) -> Result<()> {
+        let (loc, path) = (here(), path.as_ref());
+        files::write_npz(path, self.iter()).map_err(|e| e.at(loc))
     }
 
-    fn read(path: &Path) -> Result<StateDict> {
-        let named = |e: &dyn std::fmt::Display| Error::other(e).context(format_args!("cannot read {}", path.display()));
-        let bytes = std::fs::read(path).map_err(|e| named(&e))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| named(&e))?;
+    /// Reads a file of tensors: safetensors, PyTorch's `.pt` or `.pth` with a state dict, or numpy's `.npz`. Its first bytes tell
+    /// which. Integers of 8 and 16 bits become `i32`, unsigned ones of 32 bits `i64`. Nothing in a file is executed; of a
+    /// checkpoint that holds more than tensors, [`load_torch`](crate::files::load_torch) gives the parts.
+    ///
+    /// # Errors
+    /// If the file is missing, truncated or damaged, or holds something else; the message names the file and the entry.
+    #[track_caller]
+    pub fn load(path: impl AsRef<Path>) -> Result<StateDict> {
+        let (loc, path) = (here(), path.as_ref());
+        let parsed = |bytes: Vec<u8>| StateDict::parse(&bytes).map_err(|e| files::cannot_read(path, e));
+        called_from(loc, || files::read(path).and_then(parsed)).map_err(|e| e.at(loc))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<StateDict> {
+        match files::format_of(bytes) {
+            Format::Numpy => return Ok(StateDict { entries: files::entries_of_npz(bytes)?.into_iter().collect() }),
+            Format::Torch => return files::read_torch(bytes)?.state_dict(),
+            Format::Safetensors => {}
+        }
+        let file = SafeTensors::deserialize(bytes).map_err(Error::other)?;
         let mut state = StateDict::new();
         for (name, view) in file.tensors() {
-            let dtype = from_file(view.dtype())
-                .ok_or_else(|| named(&format_args!("`{name}` has element type {:?}, which is not supported", view.dtype())))?;
-            let value = Tensor::from_le_bytes(dtype, view.shape(), view.data());
-            value.check().map_err(|e| named(&e))?;
-            state.insert(name, value);
+            let named = |e: Error| e.context(format_args!("entry `{name}`"));
+            let kind = from_file(view.dtype())
+                .ok_or_else(|| named(Error::new(format!("element type {:?} is not supported", view.dtype()))))?;
+            state.insert(name.clone(), kind.tensor(view.shape(), view.data()).map_err(named)?);
         }
         Ok(state)
     }
@@ -143,6 +156,13 @@ fn to_file(dtype: DType) -> Result<Dtype> {
     found.ok_or_else(|| Error::new(format!("safetensors files hold no {dtype}")))
 }
 
-fn from_file(dtype: Dtype) -> Option<DType> {
-    DTYPES.iter().find(|(_, file)| *file == dtype).map(|(own, _)| *own)
+fn from_file(dtype: Dtype) -> Option<Kind> {
+    let own = DTYPES.iter().find(|(_, file)| *file == dtype).map(|(own, _)| Kind::Same(*own));
+    own.or(match dtype {
+        Dtype::I8 => Some(Kind::I8),
+        Dtype::I16 => Some(Kind::I16),
+        Dtype::U16 => Some(Kind::U16),
+        Dtype::U32 => Some(Kind::U32),
+        _ => None,
+    })
 }

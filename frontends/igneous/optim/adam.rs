@@ -1,18 +1,14 @@
-//! Adam and AdamW.
+//! Adam and its relatives: AdamW, Adamax, NAdam and RAdam.
 
-use super::{LearningRate, Optimizer, as_user, checked, commit, not_negative};
-use crate::location::here;
-use crate::nn::{Module, Visitor};
-use crate::tensor::Tensor;
-use igneous_ir::{Error, Result};
+use super::group::{Rule, Step, correction, fractions, no_steps, not_negative, number, optimizer, zeros};
+use crate::tensor::{Tensor, where_};
+use igneous_ir::Result;
 
-/// Adam (`torch.optim.Adam`). Kingma and Ba 2014, arXiv:1412.6980.
-///
-/// `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `w ← w − lr · (m / (1−β₁ᵗ)) / (√(v / (1−β₂ᵗ)) + ε)`.
-#[derive(Clone, Debug)]
-pub struct Adam {
-    moments: Moments,
-    options: AdamOptions,
+optimizer! {
+    /// Adam (`torch.optim.Adam`). Kingma and Ba 2014, arXiv:1412.6980.
+    ///
+    /// `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `w ← w − lr · (m / (1−β₁ᵗ)) / (√(v / (1−β₂ᵗ)) + ε)`.
+    Adam(AdamOptions), "0.001"
 }
 
 /// Options of [`Adam`], with PyTorch's defaults.
@@ -36,12 +32,10 @@ impl Default for AdamOptions {
     }
 }
 
-/// Adam whose weight decay does not pass through the moments (`torch.optim.AdamW`): `w ← (1 − lr·weight_decay)·w`, then
-/// Adam's step. Loshchilov and Hutter 2017, arXiv:1711.05101.
-#[derive(Clone, Debug)]
-pub struct AdamW {
-    moments: Moments,
-    options: AdamWOptions,
+optimizer! {
+    /// Adam whose weight decay does not pass through the moments (`torch.optim.AdamW`): `w ← (1 − lr·weight_decay)·w`, then
+    /// Adam's step. Loshchilov and Hutter 2017, arXiv:1711.05101.
+    AdamW(AdamWOptions), "0.001"
 }
 
 /// Options of [`AdamW`], with PyTorch's defaults.
@@ -65,175 +59,250 @@ impl Default for AdamWOptions {
     }
 }
 
-/// What both keep and how they move.
-#[derive(Clone, Debug)]
-struct Moments {
-    parameters: Vec<Tensor>,
-    first: Vec<Tensor>,
-    second: Vec<Tensor>,
-    /// The largest second moments; empty without `amsgrad`.
-    largest: Vec<Tensor>,
-    steps: Vec<Tensor>,
-    lr: LearningRate,
-    betas: (f64, f64),
-    eps: f64,
-    maximize: bool,
+/// What every rule here asks of its options.
+fn check(what: &str, betas: (f64, f64), eps: f64, weight_decay: f64) -> Result<()> {
+    not_negative("eps", eps)?;
+    not_negative("weight_decay", weight_decay)?;
+    fractions(what, &[betas.0, betas.1])
 }
 
-/// What weight decay does.
-#[derive(Clone, Copy)]
-enum Decay {
-    /// Adds to the gradient.
-    Penalty(f64),
-    /// Shrinks the weight.
-    Decoupled(f64),
+/// The new first moment, and `1 − β₁ᵗ`.
+fn first_moment(step: &mut Step<'_>, t: &Tensor) -> (Tensor, Tensor) {
+    let (share, rest) = step.momentum();
+    let m = step.kept("exp_avg") * &share + &step.g * rest;
+    step.keep("exp_avg", &m);
+    (m, -(t * share.log()).expm1())
 }
 
-impl Adam {
-    /// With PyTorch's defaults except for the learning rate (there 0.001).
-    ///
-    /// # Errors
-    /// If there is no parameter, one is no floating-point variable, or the learning rate is negative or NaN.
-    #[track_caller]
-    pub fn new(parameters: Vec<Tensor>, lr: f64) -> Result<Adam> {
-        Adam::with(parameters, lr, AdamOptions::default())
-    }
-
-    /// With options.
-    ///
-    /// # Errors
-    /// As [`Adam::new`], and if an option is outside of its range.
-    #[track_caller]
-    pub fn with(parameters: Vec<Tensor>, lr: f64, options: AdamOptions) -> Result<Adam> {
-        let AdamOptions { betas, eps, weight_decay, amsgrad, maximize } = options;
-        not_negative("weight_decay", weight_decay)?;
-        Ok(Adam { moments: Moments::new(parameters, lr, betas, eps, amsgrad, maximize)?, options })
-    }
+/// The new second moment.
+fn second_moment(step: &mut Step<'_>, beta: f64) -> Tensor {
+    let v = step.kept("exp_avg_sq") * beta + step.g.square() * (1.0 - beta);
+    step.keep("exp_avg_sq", &v);
+    v
 }
 
-impl AdamW {
-    /// With PyTorch's defaults except for the learning rate (there 0.001).
-    ///
-    /// # Errors
-    /// If there is no parameter, one is no floating-point variable, or the learning rate is negative or NaN.
-    #[track_caller]
-    pub fn new(parameters: Vec<Tensor>, lr: f64) -> Result<AdamW> {
-        AdamW::with(parameters, lr, AdamWOptions::default())
-    }
-
-    /// With options.
-    ///
-    /// # Errors
-    /// As [`AdamW::new`], and if an option is outside of its range.
-    #[track_caller]
-    pub fn with(parameters: Vec<Tensor>, lr: f64, options: AdamWOptions) -> Result<AdamW> {
-        let AdamWOptions { betas, eps, weight_decay, amsgrad, maximize } = options;
-        not_negative("weight_decay", weight_decay)?;
-        Ok(AdamW { moments: Moments::new(parameters, lr, betas, eps, amsgrad, maximize)?, options })
-    }
-}
-
-impl Moments {
-    #[track_caller]
-    fn new(parameters: Vec<Tensor>, lr: f64, betas: (f64, f64), eps: f64, amsgrad: bool, maximize: bool) -> Result<Moments> {
-        let lr = LearningRate::new(lr)?;
-        not_negative("eps", eps)?;
-        for beta in [betas.0, betas.1] {
-            if !(0.0..1.0).contains(&beta) {
-                let message = format!("Adam needs betas from 0 up to but without 1, not {beta}");
-                return Err(Error::new(message).at(here()));
+macro_rules! adam {
+    ($options:ident, $what:literal, $decay:expr) => {
+        impl Rule for $options {
+            fn check(&self) -> Result<()> {
+                check($what, self.betas, self.eps, self.weight_decay)
             }
-        }
-        let parameters = checked(parameters)?;
-        let zeros = || parameters.iter().map(|p| Tensor::variable(p.detach().zeros_like())).collect();
-        let (first, second) = (zeros(), zeros());
-        let largest = if amsgrad { zeros() } else { Vec::new() };
-        let steps = parameters.iter().map(|_| Tensor::variable(Tensor::scalar(0f32))).collect();
-        Ok(Moments { parameters, first, second, largest, steps, lr, betas, eps, maximize })
-    }
 
-    #[track_caller]
-    fn step(&self, decay: Decay) -> Result<()> {
-        let (b1, b2) = self.betas;
-        as_user(here(), || {
-            let mut updates = Vec::new();
-            for (i, parameter) in self.parameters.iter().enumerate() {
-                let Some(mut g) = parameter.take_grad() else { continue };
-                let (m, v, step) = (&self.first[i], &self.second[i], &self.steps[i]);
-                let dtype = parameter.dtype();
-                let mut w = parameter.clone();
-                if self.maximize {
-                    g = -g;
+            fn momentum(&self) -> Option<f64> {
+                Some(self.betas.0)
+            }
+
+            fn state(&self, parameter: &Tensor, _: f64) -> Vec<(&'static str, Tensor)> {
+                let zeros = || zeros(parameter);
+                let mut state = vec![no_steps(), ("exp_avg", zeros()), ("exp_avg_sq", zeros())];
+                if self.amsgrad {
+                    state.push(("max_exp_avg_sq", zeros()));
                 }
-                match decay {
-                    Decay::Penalty(0.0) | Decay::Decoupled(0.0) => {}
-                    Decay::Penalty(rate) => g += &w * rate,
-                    Decay::Decoupled(rate) => w = &w - &w * (self.lr.of(dtype) * rate),
+                state
+            }
+
+            fn update(&self, step: &mut Step<'_>) -> Tensor {
+                let decay: fn(&$options, &mut Step<'_>) = $decay;
+                decay(self, step);
+                let t = step.count();
+                let (m, correction1) = first_moment(step, &t);
+                let mut v = second_moment(step, self.betas.1);
+                if self.amsgrad {
+                    v = step.kept("max_exp_avg_sq").maximum(&v);
+                    step.keep("max_exp_avg_sq", &v);
                 }
-                let t = step + 1.0;
-                // 1 − βᵗ by the exponential, which keeps its digits for βᵗ near one.
-                let correction = |beta: f64| (-(&t * beta.ln()).expm1()).to_dtype(dtype);
-                let m_new = m * b1 + &g * (1.0 - b1);
-                let v_new = v * b2 + &g * &g * (1.0 - b2);
-                let most = match self.largest.get(i) {
-                    Some(largest) => {
-                        let most = largest.maximum(&v_new);
-                        updates.push((largest.clone(), most.clone()));
-                        most
-                    }
-                    None => v_new.clone(),
-                };
-                let rate = self.lr.of(dtype) / correction(b1);
-                let denominator = (most / correction(b2)).sqrt() + self.eps;
-                updates.push((parameter.clone(), w - &m_new * rate / denominator));
-                updates.push((m.clone(), m_new));
-                updates.push((v.clone(), v_new));
-                updates.push((step.clone(), t));
-            }
-            commit(updates)
-        })
-    }
-}
-
-impl Module for Moments {
-    fn visit(&self, visitor: &mut dyn Visitor) {
-        visitor.child("lr", &self.lr);
-        visitor.child("step", &self.steps);
-        visitor.child("exp_avg", &self.first);
-        visitor.child("exp_avg_sq", &self.second);
-        visitor.child("max_exp_avg_sq", &self.largest);
-    }
-}
-
-macro_rules! optimizer {
-    ($name:ident, $decay:ident) => {
-        impl Module for $name {
-            fn visit(&self, visitor: &mut dyn Visitor) {
-                self.moments.visit(visitor);
-            }
-        }
-
-        impl Optimizer for $name {
-            #[track_caller]
-            fn step(&self) -> Result<()> {
-                self.moments.step(Decay::$decay(self.options.weight_decay))
-            }
-
-            fn zero_grad(&self) {
-                self.moments.parameters.iter().for_each(Tensor::zero_grad);
-            }
-
-            fn lr(&self) -> Result<f64> {
-                self.moments.lr.get()
-            }
-
-            #[track_caller]
-            fn set_lr(&self, lr: f64) -> Result<()> {
-                self.moments.lr.set(lr)
+                let denominator = (v / correction(&t, self.betas.1)).sqrt() + self.eps;
+                &step.w - m * (&step.lr / correction1) / denominator
             }
         }
     };
 }
 
-optimizer!(Adam, Penalty);
-optimizer!(AdamW, Decoupled);
+adam!(AdamOptions, "Adam", |options, step| step.penalised(options.maximize, options.weight_decay));
+adam!(AdamWOptions, "AdamW", |options, step| {
+    step.penalised(options.maximize, 0.0);
+    step.decayed(options.weight_decay);
+});
+
+optimizer! {
+    /// Adam with the largest gradient in place of the second moment (`torch.optim.Adamax`). Kingma and Ba 2014, arXiv:1412.6980.
+    ///
+    /// `m ← β₁m + (1−β₁)g`, `u ← max(β₂u, |g| + ε)`, `w ← w − lr / (1−β₁ᵗ) · m / u`.
+    Adamax(AdamaxOptions), "0.002"
+}
+
+/// Options of [`Adamax`], with PyTorch's defaults.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamaxOptions {
+    /// Decay rates of the moment and of the largest gradient; (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the size of a gradient; 1e-8.
+    pub eps: f64,
+    /// L2 penalty, added to the gradient; 0.
+    pub weight_decay: f64,
+    /// Ascends instead of descending.
+    pub maximize: bool,
+}
+
+impl Default for AdamaxOptions {
+    fn default() -> AdamaxOptions {
+        AdamaxOptions { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, maximize: false }
+    }
+}
+
+impl Rule for AdamaxOptions {
+    fn check(&self) -> Result<()> {
+        check("Adamax", self.betas, self.eps, self.weight_decay)
+    }
+
+    fn momentum(&self) -> Option<f64> {
+        Some(self.betas.0)
+    }
+
+    fn state(&self, parameter: &Tensor, _: f64) -> Vec<(&'static str, Tensor)> {
+        vec![no_steps(), ("exp_avg", zeros(parameter)), ("exp_inf", zeros(parameter))]
+    }
+
+    fn update(&self, step: &mut Step<'_>) -> Tensor {
+        step.penalised(self.maximize, self.weight_decay);
+        let t = step.count();
+        let (m, correction) = first_moment(step, &t);
+        let largest = (step.kept("exp_inf") * self.betas.1).maximum(step.g.abs() + self.eps);
+        step.keep("exp_inf", &largest);
+        &step.w - m * (&step.lr / correction) / largest
+    }
+}
+
+optimizer! {
+    /// Adam that looks ahead along its momentum (`torch.optim.NAdam`). Dozat 2016.
+    NAdam(NAdamOptions), "0.002"
+}
+
+/// Options of [`NAdam`], with PyTorch's defaults.
+#[derive(Clone, Copy, Debug)]
+pub struct NAdamOptions {
+    /// Decay rates of the two moments; (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the denominator; 1e-8.
+    pub eps: f64,
+    /// L2 penalty, added to the gradient; 0.
+    pub weight_decay: f64,
+    /// How fast the momentum grows to its full share; 0.004.
+    pub momentum_decay: f64,
+    /// Whether weight decay shrinks the weight, as in AdamW. Not by default.
+    pub decoupled_weight_decay: bool,
+    /// Ascends instead of descending.
+    pub maximize: bool,
+}
+
+impl Default for NAdamOptions {
+    fn default() -> NAdamOptions {
+        NAdamOptions {
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 0.0,
+            momentum_decay: 4e-3,
+            decoupled_weight_decay: false,
+            maximize: false,
+        }
+    }
+}
+
+/// Weight decay by either way.
+fn decay(step: &mut Step<'_>, maximize: bool, weight_decay: f64, decoupled: bool) {
+    step.penalised(maximize, if decoupled { 0.0 } else { weight_decay });
+    step.decayed(if decoupled { weight_decay } else { 0.0 });
+}
+
+impl Rule for NAdamOptions {
+    fn check(&self) -> Result<()> {
+        not_negative("momentum_decay", self.momentum_decay)?;
+        check("NAdam", self.betas, self.eps, self.weight_decay)
+    }
+
+    fn momentum(&self) -> Option<f64> {
+        Some(self.betas.0)
+    }
+
+    fn state(&self, parameter: &Tensor, _: f64) -> Vec<(&'static str, Tensor)> {
+        let product = ("mu_product", number(parameter, 1.0));
+        vec![no_steps(), product, ("exp_avg", zeros(parameter)), ("exp_avg_sq", zeros(parameter))]
+    }
+
+    fn update(&self, step: &mut Step<'_>) -> Tensor {
+        decay(step, self.maximize, self.weight_decay, self.decoupled_weight_decay);
+        let t = step.count();
+        let (share, _) = step.momentum();
+        // The momentum of step t: β₁ · (1 − 0.96^(t · decay) / 2).
+        let share_at = |t: &Tensor| &share * (1.0 - (t * (self.momentum_decay * 0.96f64.ln())).exp() * 0.5);
+        let (mu, next) = (share_at(&t), share_at(&(&t + 1.0)));
+        let kept = step.kept("mu_product");
+        let product = &kept * mu.to_dtype(kept.dtype());
+        step.keep("mu_product", &product);
+        let product = product.to_dtype(step.w.dtype());
+        let (m, _) = first_moment(step, &t);
+        let v = second_moment(step, self.betas.1);
+        let denominator = (v / correction(&t, self.betas.1)).sqrt() + self.eps;
+        let of_gradient = &step.g * ((1.0 - mu) / (1.0 - &product));
+        let of_moment = m * (&next / (1.0 - product * &next));
+        &step.w - (of_gradient + of_moment) * &step.lr / denominator
+    }
+}
+
+optimizer! {
+    /// Adam that begins as plain momentum while the second moment is uncertain (`torch.optim.RAdam`). Liu et al. 2019,
+    /// arXiv:1908.03265.
+    RAdam(RAdamOptions), "0.001"
+}
+
+/// Options of [`RAdam`], with PyTorch's defaults.
+#[derive(Clone, Copy, Debug)]
+pub struct RAdamOptions {
+    /// Decay rates of the two moments; (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the denominator; 1e-8.
+    pub eps: f64,
+    /// L2 penalty, added to the gradient; 0.
+    pub weight_decay: f64,
+    /// Whether weight decay shrinks the weight, as in AdamW. Not by default.
+    pub decoupled_weight_decay: bool,
+    /// Ascends instead of descending.
+    pub maximize: bool,
+}
+
+impl Default for RAdamOptions {
+    fn default() -> RAdamOptions {
+        RAdamOptions { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, decoupled_weight_decay: false, maximize: false }
+    }
+}
+
+impl Rule for RAdamOptions {
+    fn check(&self) -> Result<()> {
+        check("RAdam", self.betas, self.eps, self.weight_decay)
+    }
+
+    fn momentum(&self) -> Option<f64> {
+        Some(self.betas.0)
+    }
+
+    fn state(&self, parameter: &Tensor, _: f64) -> Vec<(&'static str, Tensor)> {
+        vec![no_steps(), ("exp_avg", zeros(parameter)), ("exp_avg_sq", zeros(parameter))]
+    }
+
+    fn update(&self, step: &mut Step<'_>) -> Tensor {
+        decay(step, self.maximize, self.weight_decay, self.decoupled_weight_decay);
+        let beta = self.betas.1;
+        let t = step.count();
+        let (m, correction1) = first_moment(step, &t);
+        let v = second_moment(step, beta);
+        let correction2 = correction(&t, beta);
+        // The length of the average that the second moment is, and what it tends to.
+        let limit = 2.0 / (1.0 - beta) - 1.0;
+        let length = limit - &t * 2.0 * (&t * beta.ln()).exp() / &correction2;
+        let certain = length.gt(5.0);
+        let length = length.maximum(5.0);
+        let rectified = ((&length - 4.0) * (&length - 2.0) * limit / (length * ((limit - 4.0) * (limit - 2.0)))).sqrt();
+        let adaptive = correction2.sqrt() * rectified / (v.sqrt() + self.eps);
+        &step.w - m * (&step.lr / correction1) * where_(&certain, &adaptive, 1.0)
+    }
+}

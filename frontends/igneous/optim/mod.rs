@@ -1,5 +1,5 @@
-//! Optimizers: PyTorch's `torch.optim`, with its defaults. Learning rate, step number and moments are variables, so that
-//! a compiled step follows their changes without being compiled again; as modules, optimizers have a `state_dict`.
+//! Optimizers: PyTorch's `torch.optim`, with its defaults. Learning rate, momentum, step number and moments are variables, so
+//! that a compiled step follows their changes without being compiled again; as modules, optimizers have a `state_dict`.
 //!
 //! ```
 //! use igneous::nn::{Forward, Linear, ModuleExt};
@@ -20,21 +20,61 @@
 //! assert!(step.run((x, y))?.item()? < first);
 //! # Ok::<(), igneous::Error>(())
 //! ```
+//!
+//! Parameters in groups have learning rates and options of their own:
+//!
+//! ```
+//! use igneous::default;
+//! use igneous::nn::{Linear, ModuleExt, Sequential};
+//! use igneous::optim::{Optimizer, ParameterGroup, Sgd, SgdOptions};
+//!
+//! let (features, head) = (Linear::new(4, 3), Linear::new(3, 2));
+//! let sgd = Sgd::with_groups(vec![
+//!     ParameterGroup::new(features.parameters(), 0.001, default()),
+//!     ParameterGroup::new(head.parameters(), 0.1, SgdOptions { momentum: 0.9, ..default() }),
+//! ])?;
+//! assert_eq!(sgd.hyperparameters()[1].lr()?, 0.1);
+//! # Ok::<(), igneous::Error>(())
+//! ```
+//!
+//! Gradients add up until `step` takes them: several `backward` before one `step` accumulate. [`clip_grad_norm`] and
+//! [`clip_grad_value`] come between the two. A [`Scheduler`] changes learning rates from step to step.
 
 mod adam;
-mod lr;
+mod adaptive;
+mod average;
+mod clip;
+mod cycles;
+mod group;
+mod hyperparameters;
+mod lbfgs;
+mod line_search;
+mod plateau;
+mod schedule;
+mod schedules;
 mod sgd;
 
-pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
-pub use sgd::{Sgd, SgdOptions};
+pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions, Adamax, AdamaxOptions, NAdam, NAdamOptions, RAdam, RAdamOptions};
+pub use adaptive::{
+    Adadelta, AdadeltaOptions, Adagrad, AdagradOptions, Asgd, AsgdOptions, RmsProp, RmsPropOptions, Rprop, RpropOptions,
+};
+pub use average::{AveragedModel, Averaging};
+pub use clip::{clip_grad_norm, clip_grad_value};
+pub use cycles::{Anneal, CycleMode, CyclicLr, OneCycleLr};
+pub use group::ParameterGroup;
+pub use hyperparameters::Hyperparameters;
+pub use lbfgs::{Lbfgs, LbfgsOptions, LineSearch};
+pub use plateau::{Goal, PlateauOptions, ReduceLrOnPlateau, Threshold};
+pub use schedule::{Schedule, Scheduler};
+pub use schedules::{
+    ChainedLr, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, ExponentialLr, LambdaLr, LinearLr, MultiStepLr,
+    MultiplicativeLr, PolynomialLr, SequentialLr, StepLr,
+};
+pub use sgd::{Lion, LionOptions, Muon, MuonAdjustment, MuonOptions, Sgd, SgdOptions};
 
-use crate::autocast::no_autocast;
-use crate::grad_mode::no_grad;
-use crate::location::called_from;
 use crate::location::here;
 use crate::tensor::Tensor;
-use igneous_ir::{Error, Loc, Result};
-use lr::LearningRate;
+use igneous_ir::{Error, Result};
 
 /// What every optimizer can do.
 pub trait Optimizer: Send + Sync {
@@ -45,63 +85,38 @@ pub trait Optimizer: Send + Sync {
     #[track_caller]
     fn step(&self) -> Result<()>;
 
-    /// Empties the gradient slots.
-    fn zero_grad(&self);
+    /// The parameters of all groups.
+    fn parameters(&self) -> Vec<Tensor>;
 
-    /// The learning rate.
+    /// What schedules change, for each group of parameters.
+    fn hyperparameters(&self) -> Vec<Hyperparameters>;
+
+    /// Empties the gradient slots.
+    fn zero_grad(&self) {
+        self.parameters().iter().for_each(Tensor::zero_grad);
+    }
+
+    /// The learning rate of the first group.
     ///
     /// # Errors
     /// If called under a trace, where it has no value.
-    fn lr(&self) -> Result<f64>;
+    #[track_caller]
+    fn lr(&self) -> Result<f64> {
+        match self.hyperparameters().first() {
+            Some(first) => first.lr(),
+            None => Err(Error::new("an optimizer without groups has no learning rate").at(here())),
+        }
+    }
 
-    /// Changes the learning rate, for compiled steps too.
+    /// Changes the learning rate of all groups, for compiled steps too.
     ///
     /// # Errors
     /// If it is negative or NaN.
     #[track_caller]
-    fn set_lr(&self, lr: f64) -> Result<()>;
-}
-
-/// The parameters as an optimizer keeps them: at least one, each a variable, each once.
-#[track_caller]
-fn checked(parameters: Vec<Tensor>) -> Result<Vec<Tensor>> {
-    let loc = here();
-    if parameters.is_empty() {
-        return Err(Error::new("an optimizer needs at least one parameter").at(loc));
-    }
-    let mut kept: Vec<Tensor> = Vec::new();
-    for parameter in parameters {
-        let dtype = parameter.ty()?.dtype;
-        let error = |message: &str| Err(Error::new(message).note("tensor", parameter.describe()).at(loc));
-        if !parameter.is_variable() {
-            return error("an optimizer takes parameters, and this tensor is no variable");
+    fn set_lr(&self, lr: f64) -> Result<()> {
+        for group in self.hyperparameters() {
+            group.set_lr(lr)?;
         }
-        if !dtype.is_float() {
-            return error("an optimizer takes parameters of a floating-point type");
-        }
-        if !kept.iter().any(|k| k.same(&parameter)) {
-            kept.push(parameter);
-        }
+        Ok(())
     }
-    Ok(kept)
-}
-
-/// Fails if an option is negative or NaN.
-#[track_caller]
-fn not_negative(name: &str, value: f64) -> Result<()> {
-    match value >= 0.0 {
-        true => Ok(()),
-        false => Err(Error::new(format!("an optimizer needs its {name} to be at least 0, not {value:?}")).at(here())),
-    }
-}
-
-/// Computes an update: without recording gradients, and as if written in the line that called `step`.
-fn as_user<R>(loc: Loc, update: impl FnOnce() -> R) -> R {
-    called_from(loc, || no_autocast(|| no_grad(update)))
-}
-
-/// Computes all new values before assigning the first, so that an error changes nothing.
-fn commit(updates: Vec<(Tensor, Tensor)>) -> Result<()> {
-    updates.iter().try_for_each(|(_, value)| value.check())?;
-    updates.iter().try_for_each(|(variable, value)| variable.assign(value))
 }

@@ -1,33 +1,25 @@
-//! Stochastic gradient descent.
+//! Stochastic gradient descent, and Lion and Muon, which move along a velocity, too.
 
-use super::{LearningRate, Optimizer, as_user, checked, commit, not_negative};
-use crate::location::here;
-use crate::nn::{Module, Visitor};
+use super::group::{Rule, Step, fractions, no_steps, not_negative, optimizer, zeros};
 use crate::tensor::{Tensor, where_};
 use igneous_ir::{Error, Result};
 
-/// Stochastic gradient descent (`torch.optim.SGD`): `g ← ∂loss/∂w + weight_decay·w`, `v ← momentum·v + (1−dampening)·g`,
-/// `w ← w − lr·v`. The first step's `v` is `g`. Sutskever et al. 2013.
-///
-/// ```
-/// use igneous::optim::{Optimizer, Sgd, SgdOptions};
-/// use igneous::{Tensor, default};
-///
-/// let w = Tensor::parameter(Tensor::new([1.0, -2.0]));
-/// let sgd = Sgd::with(vec![w.clone()], 0.1, SgdOptions { momentum: 0.9, ..default() })?;
-/// w.square().sum_all().backward()?;
-/// sgd.step()?;
-/// igneous::testing::assert_values(&w, &[0.8, -1.6], 1e-6);
-/// # Ok::<(), igneous::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Sgd {
-    parameters: Vec<Tensor>,
-    velocities: Vec<Tensor>,
-    /// Whether a parameter's velocity has begun; kept where the first step differs from the others.
-    begun: Vec<Tensor>,
-    lr: LearningRate,
-    options: SgdOptions,
+optimizer! {
+    /// Stochastic gradient descent (`torch.optim.SGD`): `g ← ∂loss/∂w + weight_decay·w`, `v ← momentum·v + (1−dampening)·g`,
+    /// `w ← w − lr·v`. The first step's `v` is `g`. Sutskever et al. 2013.
+    ///
+    /// ```
+    /// use igneous::optim::{Optimizer, Sgd, SgdOptions};
+    /// use igneous::{Tensor, default};
+    ///
+    /// let w = Tensor::parameter(Tensor::new([1.0, -2.0]));
+    /// let sgd = Sgd::with(vec![w.clone()], 0.1, SgdOptions { momentum: 0.9, ..default() })?;
+    /// w.square().sum_all().backward()?;
+    /// sgd.step()?;
+    /// igneous::testing::assert_values(&w, &[0.8, -1.6], 1e-6);
+    /// # Ok::<(), igneous::Error>(())
+    /// ```
+    Sgd(SgdOptions), "0.001"
 }
 
 /// Options of [`Sgd`], with PyTorch's defaults.
@@ -45,93 +37,204 @@ pub struct SgdOptions {
     pub maximize: bool,
 }
 
-impl Sgd {
-    /// Without momentum and weight decay.
-    ///
-    /// # Errors
-    /// If there is no parameter, one is no floating-point variable, or the learning rate is negative or NaN.
-    #[track_caller]
-    pub fn new(parameters: Vec<Tensor>, lr: f64) -> Result<Sgd> {
-        Sgd::with(parameters, lr, SgdOptions::default())
-    }
-
-    /// With options.
-    ///
-    /// # Errors
-    /// As [`Sgd::new`], and if an option is outside of its range.
-    #[track_caller]
-    pub fn with(parameters: Vec<Tensor>, lr: f64, options: SgdOptions) -> Result<Sgd> {
-        let lr = LearningRate::new(lr)?;
-        not_negative("momentum", options.momentum)?;
-        not_negative("weight_decay", options.weight_decay)?;
-        if options.nesterov && (options.momentum == 0.0 || options.dampening != 0.0) {
+impl Rule for SgdOptions {
+    fn check(&self) -> Result<()> {
+        not_negative("momentum", self.momentum)?;
+        not_negative("weight_decay", self.weight_decay)?;
+        if self.nesterov && (self.momentum == 0.0 || self.dampening != 0.0) {
             let error = Error::new("Nesterov's method needs a momentum and no dampening");
-            let error = error.note("momentum", options.momentum).note("dampening", options.dampening);
-            return Err(error.at(here()));
+            return Err(error.note("momentum", self.momentum).note("dampening", self.dampening));
         }
-        let parameters = checked(parameters)?;
-        let moving = options.momentum != 0.0;
-        let zeros = |p: &Tensor| Tensor::variable(p.detach().zeros_like());
-        let velocities = parameters.iter().filter(|_| moving).map(zeros).collect();
-        let unbegun = |_: &Tensor| Tensor::variable(Tensor::scalar(false));
-        let begun = parameters.iter().filter(|_| moving && options.dampening != 0.0).map(unbegun).collect();
-        Ok(Sgd { parameters, velocities, begun, lr, options })
+        Ok(())
     }
 
-    /// The new velocity, from the gradient.
-    fn velocity(&self, i: usize, g: &Tensor) -> Tensor {
-        let kept = &self.velocities[i] * self.options.momentum;
-        match self.begun.get(i) {
-            Some(begun) => where_(begun, &(kept + g * (1.0 - self.options.dampening)), g),
-            None => kept + g,
-        }
+    fn momentum(&self) -> Option<f64> {
+        (self.momentum != 0.0).then_some(self.momentum)
     }
-}
 
-impl Module for Sgd {
-    fn visit(&self, visitor: &mut dyn Visitor) {
-        visitor.child("lr", &self.lr);
-        visitor.child("momentum_buffer", &self.velocities);
-        visitor.child("begun", &self.begun);
-    }
-}
-
-impl Optimizer for Sgd {
-    #[track_caller]
-    fn step(&self) -> Result<()> {
-        let SgdOptions { momentum, weight_decay, nesterov, maximize, .. } = self.options;
-        as_user(here(), || {
-            let mut updates = Vec::new();
-            for (i, w) in self.parameters.iter().enumerate() {
-                let Some(mut g) = w.take_grad() else { continue };
-                if maximize {
-                    g = -g;
-                }
-                if weight_decay != 0.0 {
-                    g += w * weight_decay;
-                }
-                if momentum != 0.0 {
-                    let v = self.velocity(i, &g);
-                    g = if nesterov { g + &v * momentum } else { v.clone() };
-                    updates.push((self.velocities[i].clone(), v));
-                    updates.extend(self.begun.get(i).map(|begun| (begun.clone(), Tensor::scalar(true))));
-                }
-                updates.push((w.clone(), w - g * self.lr.of(w.dtype())));
+    fn state(&self, parameter: &Tensor, _: f64) -> Vec<(&'static str, Tensor)> {
+        let mut state = Vec::new();
+        if self.momentum != 0.0 {
+            state.push(("momentum_buffer", zeros(parameter)));
+            if self.dampening != 0.0 {
+                // The first step differs from the others.
+                state.push(no_steps());
             }
-            commit(updates)
-        })
+        }
+        state
     }
 
-    fn zero_grad(&self) {
-        self.parameters.iter().for_each(Tensor::zero_grad);
+    fn update(&self, step: &mut Step<'_>) -> Tensor {
+        step.penalised(self.maximize, self.weight_decay);
+        let mut g = step.g.clone();
+        if self.momentum != 0.0 {
+            let (share, _) = step.momentum();
+            let mut v = step.kept("momentum_buffer") * &share;
+            v = if self.dampening != 0.0 {
+                let first = step.count().le(1.0);
+                where_(&first, &g, &(v + &g * (1.0 - self.dampening)))
+            } else {
+                v + &g
+            };
+            step.keep("momentum_buffer", &v);
+            g = if self.nesterov { g + v * share } else { v };
+        }
+        &step.w - g * &step.lr
+    }
+}
+
+optimizer! {
+    /// Lion: moves by the sign of a blend of momentum and gradient. Chen et al. 2023, arXiv:2302.06675.
+    ///
+    /// `w ← (1 − lr·weight_decay)·w − lr · sign(β₁m + (1−β₁)g)`, `m ← β₂m + (1−β₂)g`.
+    Lion(LionOptions), "none, in the paper 0.0001"
+}
+
+/// Options of [`Lion`], with the paper's defaults.
+#[derive(Clone, Copy, Debug)]
+pub struct LionOptions {
+    /// The shares of the momentum in the update and in the next momentum; (0.9, 0.99).
+    pub betas: (f64, f64),
+    /// How much of a weight decays, times the learning rate; 0.
+    pub weight_decay: f64,
+    /// Ascends instead of descending.
+    pub maximize: bool,
+}
+
+impl Default for LionOptions {
+    fn default() -> LionOptions {
+        LionOptions { betas: (0.9, 0.99), weight_decay: 0.0, maximize: false }
+    }
+}
+
+impl Rule for LionOptions {
+    fn check(&self) -> Result<()> {
+        not_negative("weight_decay", self.weight_decay)?;
+        fractions("Lion", &[self.betas.0, self.betas.1])
     }
 
-    fn lr(&self) -> Result<f64> {
-        self.lr.get()
+    fn momentum(&self) -> Option<f64> {
+        Some(self.betas.0)
     }
 
-    #[track_caller]
-    fn set_lr(&self, lr: f64) -> Result<()> {
-        self.lr.set(lr)
+    fn state(&self, parameter: &Tensor, _: f64) -> Vec<(&'static str, Tensor)> {
+        vec![("exp_avg", zeros(parameter))]
+    }
+
+    fn update(&self, step: &mut Step<'_>) -> Tensor {
+        step.penalised(self.maximize, 0.0);
+        step.decayed(self.weight_decay);
+        let (m, g) = (step.kept("exp_avg"), step.g.clone());
+        let (share, rest) = step.momentum();
+        let direction = (&m * share + &g * rest).sign();
+        step.keep("exp_avg", &(m * self.betas.1 + g * (1.0 - self.betas.1)));
+        &step.w - direction * &step.lr
+    }
+}
+
+optimizer! {
+    /// Muon: moves matrices along their momentum, made nearly orthogonal by Newton and Schulz's iteration (`torch.optim.Muon`,
+    /// which iterates in `bf16`; here in the parameter's type). Jordan et al. 2024.
+    Muon(MuonOptions), "0.001"
+}
+
+/// Options of [`Muon`], with PyTorch's defaults.
+#[derive(Clone, Copy, Debug)]
+pub struct MuonOptions {
+    /// How much of a weight decays, times the learning rate; 0.1.
+    pub weight_decay: f64,
+    /// The share of the past in the momentum; 0.95.
+    pub momentum: f64,
+    /// Looks ahead along the momentum. By default it does.
+    pub nesterov: bool,
+    /// The coefficients of the iteration's polynomial; (3.4445, −4.775, 2.0315).
+    pub ns_coefficients: (f64, f64, f64),
+    /// The least norm that is divided by; 1e-7.
+    pub eps: f64,
+    /// How often the iteration runs; 5.
+    pub ns_steps: usize,
+    /// How the learning rate depends on the shape of a matrix.
+    pub adjust_lr: MuonAdjustment,
+}
+
+/// How [`Muon`]'s learning rate depends on the shape `[a, b]` of a matrix (`adjust_lr_fn`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MuonAdjustment {
+    /// Times `√max(1, a / b)`.
+    #[default]
+    Original,
+    /// Times `0.2 · √max(a, b)`, for the learning rates of AdamW.
+    MatchRmsAdamW,
+}
+
+impl Default for MuonOptions {
+    fn default() -> MuonOptions {
+        MuonOptions {
+            weight_decay: 0.1,
+            momentum: 0.95,
+            nesterov: true,
+            ns_coefficients: (3.4445, -4.775, 2.0315),
+            eps: 1e-7,
+            ns_steps: 5,
+            adjust_lr: MuonAdjustment::Original,
+        }
+    }
+}
+
+impl MuonOptions {
+    /// The matrix with its singular values brought near one.
+    fn orthogonal(&self, g: &Tensor) -> Tensor {
+        let [rows, columns] = g.dims();
+        let tall = rows.get().unwrap_or(0) > columns.get().unwrap_or(0);
+        let (a, b, c) = self.ns_coefficients;
+        let mut x = if tall { g.t() } else { g.clone() };
+        x = &x / x.norm_all().clamp_min(self.eps);
+        for _ in 0..self.ns_steps {
+            let gram = x.matmul(&x.t());
+            let update = &gram * b + gram.matmul(&gram) * c;
+            x = &x * a + update.matmul(&x);
+        }
+        if tall { x.t() } else { x }
+    }
+
+    fn adjustment(&self, w: &Tensor) -> f64 {
+        let [a, b] = w.dims().map(|d| d.get().unwrap_or(1) as f64);
+        match self.adjust_lr {
+            MuonAdjustment::Original => (a / b.max(1.0)).max(1.0).sqrt(),
+            MuonAdjustment::MatchRmsAdamW => 0.2 * a.max(b).sqrt(),
+        }
+    }
+}
+
+impl Rule for MuonOptions {
+    fn check(&self) -> Result<()> {
+        not_negative("momentum", self.momentum)?;
+        not_negative("eps", self.eps)?;
+        not_negative("weight_decay", self.weight_decay)
+    }
+
+    fn check_parameter(&self, parameter: &Tensor) -> Result<()> {
+        match parameter.rank() {
+            2 => Ok(()),
+            _ => Err(Error::new("Muon takes matrices only").note("parameter", parameter.describe())),
+        }
+    }
+
+    fn momentum(&self) -> Option<f64> {
+        Some(self.momentum)
+    }
+
+    fn state(&self, parameter: &Tensor, _: f64) -> Vec<(&'static str, Tensor)> {
+        vec![("momentum_buffer", zeros(parameter))]
+    }
+
+    fn update(&self, step: &mut Step<'_>) -> Tensor {
+        let (share, rest) = step.momentum();
+        let v = step.kept("momentum_buffer") * &share + &step.g * &rest;
+        step.keep("momentum_buffer", &v);
+        let direction = if self.nesterov { &step.g * rest + v * share } else { v };
+        let moved = self.orthogonal(&direction) * (&step.lr * self.adjustment(&step.w));
+        step.decayed(self.weight_decay);
+        &step.w - moved
     }
 }

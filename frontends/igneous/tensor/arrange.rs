@@ -3,8 +3,9 @@
 use super::arguments::Axes;
 use super::{Tensor, or_invalid};
 use crate::location::{entered, here};
+use crate::trace;
 use igneous_ir::types::normalize_axis;
-use igneous_ir::{DType, Dim, Error, Result, Shape};
+use igneous_ir::{DType, Dim, Error, Loc, Result, Shape};
 use std::borrow::Borrow;
 
 impl Tensor {
@@ -179,8 +180,8 @@ impl Tensor {
         let user = entered();
         let loc = user.loc();
         let at = self.axis(axis)?;
-        let total: usize = sizes.iter().sum();
-        if self.shape()[at] != Dim::from(total) {
+        let total = sizes.iter().fold(Dim::ZERO, |sum, &size| sum + size);
+        if self.shape()[at] != total {
             let message = format!("split_sizes needs parts that fill the axis: {sizes:?} are {total} elements");
             return Err(Error::new(message).note("tensor", self.describe()).at(loc));
         }
@@ -214,6 +215,39 @@ impl Tensor {
         let mut joined = shape;
         joined[at] = joined[at] * count;
         self.unsqueeze(at as i64 + 1).expand(wide).reshape_to(joined)
+    }
+
+    /// Each element along an axis as often in a row as `counts` says, one number for each (`torch.repeat_interleave` with a
+    /// tensor). How many elements there are depends on the numbers, so this needs eager mode.
+    #[track_caller]
+    pub fn repeat_interleave_by(&self, counts: &Tensor, axis: i64) -> Tensor {
+        let loc = here();
+        or_invalid(self.repeated_by(counts, axis).map_err(|e| e.note("counts", counts.describe()).at(loc)))
+    }
+
+    #[track_caller]
+    fn repeated_by(&self, counts: &Tensor, axis: i64) -> Result<Tensor> {
+        let at = self.axis(axis)?;
+        counts.check()?;
+        if trace::is_tracing() {
+            return Err(Error::new("repeat_interleave_by needs eager mode: the size of its result depends on the counts"));
+        }
+        let numbers = counts.to_i64_vec()?;
+        let extent = self.shape()[at].get()?;
+        if counts.rank() != 1 || numbers.len() != extent {
+            return Err(Error::new(format!("repeat_interleave_by needs {extent} counts, one for each element of axis {at}")));
+        }
+        if let Some(negative) = numbers.iter().find(|n| **n < 0) {
+            return Err(Error::new(format!("repeat_interleave_by cannot repeat an element {negative} times")));
+        }
+        let total = numbers.iter().fold(0i64, |a, &n| a.saturating_add(n));
+        if total > i64::from(i32::MAX) {
+            return Err(Error::new(format!("repeat_interleave_by cannot make {total} elements along an axis")));
+        }
+        let places = (0i64..).zip(&numbers).flat_map(|(k, &n)| std::iter::repeat_n(k, n as usize));
+        let places: Vec<i64> = places.collect();
+        let count = places.len();
+        Ok(self.index_select(axis, &Tensor::from_vec(places, count)))
     }
 
     /// The tensors one after the other along the second axis, vectors along their only one.
@@ -283,51 +317,47 @@ impl Tensor {
     #[track_caller]
     pub fn pixel_shuffle(&self, factor: usize) -> Tensor {
         let user = entered();
-        let loc = user.loc();
-        let shape = match self.ty() {
-            Ok(ty) => ty.shape,
-            Err(error) => return error.into(),
-        };
-        let [lead @ .., c, h, w] = &shape[..] else {
-            let error = Error::new("pixel_shuffle needs images [N, C, H, W]").note("tensor", self.describe());
-            return error.at(loc).into();
-        };
-        if factor == 0 || c.rem(factor * factor) != 0 {
-            let message = format!("pixel_shuffle needs channels that {factor}² divides");
-            return Tensor::from(Error::new(message).note("tensor", self.describe()).at(loc));
-        }
-        let r = Dim::from(factor);
-        let channels = c.div_floor(r * r);
-        let with = |last: &[Dim]| -> Shape { lead.iter().chain(last).copied().collect() };
-        let n = lead.len();
-        let split = self.reshape_to(with(&[channels, r, r, *h, *w]));
-        let order: Vec<usize> = (0..n + 1).chain([n + 3, n + 1, n + 4, n + 2]).collect();
-        split.permuted(&order).reshape_to(with(&[channels, *h * r, *w * r]))
+        self.pixels(user.loc(), "pixel_shuffle", |lead, [c, h, w]| {
+            let (r, n) = (Dim::from(factor), lead.len());
+            if factor == 0 || c.rem(r * r) != Dim::ZERO {
+                return Err(Error::new(format!("pixel_shuffle needs channels that {factor}² divides")));
+            }
+            let channels = c.div_floor(r * r);
+            let split = self.reshape_to(joined(lead, &[channels, r, r, h, w]));
+            let order: Vec<usize> = (0..n + 1).chain([n + 3, n + 1, n + 4, n + 2]).collect();
+            Ok(split.permuted(&order).reshape_to(joined(lead, &[channels, h * r, w * r])))
+        })
     }
 
     /// Images `[N, C, H·r, W·r]` as channels `[N, C·r², H, W]`: the inverse of [`pixel_shuffle`](Tensor::pixel_shuffle).
     #[track_caller]
     pub fn pixel_unshuffle(&self, factor: usize) -> Tensor {
         let user = entered();
-        let loc = user.loc();
-        let shape = match self.ty() {
-            Ok(ty) => ty.shape,
-            Err(error) => return error.into(),
-        };
-        let [lead @ .., c, h, w] = &shape[..] else {
-            let error = Error::new("pixel_unshuffle needs images [N, C, H, W]").note("tensor", self.describe());
-            return error.at(loc).into();
-        };
-        if factor == 0 || h.rem(factor) != 0 || w.rem(factor) != 0 {
-            let message = format!("pixel_unshuffle needs a height and a width that {factor} divides");
-            return Tensor::from(Error::new(message).note("tensor", self.describe()).at(loc));
-        }
-        let r = Dim::from(factor);
-        let (height, width) = (h.div_floor(r), w.div_floor(r));
-        let with = |last: &[Dim]| -> Shape { lead.iter().chain(last).copied().collect() };
-        let n = lead.len();
-        let split = self.reshape_to(with(&[*c, height, r, width, r]));
-        let order: Vec<usize> = (0..n + 1).chain([n + 2, n + 4, n + 1, n + 3]).collect();
-        split.permuted(&order).reshape_to(with(&[*c * r * r, height, width]))
+        self.pixels(user.loc(), "pixel_unshuffle", |lead, [c, h, w]| {
+            let (r, n) = (Dim::from(factor), lead.len());
+            if factor == 0 || h.rem(r) != Dim::ZERO || w.rem(r) != Dim::ZERO {
+                return Err(Error::new(format!("pixel_unshuffle needs a height and a width that {factor} divides")));
+            }
+            let (height, width) = (h.div_floor(r), w.div_floor(r));
+            let split = self.reshape_to(joined(lead, &[c, height, r, width, r]));
+            let order: Vec<usize> = (0..n + 1).chain([n + 2, n + 4, n + 1, n + 3]).collect();
+            Ok(split.permuted(&order).reshape_to(joined(lead, &[c * r * r, height, width])))
+        })
     }
+
+    /// What `arrange` makes of images, given the axes in front and their channels, height and width.
+    fn pixels(&self, loc: Loc, name: &str, arrange: impl Fn(&[Dim], [Dim; 3]) -> Result<Tensor>) -> Tensor {
+        let arranged = self.ty().and_then(|ty| match &ty.shape[..] {
+            [lead @ .., c, h, w] => arrange(lead, [*c, *h, *w]),
+            _ => Err(Error::new(format!("{name} needs images [N, C, H, W]"))),
+        });
+        match arranged {
+            Err(error) if self.error().is_some() => error.into(),
+            arranged => or_invalid(arranged.map_err(|e| e.note("tensor", self.describe()).at(loc))),
+        }
+    }
+}
+
+fn joined(lead: &[Dim], last: &[Dim]) -> Shape {
+    lead.iter().chain(last).copied().collect()
 }

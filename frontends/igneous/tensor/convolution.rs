@@ -1,7 +1,8 @@
 //! Convolution over one to three axes, and its transpose.
 
+use super::pad::PadMode;
 use super::promote::promote;
-use super::window::{ConvOptions, ConvTransposeOptions, Extents, int};
+use super::window::{Border, ConvOptions, ConvTransposeOptions, Extents, int};
 use super::{Tensor, or_invalid};
 use crate::location::entered;
 use igneous_ir::{Dim, Error, Op, Result, Shape, ops};
@@ -113,11 +114,35 @@ fn convolved<const N: usize>(
     options: ConvOptions<N>,
 ) -> Tensor {
     let user = entered();
+    let bordered = match bordered(x, weight, options) {
+        Ok(bordered) => bordered,
+        Err(error) => return error.note("images", x.describe()).at(user.loc()).into(),
+    };
+    let (x, options) = match &bordered {
+        Some(x) => (x, ConvOptions { padding: 0.into(), border: Border::Zeros, ..options }),
+        None => (x, options),
+    };
     let operands = Operands { what, x, weight, bias };
     match convolution(&operands, options) {
         Ok(op) => operands.run(op, weight, N),
         Err(error) => Tensor::from(error.at(user.loc())),
     }
+}
+
+/// The images with a border of their own elements, if the options ask for one.
+#[track_caller]
+fn bordered<const N: usize>(x: &Tensor, weight: &Tensor, options: ConvOptions<N>) -> Result<Option<Tensor>> {
+    let mode = match options.border {
+        Border::Zeros => return Ok(None),
+        Border::Reflect => PadMode::Reflect,
+        Border::Replicate => PadMode::Replicate,
+        Border::Circular => PadMode::Circular,
+    };
+    options.check()?;
+    let (low, high) = options.around(weight.shape().get(2..).filter(|kernel| kernel.len() == N).unwrap_or(&[Dim::ONE; N]))?;
+    let widths: Vec<(i64, i64)> = low.into_iter().zip(high).rev().collect();
+    let padded = x.pad_with(&widths, mode);
+    padded.check().map(|()| Some(padded))
 }
 
 fn convolution<const N: usize>(operands: &Operands, options: ConvOptions<N>) -> Result<Op> {
@@ -132,7 +157,7 @@ fn convolution<const N: usize>(operands: &Operands, options: ConvOptions<N>) -> 
         }));
     }
     operands.check_bias(kernels[0])?;
-    let (low, high) = options.zeros(&kernels[2..])?;
+    let (low, high) = options.around(&kernels[2..])?;
     let (stride, dilation) = (options.stride.ints(), options.dilation.ints());
     Ok(ops::convolution(&stride, &low, &high, &[1; N], &dilation, int(options.groups)))
 }

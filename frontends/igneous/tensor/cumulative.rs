@@ -2,7 +2,7 @@
 
 use super::Tensor;
 use crate::apply::apply;
-use igneous_ir::{DType, Op, ops};
+use igneous_ir::{DType, Dim, Op, ops};
 
 impl Tensor {
     #[track_caller]
@@ -66,12 +66,15 @@ impl Tensor {
     #[track_caller]
     pub fn diff(&self, n: usize, axis: i64) -> Tensor {
         let mut x = self.clone();
+        let at = match x.axis(axis) {
+            Ok(at) => at,
+            Err(error) => return error.into(),
+        };
         for _ in 0..n {
-            let at = match x.axis(axis) {
-                Ok(at) => at,
-                Err(error) => return error.into(),
-            };
             let extent = x.shape()[at];
+            if extent == Dim::ZERO {
+                break;
+            }
             let count = (extent - 1).max(0);
             let (after, before) = (x.narrow(axis, extent - count, count), x.narrow(axis, 0, count));
             x = if x.dtype() == DType::Bool { after ^ before } else { after - before };

@@ -7,7 +7,7 @@ use igneous_ir::{Dim, Error, Result, Shape};
 impl Tensor {
     /// Length of the diagonal that begins `offset` to the right (below, if negative), and its first row and column.
     fn diagonal_of(rows: Dim, columns: Dim, offset: i64) -> (Dim, Dim, Dim) {
-        let (row, column) = (Dim::constant((-offset).max(0)), Dim::constant(offset.max(0)));
+        let (row, column) = (Dim::constant(offset.saturating_neg().max(0)), Dim::constant(offset.max(0)));
         ((rows - row).min(columns - column).max(0), row, column)
     }
 
@@ -42,8 +42,8 @@ impl Tensor {
             Err(error) => return error.into(),
         };
         let n = shape[shape.len() - 1];
-        let m = n + Dim::constant(offset.abs());
-        let (row, column) = ((-offset).max(0), offset.max(0));
+        let m = n + Dim::constant(offset.saturating_abs());
+        let (row, column) = (offset.saturating_neg().max(0), offset.max(0));
         // The element of each row, seen in the column where it belongs.
         let mut widths = vec![(0, 0); shape.len()];
         widths[shape.len() - 1] = (row, column);

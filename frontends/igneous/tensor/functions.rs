@@ -67,6 +67,56 @@ impl Tensor {
         or_invalid(float_operands(what, self.operand(), other.operand()).map(|(a, b)| f(a, b)).map_err(|e| e.at(loc)))
     }
 
+    /// The inverse of [`erf`](Tensor::erf): infinite at ±1, NaN beyond. By the approximation of Giles 2010, made exact by Newton
+    /// steps.
+    #[track_caller]
+    pub fn erfinv(&self) -> Tensor {
+        // Coefficients of powers of w − 2.5 for w < 5, and of √w − 3 beyond, where w = −log(1 − x²).
+        const CENTRE: [f64; 9] = [
+            2.810_226_36e-8,
+            3.432_739_39e-7,
+            -3.523_387_7e-6,
+            -4.391_506_54e-6,
+            2.185_808_7e-4,
+            -1.253_725_03e-3,
+            -4.177_681_64e-3,
+            0.246_640_727,
+            1.501_409_41,
+        ];
+        const TAIL: [f64; 9] = [
+            -2.002_142_57e-4,
+            1.009_505_58e-4,
+            1.349_343_22e-3,
+            -3.673_428_44e-3,
+            5.739_507_73e-3,
+            -7.622_461_3e-3,
+            9.438_870_47e-3,
+            1.001_674_06,
+            2.832_976_82,
+        ];
+        let x = self.as_float();
+        let inside = x.abs().lt(1.0);
+        // Newton's steps must not see what is at the ends.
+        let safe = x.where_(&inside, 0.0);
+        let w = -((1.0 - &safe).log() + safe.log1p());
+        let polynomial = |coefficients: &[f64; 9], t: Tensor| {
+            let first = t.full_like(coefficients[0]);
+            coefficients[1..].iter().fold(first, |sum, c| sum * &t + *c)
+        };
+        let centre = polynomial(&CENTRE, &w - 2.5);
+        let tail = polynomial(&TAIL, w.clamp_min(5.0).sqrt() - 3.0);
+        let mut y = centre.where_(&w.lt(5.0), tail) * &safe;
+        for _ in 0..2 {
+            let slope = (-y.square()).exp() * std::f64::consts::FRAC_2_SQRT_PI;
+            // Near ±1, 1 − |erf| has digits that erf has lost.
+            let near = (1.0 - safe.abs() - y.abs().erfc()) * safe.sign();
+            let error = near.where_(&safe.abs().gt(0.5), y.erf() - &safe);
+            y -= error / slope;
+        }
+        let end = x.where_(&x.abs().equal(1.0), f64::NAN) * f64::INFINITY;
+        y.where_(&inside, end)
+    }
+
     /// The angle of the point `(other, self)`, in radians from −π to π.
     #[track_caller]
     pub fn atan2(&self, other: impl Operand) -> Tensor {

@@ -29,13 +29,14 @@ pub struct Slice {
 
 /// Ranges with a step: `(1..9).step(2)`.
 pub trait Stepped {
-    /// Every `step`-th element of the range.
-    fn step(self, step: usize) -> Slice;
+    /// Every `step`-th element of the range, from its first on. With a negative step, from its last on, backwards: `(..).step(-1)` is
+    /// everything in reverse order, and `(3..8).step(-2)` the elements 7, 5 and 3.
+    fn step(self, step: i64) -> Slice;
 }
 
 impl<T: Into<Slice>> Stepped for T {
-    fn step(self, step: usize) -> Slice {
-        Slice { step: step as i64, ..self.into() }
+    fn step(self, step: i64) -> Slice {
+        Slice { step, ..self.into() }
     }
 }
 
@@ -245,6 +246,7 @@ impl Tensor {
         let (mut start, mut limit, mut stride) = (Shape::new(), Shape::new(), Vec::new());
         let mut kept = Shape::new();
         let mut tensors: Vec<(usize, Tensor)> = Vec::new();
+        let mut reversed: Vec<usize> = Vec::new();
         let mut axis = 0;
         for item in items {
             if matches!(item, IndexItem::NewAxis) {
@@ -257,7 +259,13 @@ impl Tensor {
                     let at = self.place(*at, extent, axis)?;
                     (at, at + 1, 1)
                 }
-                IndexItem::Slice(slice) => slice.bounds(extent)?,
+                IndexItem::Slice(slice) => {
+                    let (from, to, step) = slice.bounds(extent)?;
+                    if step < 0 {
+                        reversed.push(axis);
+                    }
+                    (from, to, step.saturating_abs())
+                }
                 _ => (Dim::ZERO, extent, 1),
             };
             start.push(from);
@@ -272,7 +280,8 @@ impl Tensor {
             }
         }
         let whole = start.iter().all(|&d| d == Dim::ZERO) && limit == shape && stride.iter().all(|&s| s == 1);
-        let part = if whole { self.clone() } else { one(ops::slice(&start, &limit, &stride), &[self], loc)? };
+        let source = if reversed.is_empty() { self.clone() } else { one(ops::flip(&reversed), &[self], loc)? };
+        let part = if whole { source } else { one(ops::slice(&start, &limit, &stride), &[&source], loc)? };
         let part = if part.shape() == kept { part } else { one(ops::reshape(kept), &[&part], loc)? };
         if tensors.is_empty() { Ok(part) } else { gather_together(&part, tensors, loc) }
     }
@@ -382,15 +391,16 @@ impl Tensor {
 }
 
 impl Slice {
-    /// First element, end and step along an axis of this extent.
+    /// First element, end and step along an axis of this extent; with a negative step, along the reversed axis.
     fn bounds(&self, extent: Dim) -> Result<(Dim, Dim, i64)> {
-        if self.step < 1 {
-            return Err(Error::new("a slice needs a step of at least 1"));
+        if self.step == 0 {
+            return Err(Error::new("a slice needs a step that is not 0"));
         }
         let limited = |d: Dim| if d.at_least(0) == Some(false) { (d + extent).max(0) } else { d.min(extent) };
         let start = self.start.map_or(Dim::ZERO, limited);
         let end = self.end.map_or(extent, limited);
-        Ok((start, end.max(start), self.step))
+        let end = end.max(start);
+        Ok(if self.step < 0 { (extent - end, extent - start, self.step) } else { (start, end, self.step) })
     }
 }
 
@@ -435,15 +445,30 @@ pub(super) fn wrapped(index: &Tensor, extent: Dim, loc: Loc) -> Result<Tensor> {
 
 /// Fails, now or when the compiled program runs, unless `low ≤ x < high` for all elements of an `i64` tensor.
 pub(crate) fn check_range(values: &Tensor, low: Dim, high: Dim, message: &str, loc: Loc) -> Result<()> {
+    check_range_except(values, low, high, None, message, loc)
+}
+
+/// The same, where one number outside of the range is allowed.
+pub(crate) fn check_range_except(
+    values: &Tensor,
+    low: Dim,
+    high: Dim,
+    except: Option<i64>,
+    message: &str,
+    loc: Loc,
+) -> Result<()> {
     let message = format!("{message}: it must be at least {low} and less than {high}");
     if !trace::is_tracing() {
         let (low, high) = (low.as_const().unwrap_or(i64::MIN), high.as_const().unwrap_or(i64::MAX));
         let value = values.eager_value("its elements")?;
-        return match value.buffer.as_slice::<i64>()?.iter().find(|&&i| i < low || i >= high) {
+        return match value.buffer.as_slice::<i64>()?.iter().find(|&&i| (i < low || i >= high) && Some(i) != except) {
             Some(out) => Err(Error::new(message).note("value", out).note("tensor", values.describe()).at(loc)),
             None => Ok(()),
         };
     }
-    let ok = values.ge(low) & values.lt(high);
+    let mut ok = values.ge(low) & values.lt(high);
+    if let Some(except) = except {
+        ok = ok | values.equal(except);
+    }
     try_apply(ops::check(message), &[&ok, values], loc).map(|_| ())
 }

@@ -41,6 +41,40 @@ pub(super) fn cubic([a, b, c, d]: [Tensor; 4], t: &Tensor) -> Tensor {
     (a - &b) * far(&(t + 1.0)) + (c - &b) * near(&(1.0 - t)) + (d - &b) * far(&(2.0 - t)) + b
 }
 
+/// 1 at 0, falling to 0 at ±1.
+fn triangle(x: f64) -> f64 {
+    (1.0 - x.abs()).max(0.0)
+}
+
+/// Keys' cubic convolution with the constant −0.5.
+fn cubic_weight(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    match x.abs() {
+        x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+        x if x < 2.0 => ((x - 5.0) * x + 8.0) * x * A - 4.0 * A,
+        _ => 0.0,
+    }
+}
+
+/// For each of `to` elements the weights of the `extent` elements that it covers, `[to, extent]`: a window of the given radius,
+/// widened where elements become fewer. The weights' sum is 1.
+fn covering(extent: usize, to: usize, radius: f64, weight: fn(f64) -> f64) -> Vec<f64> {
+    let scale = extent as f64 / to as f64;
+    let widened = scale.max(1.0);
+    let mut all = vec![0.0; to * extent];
+    for (k, row) in all.chunks_mut(extent).enumerate() {
+        let centre = scale * (k as f64 + 0.5);
+        let from = ((centre - radius * widened + 0.5).max(0.0) as usize).min(extent);
+        let until = ((centre + radius * widened + 0.5).max(0.0) as usize).min(extent);
+        for (i, x) in row.iter_mut().enumerate().take(until).skip(from) {
+            *x = weight((i as f64 - centre + 0.5) / widened);
+        }
+        let sum: f64 = row.iter().sum();
+        row.iter_mut().for_each(|x| *x /= sum);
+    }
+    all
+}
+
 impl Tensor {
     /// Images `[N, C, …]` of another size (`torch.nn.functional.interpolate` with `size`): one to three spatial axes.
     #[track_caller]
@@ -68,8 +102,38 @@ impl Tensor {
         or_invalid(made.map_err(|e| e.note("tensor", self.describe()).at(loc)))
     }
 
+    /// Images `[N, C, …]` of another size, each element a mean over what it covers when images become smaller
+    /// (`torch.nn.functional.interpolate` with `antialias=True`): by triangles ([`Interpolation::Linear`]) or by cubic
+    /// convolution with the constant −0.5 ([`Interpolation::Cubic`]).
     #[track_caller]
-    fn resized(&self, size: &[usize], scales: &[Option<f64>], mode: Interpolation, corners: Corners) -> Result<Tensor> {
+    pub fn interpolate_antialiased(&self, size: &[usize], mode: Interpolation) -> Tensor {
+        let user = entered();
+        let made = self.antialiased(size, mode);
+        or_invalid(made.map_err(|e| e.note("tensor", self.describe()).at(user.loc())))
+    }
+
+    #[track_caller]
+    fn antialiased(&self, size: &[usize], mode: Interpolation) -> Result<Tensor> {
+        let (radius, weight): (f64, fn(f64) -> f64) = match mode {
+            Interpolation::Linear => (1.0, triangle),
+            Interpolation::Cubic => (2.0, cubic_weight),
+            other => return Err(Error::new(format!("antialiasing goes with Linear or Cubic interpolation, not {other:?}"))),
+        };
+        let extents = self.spatial_extents(size)?;
+        let mut result = self.as_float();
+        for (i, (&extent, &to)) in extents.iter().zip(size).enumerate() {
+            if extent == to {
+                continue;
+            }
+            let weights = Tensor::from_vec(covering(extent, to, radius, weight), (to, extent)).to_dtype(result.dtype());
+            let axis = 2 + i as i64;
+            result = result.transpose(axis, -1).matmul(&weights.t()).transpose(axis, -1);
+        }
+        Ok(result)
+    }
+
+    /// The extents of the spatial axes, which there must be as many of as there are in `size`.
+    fn spatial_extents(&self, size: &[usize]) -> Result<Vec<usize>> {
         let shape = self.ty()?.shape;
         if shape.len() != size.len() + 2 || !(1..=3).contains(&size.len()) {
             return Err(Error::new("interpolate needs images [N, C, …] with one to three spatial axes, and a size for each"));
@@ -78,6 +142,12 @@ impl Tensor {
         if extents.contains(&0) || size.contains(&0) {
             return Err(Error::new("interpolate needs at least one element along each spatial axis"));
         }
+        Ok(extents)
+    }
+
+    #[track_caller]
+    fn resized(&self, size: &[usize], scales: &[Option<f64>], mode: Interpolation, corners: Corners) -> Result<Tensor> {
+        let extents = self.spatial_extents(size)?;
         if mode == Interpolation::Area {
             return Ok(match size {
                 [a] => self.adaptive_avg_pool1d([*a]),

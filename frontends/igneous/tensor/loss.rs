@@ -23,8 +23,8 @@ impl Tensor {
     }
 
     /// The mean cross-entropy of logits `[N, C]` (or `[N, C, d…]`) and class labels `[N]` (or `[N, d…]`):
-    /// `torch.nn.functional.cross_entropy`, whose options [`CrossEntropyLoss`](crate::nn::CrossEntropyLoss) has. A label
-    /// outside of `0..C` is an error.
+    /// `torch.nn.functional.cross_entropy`, whose options [`CrossEntropyLoss`](crate::nn::CrossEntropyLoss) has. Examples with the
+    /// label −100 do not count; any other label outside of `0..C` is an error.
     ///
     /// ```
     /// let logits = igneous::Tensor::zeros((2, 10));
@@ -34,18 +34,29 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn cross_entropy(&self, labels: &Tensor) -> Tensor {
-        self.cross_entropy_each(labels).mean_all()
+        crate::nn::CrossEntropyLoss::default().forward(self, labels)
     }
 
     /// The cross-entropy of each example, of the shape of the labels: [`cross_entropy`](Tensor::cross_entropy) without the
-    /// mean.
+    /// mean. Of an example that does not count it is 0.
     #[track_caller]
     pub fn cross_entropy_each(&self, labels: &Tensor) -> Tensor {
+        self.cross_entropy_except(labels, Some(crate::nn::IGNORED))
+    }
+
+    /// The same with another label whose examples do not count.
+    #[track_caller]
+    pub(crate) fn cross_entropy_except(&self, labels: &Tensor, ignored: Option<i64>) -> Tensor {
         let loc = here();
         let each = cross_entropy_operands(self, labels).and_then(|(logits, flat)| {
-            super::index::check_range(&flat, Dim::ZERO, logits.size(1), "a label is out of range", loc)?;
+            super::index::check_range_except(&flat, Dim::ZERO, logits.size(1), ignored, "a label is out of range", loc)?;
+            // The operator takes what is out of range as the nearest label.
             let results = try_apply(ops::cross_entropy(), &[&logits, &flat], loc)?;
-            Ok(results[0].reshape_to(labels.shape()))
+            let each = match ignored {
+                Some(ignored) => results[0].masked_fill(&flat.equal(ignored), 0.0),
+                None => results[0].clone(),
+            };
+            Ok(each.reshape_to(labels.shape()))
         });
         or_invalid(each.map_err(|e| e.at(loc)))
     }

@@ -49,9 +49,10 @@ pub use pointwise::{broadcast_tensors, where_};
 pub use promote::promote;
 pub use scatter::{Initial, ScatterKind};
 pub use window::{
-    Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Extents, Padding, PaddingOptions, Pair, Pool, PoolOptions,
+    Border, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Extents, Padding, PaddingOptions, Pair, Pool, PoolOptions,
 };
 
+use crate::bound;
 use crate::device::Device;
 use crate::eager::View;
 use crate::location::here;
@@ -323,7 +324,7 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn eager_value(&self, what: &str) -> Result<Arc<Eager>> {
         let loc = here();
-        match &self.0 {
+        match &bound::resolve(self).0 {
             Repr::Eager(value) => value.dense().map_err(|e| e.at(loc)),
             Repr::Variable(variable) => match trace::variable_in_trace(variable) {
                 Some(traced) => Err(trace::no_value_error(&traced?, what).at(loc)),
@@ -386,8 +387,8 @@ impl Tensor {
     #[track_caller]
     pub fn detach(&self) -> Tensor {
         let loc = here();
-        match &self.0 {
-            Repr::Eager(value) if !value.tracked() => self.clone(),
+        match &bound::resolve(self).0 {
+            Repr::Eager(value) if !value.tracked() => Tensor(Repr::Eager(value.clone())),
             Repr::Eager(value) => Eager { source: None, slot: None, ..Eager::clone(value) }.into(),
             Repr::Variable(variable) => match trace::variable_in_trace(variable) {
                 Some(traced) => or_invalid(traced.map(|t| t.detached()).map_err(|e| e.at(loc))),

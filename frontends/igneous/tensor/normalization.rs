@@ -1,5 +1,6 @@
 //! Normalisation, by the names of `torch.nn.functional`.
 
+use super::window::int;
 use super::{Tensor, or_invalid};
 use crate::apply::apply;
 use crate::location::entered;
@@ -193,8 +194,10 @@ impl Tensor {
         if x.elements() == Dim::ZERO {
             return self.as_float();
         }
-        let (low, high) = ((size / 2) as i64, ((size - 1) / 2) as i64);
-        let window = ops::reduce_window(ReduceKind::Sum, &[size as i64], &[1], &[low], &[high], &[1]);
+        // No window reaches further than from one end of the channels to the other.
+        let reach = |n: usize| x.shape()[1].as_const().map_or(int(n), |channels| int(n).min(channels));
+        let (low, high) = (reach(size / 2), reach((size - 1) / 2));
+        let window = ops::reduce_window(ReduceKind::Sum, &[low + 1 + high], &[1], &[low], &[high], &[1]);
         let sums = x.square().transpose(1, -1).apply(window).transpose(1, -1);
         let scale = (sums * (alpha / size as f64) + k).pow(beta);
         (x / scale).rounded_as(self)

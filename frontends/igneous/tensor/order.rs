@@ -73,10 +73,7 @@ impl Tensor {
             let invalid = Tensor::from(error.at(loc));
             return (invalid.clone(), invalid);
         }
-        let [values, places] = self.along_axis(axis, |x, axis| {
-            let all: [Tensor; 2] = apply(ops::sort(axis, descending), &[x]);
-            all.map(|t| t.sliced(axis, Dim::ZERO, Dim::from(k), 1))
-        });
+        let [values, places] = self.along_axis(axis, |x, axis| apply(ops::topk(k, axis, descending), &[x]));
         (values, places)
     }
 
@@ -271,5 +268,45 @@ impl Tensor {
         let flat = self.flatten_all();
         let ones = or_invalid(flat.ty().map(|ty| Tensor::filled(ty.shape, 1.into(), DType::I64)));
         counts.scatter_add(0, &flat.to_dtype(DType::I64), &ones)
+    }
+
+    /// How many elements fall into each of `bins` parts of equal width of a range, the upper end included (`torch.histc`), as
+    /// numbers of this tensor's type. Elements outside, and NaN, do not count. Without a range, it is that of the elements.
+    ///
+    /// ```
+    /// # use igneous::Tensor;
+    /// let counts = Tensor::new([1.0, 2.0, 1.0, 4.0, 9.0]).histc(4, Some((0.0, 4.0)));
+    /// assert_eq!(counts.to_vec::<f32>()?, [0.0, 2.0, 1.0, 1.0]);
+    /// # Ok::<(), igneous::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn histc(&self, bins: usize, range: Option<(f64, f64)>) -> Tensor {
+        let user = entered();
+        let refused = match range {
+            _ if bins == 0 => Some("histc needs at least one bin".to_owned()),
+            Some((low, high)) if !(low.is_finite() && high.is_finite() && low < high) => {
+                Some(format!("histc needs a range from a smaller to a larger number, not {low} to {high}"))
+            }
+            None if self.elements() == Dim::ZERO => Some("histc without a range needs an element".to_owned()),
+            _ => None,
+        };
+        if let (None, Some(message)) = (self.error(), refused) {
+            return Error::new(message).note("tensor", self.describe()).at(user.loc()).into();
+        }
+        let x = self.detach().flatten_all().as_float();
+        let (low, high) = match range {
+            Some((low, high)) => (Tensor::number(low.into(), x.dtype()), Tensor::number(high.into(), x.dtype())),
+            None => {
+                // One value alone is in the middle.
+                let (low, high) = (x.min_all(), x.max_all());
+                let one = low.equal(&high).to_dtype(x.dtype());
+                (&low - &one, high + one)
+            }
+        };
+        let inside = x.ge(&low) & x.le(&high);
+        let place = (x.where_(&inside, &low) - &low) / (high - &low) * bins as f64;
+        let place = place.floor().to_dtype(DType::I64).minimum(bins as i64 - 1);
+        let counts = Tensor::filled(Shape::from_iter([Dim::from(bins)]), 0.into(), x.dtype());
+        counts.scatter_add(0, &place, &inside.to_dtype(x.dtype()))
     }
 }

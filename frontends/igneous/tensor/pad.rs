@@ -55,8 +55,8 @@ impl Tensor {
         let [low, high, cut_low, cut_high]: [Vec<Dim>; 4] = [
             widths.iter().map(|w| Dim::constant(w.0.max(0))).collect(),
             widths.iter().map(|w| Dim::constant(w.1.max(0))).collect(),
-            widths.iter().map(|w| Dim::constant((-w.0).max(0))).collect(),
-            widths.iter().map(|w| Dim::constant((-w.1).max(0))).collect(),
+            widths.iter().map(|w| Dim::constant(w.0.saturating_neg().max(0))).collect(),
+            widths.iter().map(|w| Dim::constant(w.1.saturating_neg().max(0))).collect(),
         ];
         let nothing = |widths: &[Dim]| widths.iter().all(|d| *d == Dim::ZERO);
         let fill = Tensor::number(value.into(), self.dtype());
@@ -114,7 +114,10 @@ impl Tensor {
 fn check_mode(mode: PadMode, extent: i64, low: i64, high: i64) -> Result<()> {
     let widest = low.max(high);
     let problem = match mode {
-        _ if extent + low + high < 0 => format!("pad cuts off more than there is: an axis has {extent} elements"),
+        _ if widest > i64::from(i32::MAX) => format!("pad cannot add {widest} elements to an axis"),
+        _ if extent.saturating_add(low).saturating_add(high) < 0 => {
+            format!("pad cuts off more than there is: an axis has {extent} elements")
+        }
         PadMode::Reflect if widest >= extent.max(1) => format!("pad cannot mirror an axis of {extent} elements to add {widest}"),
         PadMode::Circular if widest > extent => format!("pad cannot repeat an axis of {extent} elements to add {widest}"),
         PadMode::Replicate if extent == 0 && widest > 0 => "pad cannot repeat the border of an empty axis".to_owned(),

@@ -32,8 +32,12 @@ impl Tensor {
         if shape.len() != 4 || kernel.has_zero() || dilation.has_zero() || stride.has_zero() {
             return Err(Error::new("unfold_patches needs images [N, C, H, W], and a kernel, dilation and stride of at least 1"));
         }
+        for (what, extents) in [("a kernel", kernel), ("a dilation", dilation), ("a padding", padding), ("a stride", stride)] {
+            extents.reasonable(what)?;
+        }
         let [p0, p1] = padding.0.map(int);
         let padded = self.pad(&[(p1, p1), (p0, p0)], 0.0);
+        padded.check()?;
         let mut places = Vec::new();
         for i in 0..2 {
             let extent = shape[2 + i].get()? as i64 + 2 * int(padding.0[i]);
@@ -72,13 +76,13 @@ impl Tensor {
             return self.unsqueeze(0).fold_patches(size, kernel, dilation, padding, stride).squeeze(0);
         }
         let made = self.ty().and_then(|ty| {
-            let area = kernel.0[0] * kernel.0[1];
-            if ty.rank() != 3 || area == 0 || ty.shape[1].rem(area) != 0 {
+            let area = Dim::from(kernel.0[0]) * kernel.0[1];
+            if ty.rank() != 3 || area == Dim::ZERO || ty.shape[1].rem(area) != Dim::ZERO {
                 return Err(Error::new("fold_patches needs columns [N, C·h·w, places]"));
             }
-            let channels = ty.shape[1].div_floor(Dim::from(area));
+            let channels = ty.shape[1].div_floor(area);
             // Each element of the columns goes where unfolding numbered places would have taken it from.
-            let elements = size.0[0] * size.0[1];
+            let elements = Dim::from(size.0[0]) * size.0[1];
             let numbers = (Tensor::arange(0, elements) + 1).reshape((1, 1, size.0[0], size.0[1])).to_dtype(DType::F64);
             let places = numbers.patches([kernel, dilation, padding, stride])?.to_dtype(DType::I64);
             let count = places.shape()[2];
@@ -87,7 +91,7 @@ impl Tensor {
             }
             let flat = self.reshape((ty.shape[0] * channels, -1));
             let mut zeros = Shape::from_iter([ty.shape[0] * channels]);
-            zeros.push(Dim::from(elements + 1));
+            zeros.push(elements + 1);
             let index = places.reshape((1, -1)).expand(flat.shape());
             // Place 0 is padding.
             let sums = Tensor::filled(zeros, 0.into(), ty.dtype).scatter_add(1, &index, &flat);

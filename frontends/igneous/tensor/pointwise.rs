@@ -172,7 +172,7 @@ comparison! {
 impl Tensor {
     /// Floats as they are, integers and bools as `f32`.
     #[track_caller]
-    pub(super) fn as_float(&self) -> Tensor {
+    pub(crate) fn as_float(&self) -> Tensor {
         if self.dtype().is_float() { self.clone() } else { self.to_dtype(DType::F32) }
     }
 

@@ -7,7 +7,7 @@ use igneous_ir::op::ReduceKind;
 use igneous_ir::{DType, Dim, Error, Op, Result, Shape, ops};
 
 macro_rules! pools {
-    ($($n:literal $axes:literal $max:ident $indexed:ident $avg:ident $adaptive_max:ident $adaptive_avg:ident;)*) => {
+    ($($n:literal $axes:literal $max:ident $indexed:ident $avg:ident $power:ident $adaptive_max:ident $adaptive_indexed:ident $adaptive_avg:ident;)*) => {
         impl Tensor {
             $(
                 #[doc = concat!("The largest element in each window of `", $axes, "` (`torch.nn.functional.", stringify!($max), "`): along each axis of extent `n`,")]
@@ -33,10 +33,25 @@ macro_rules! pools {
                     self.averaged(stringify!($avg), pool.into())
                 }
 
+                #[doc = concat!("The `p`-norm `(Σ xᵖ)^(1/p)` of each window of `", $axes, "` (`torch.nn.functional.", stringify!($power), "`).")]
+                /// A window that reaches over the end counts as if what is outside were like what is inside. The window takes no
+                /// padding and no dilation.
+                #[track_caller]
+                pub fn $power(&self, p: f64, pool: impl Into<PoolOptions<$n>>) -> Tensor {
+                    self.powers(stringify!($power), p, pool.into())
+                }
+
                 #[doc = concat!("The largest elements of `", $axes, "` in so many windows as give this size (`torch.nn.functional.", stringify!($adaptive_max), "`).")]
                 #[track_caller]
                 pub fn $adaptive_max(&self, size: impl Into<Extents<$n>>) -> Tensor {
                     self.adaptive(stringify!($adaptive_max), size.into(), Tensor::largest_in_parts)
+                }
+
+                #[doc = concat!("[`", stringify!($adaptive_max), "`](Tensor::", stringify!($adaptive_max), ") and for each window the place of its largest element in the image,")]
+                /// row-major over the spatial axes (`return_indices=True`).
+                #[track_caller]
+                pub fn $adaptive_indexed(&self, size: impl Into<Extents<$n>>) -> (Tensor, Tensor) {
+                    self.adaptive_with_places(stringify!($adaptive_indexed), size.into())
                 }
 
                 #[doc = concat!("The means of `", $axes, "` over so many windows as give this size (`torch.nn.functional.", stringify!($adaptive_avg), "`).")]
@@ -50,9 +65,9 @@ macro_rules! pools {
 }
 
 pools! {
-    1 "[N, C, L]" max_pool1d max_pool1d_with_indices avg_pool1d adaptive_max_pool1d adaptive_avg_pool1d;
-    2 "[N, C, H, W]" max_pool2d max_pool2d_with_indices avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d;
-    3 "[N, C, D, H, W]" max_pool3d max_pool3d_with_indices avg_pool3d adaptive_max_pool3d adaptive_avg_pool3d;
+    1 "[N, C, L]" max_pool1d max_pool1d_with_indices avg_pool1d lp_pool1d adaptive_max_pool1d adaptive_max_pool1d_with_indices adaptive_avg_pool1d;
+    2 "[N, C, H, W]" max_pool2d max_pool2d_with_indices avg_pool2d lp_pool2d adaptive_max_pool2d adaptive_max_pool2d_with_indices adaptive_avg_pool2d;
+    3 "[N, C, D, H, W]" max_pool3d max_pool3d_with_indices avg_pool3d lp_pool3d adaptive_max_pool3d adaptive_max_pool3d_with_indices adaptive_avg_pool3d;
 }
 
 impl Tensor {
@@ -157,6 +172,17 @@ impl Tensor {
         }
     }
 
+    #[track_caller]
+    fn powers<const N: usize>(&self, what: &str, p: f64, pool: PoolOptions<N>) -> Tensor {
+        let user = entered();
+        if self.error().is_none() && (p.is_nan() || p == 0.0 || pool.padding != 0.into()) {
+            let error = Error::new(format!("{what} needs an exponent that is not 0, and no padding"));
+            return error.note("exponent", p).note("tensor", self.describe()).at(user.loc()).into();
+        }
+        let elements: f64 = pool.window.0.iter().map(|&n| n as f64).product();
+        (self.as_float().pow(p).averaged(what, pool) * elements).pow(1.0 / p)
+    }
+
     /// One axis after the other in so many parts.
     #[track_caller]
     fn adaptive<const N: usize>(&self, what: &str, size: Extents<N>, part: fn(&Tensor, usize, usize, usize) -> Tensor) -> Tensor {
@@ -186,7 +212,7 @@ impl Tensor {
     #[track_caller]
     fn parts(extent: usize, count: usize) -> (Tensor, Tensor) {
         let k = Tensor::arange(0, count);
-        let (n, count) = (extent as i64, count as i64);
+        let (n, count) = (extent as i64, i64::try_from(count).unwrap_or(i64::MAX));
         ((&k * n).floor_divide(count), ((&k + 1) * n + (count - 1)).floor_divide(count))
     }
 
@@ -201,14 +227,53 @@ impl Tensor {
         self.transpose(axis as i64, last).matmul(&weights.t()).transpose(axis as i64, last)
     }
 
-    /// The maximum over each part of an axis. Parts of different lengths repeat their last element.
+    /// The largest elements of parts of the spatial axes, and their places.
     #[track_caller]
-    fn largest_in_parts(&self, axis: usize, extent: usize, count: usize) -> Tensor {
+    fn adaptive_with_places<const N: usize>(&self, what: &str, size: Extents<N>) -> (Tensor, Tensor) {
+        let user = entered();
+        // Errors are those of the elements alone.
+        let checked = self.detach().adaptive(what, size, Tensor::largest_in_parts);
+        let Ok(spatial) = checked.check().and_then(|()| self.spatial(N)) else { return (checked.clone(), checked) };
+        let lead = self.rank() - N;
+        let joined = |x: &Tensor, axes: &[Dim]| {
+            let mut shape: Shape = self.shape()[..lead].into();
+            shape.push(axes.iter().copied().fold(Dim::ONE, |a, b| a * b));
+            x.reshape(shape)
+        };
+        let image = spatial.iter().copied().fold(Dim::ONE, |a, b| a * b);
+        let mut place = Tensor::arange(0, image).reshape(spatial.iter().copied().collect::<Shape>()).expand(self.shape());
+        let mut value = self.detach();
+        // The last axis first: of equal elements, the first in row-major order is chosen.
+        for i in (0..N).rev() {
+            let axis = lead + i;
+            let extent = match spatial[i].get() {
+                Ok(extent) => extent,
+                Err(error) => return (error.clone().at(user.loc()).into(), error.at(user.loc()).into()),
+            };
+            let inside = Tensor::places_of_parts(extent, size.0[i]);
+            let (values, places) = (value.chosen(axis, &inside), place.chosen(axis, &inside));
+            let first = values.argmax_keepdim(axis as i64 + 1);
+            value = values.gather(axis as i64 + 1, &first).squeeze(axis as i64 + 1);
+            place = places.gather(axis as i64 + 1, &first).squeeze(axis as i64 + 1);
+        }
+        let sizes: Vec<Dim> = size.0.iter().map(|&n| Dim::from(n)).collect();
+        let picked = joined(self, &spatial).gather(-1, &joined(&place, &sizes)).reshape(place.shape());
+        (picked, place)
+    }
+
+    /// The places in each part of an axis: `i64[count, longest]`. Parts of different lengths repeat their last.
+    #[track_caller]
+    fn places_of_parts(extent: usize, count: usize) -> Tensor {
         let (from, to) = Tensor::parts(extent, count);
         let longest = extent.div_ceil(count.max(1)) + usize::from(!extent.is_multiple_of(count.max(1)));
         let place = (from.unsqueeze(1) + Tensor::arange(0, longest)).minimum((to - 1).unsqueeze(1));
-        let chosen = self.chosen(axis, &place.to_dtype(DType::I64));
-        chosen.max(axis as i64 + 1)
+        place.to_dtype(DType::I64)
+    }
+
+    /// The maximum over each part of an axis.
+    #[track_caller]
+    fn largest_in_parts(&self, axis: usize, extent: usize, count: usize) -> Tensor {
+        self.chosen(axis, &Tensor::places_of_parts(extent, count)).max(axis as i64 + 1)
     }
 
     /// Elements along an axis at places that are known to be inside; the axes of `places` come instead of it.

@@ -147,6 +147,13 @@ impl Tensor {
         ((a / na) * (b / nb)).sum(axis)
     }
 
+    /// The distance `‖self − other + eps‖` of vectors along the last axis, in the `p`-norm
+    /// (`torch.nn.functional.pairwise_distance`). The tensors broadcast.
+    #[track_caller]
+    pub fn pairwise_distance(&self, other: &Tensor, p: f64, eps: f64) -> Tensor {
+        (self.as_float() - other + eps).norm_p(p, -1)
+    }
+
     /// The vector product of vectors of three elements along an axis (`torch.linalg.cross`).
     #[track_caller]
     pub fn cross(&self, other: &Tensor, axis: i64) -> Tensor {

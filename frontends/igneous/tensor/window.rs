@@ -51,14 +51,25 @@ impl<const N: usize> Extents<N> {
     pub(crate) fn has_zero(self) -> bool {
         self.0.contains(&0)
     }
+
+    /// The same if no number is larger than any image.
+    pub(super) fn reasonable(self, what: &str) -> Result<Extents<N>> {
+        match self.0.iter().find(|&&n| n > LARGEST) {
+            Some(n) => Err(Error::new(format!("{what} of {n} is larger than any image (at most {LARGEST})"))),
+            None => Ok(self),
+        }
+    }
 }
+
+/// The largest stride, padding or dilation, and extent of a window.
+const LARGEST: usize = 1 << 24;
 
 /// As an attribute; what no image is as large as becomes the largest number that arithmetic on it can hold.
 pub(super) fn int(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX).min(i64::from(i32::MAX))
 }
 
-/// The zeros around an image.
+/// What is added around an image.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum PaddingOptions<const N: usize> {
     /// So many on each side of each axis.
@@ -68,7 +79,7 @@ pub enum PaddingOptions<const N: usize> {
     Same,
 }
 
-/// The zeros around an image of two axes.
+/// What is added around an image of two axes.
 pub type Padding = PaddingOptions<2>;
 
 impl<const N: usize, P: Into<Extents<N>>> From<P> for PaddingOptions<N> {
@@ -77,13 +88,29 @@ impl<const N: usize, P: Into<Extents<N>>> From<P> for PaddingOptions<N> {
     }
 }
 
+/// What stands around an image where a convolution pads it (PyTorch's `padding_mode`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Border {
+    /// Zeros.
+    #[default]
+    Zeros,
+    /// The image mirrored at its border, whose elements are not repeated.
+    Reflect,
+    /// The element at the border.
+    Replicate,
+    /// The image again, from its other end.
+    Circular,
+}
+
 /// Options of a convolution over `N` axes, with PyTorch's defaults.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ConvOptions<const N: usize> {
     /// How far the kernel moves. Default 1.
     pub stride: Extents<N>,
-    /// Zeros around the image. Default 0.
+    /// What is added around the image. Default 0.
     pub padding: PaddingOptions<N>,
+    /// What it is filled with. Default zeros.
+    pub border: Border,
     /// The distance of the kernel's points. Default 1.
     pub dilation: Extents<N>,
     /// Into how many groups the channels are divided. Default 1.
@@ -95,13 +122,24 @@ pub type Conv = ConvOptions<2>;
 
 impl<const N: usize> Default for ConvOptions<N> {
     fn default() -> ConvOptions<N> {
-        ConvOptions { stride: 1.into(), padding: PaddingOptions::Each(0.into()), dilation: 1.into(), groups: 1 }
+        ConvOptions {
+            stride: 1.into(),
+            padding: PaddingOptions::Each(0.into()),
+            border: Border::Zeros,
+            dilation: 1.into(),
+            groups: 1,
+        }
     }
 }
 
 impl<const N: usize> ConvOptions<N> {
     /// What is wrong with the options whatever the image is.
     pub(crate) fn check(&self) -> Result<()> {
+        self.stride.reasonable("a stride")?;
+        self.dilation.reasonable("a dilation")?;
+        if let PaddingOptions::Each(padding) = self.padding {
+            padding.reasonable("a padding")?;
+        }
         let problem = if self.groups == 0 {
             "a convolution needs at least one group".to_owned()
         } else if self.stride.has_zero() {
@@ -116,8 +154,8 @@ impl<const N: usize> ConvOptions<N> {
         Err(Error::new(problem))
     }
 
-    /// The zeros in front and behind of each axis, for a kernel of these extents.
-    pub(super) fn zeros(&self, kernel: &[Dim]) -> Result<([i64; N], [i64; N])> {
+    /// What is added in front and behind of each axis, for a kernel of these extents.
+    pub(super) fn around(&self, kernel: &[Dim]) -> Result<([i64; N], [i64; N])> {
         match self.padding {
             PaddingOptions::Each(each) => Ok((each.ints(), each.ints())),
             PaddingOptions::Same => {
@@ -162,7 +200,7 @@ impl<const N: usize> ConvTransposeOptions<N> {
     /// What is wrong with the options whatever the image is.
     pub(crate) fn check(&self) -> Result<()> {
         let ConvTransposeOptions { stride, dilation, groups, .. } = *self;
-        ConvOptions { stride, dilation, groups, padding: PaddingOptions::Each(self.padding) }.check()?;
+        ConvOptions { stride, dilation, groups, ..ConvOptions::default() }.check()?;
         let larger = (0..N).any(|i| self.output_padding.0[i] >= stride.0[i].max(dilation.0[i]));
         if larger {
             let message = "a transposed convolution needs an output_padding below its stride or dilation, not";
@@ -251,6 +289,9 @@ impl<const N: usize> PoolOptions<N> {
 
     /// What is wrong with the options whatever the image is.
     pub(super) fn check(&self) -> Result<()> {
+        let parts =
+            [("a window", self.window), ("a stride", self.step()), ("a padding", self.padding), ("a dilation", self.dilation)];
+        parts.into_iter().try_for_each(|(what, extents)| extents.reasonable(what).map(drop))?;
         let reach = |i: usize| (self.window.0[i] - 1).saturating_mul(self.dilation.0[i]).saturating_add(1);
         let stride = self.step();
         let problem = if self.window.has_zero() {

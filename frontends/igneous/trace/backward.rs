@@ -2,6 +2,7 @@
 
 use super::{Capture, CaptureSource, Handle, Kind, Trace, Traced, operand, set_slot, slot_value, with_top};
 use crate::apply::apply;
+use crate::location::here;
 use crate::slot::{SlotKey, next_id};
 use crate::tensor::Tensor;
 use igneous_ir::graph::Value;
@@ -17,7 +18,10 @@ pub(crate) fn backward(loss: &Tensor, cotangent: Option<&Tensor>) -> Result<()> 
     let values: Vec<Value> = leaves.iter().map(|(value, _)| *value).collect();
     let grads = append_grad(at, cotangent, &values)?;
     with_top(|trace| trace.ran_backward = true);
-    for ((_, key), grad) in leaves.iter().zip(grads) {
+    for ((_, key), mut grad) in leaves.iter().zip(grads) {
+        if let SlotKey::Shared(slot) = key {
+            grad = slot.hooks.call(grad, here())?;
+        }
         let sum = match slot_value(key) {
             Some(before) => {
                 let [sum] = apply(ops::pointwise("add"), &[&before, &grad]);
@@ -78,6 +82,10 @@ impl Trace {
         if let Kind::Region(what) = self.kind {
             let error = Error::new(format!("backward cannot be called in {what}"));
             return Err(error.note("remedy", "return the loss, or use grad(loss, …) and return the gradients"));
+        }
+        if self.kind == Kind::Transform {
+            let error = Error::new("backward cannot be called in a function that is being differentiated or mapped");
+            return Err(error.note("remedy", "use func::grad, or grad(loss, …), and return the gradients"));
         }
         let mut leaves = Vec::new();
         let mut seen = std::collections::HashSet::new();

@@ -18,7 +18,7 @@ mod variables;
 pub(crate) use backward::{backward, grad, make_leaf};
 pub(crate) use closed::{Input, Outside, same_types, variable_operand};
 pub(crate) use errors::{creation_error, no_value_error, stale_error};
-pub(crate) use region::{Finished, Output, Parameter, described, trace_region};
+pub(crate) use region::{Finished, Output, Parameter, described, trace_region, value_now};
 pub(crate) use slots::{SlotState, set_slot, slot_of, slot_value};
 pub(crate) use variables::{VariableState, assign, variable_in_trace};
 
@@ -90,6 +90,8 @@ pub(crate) enum Kind {
     Call,
     /// A region of an operator, such as the body of a loop; how messages call it.
     Region(&'static str),
+    /// A function to be differentiated or mapped.
+    Transform,
 }
 
 /// A graph being traced.

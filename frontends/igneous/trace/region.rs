@@ -1,6 +1,10 @@
 //! Running a closure under a new trace.
 
-use super::{Capture, CaptureSource, Handle, Kind, STACK, SlotState, Trace, Traced, VariableState, operand, slot_of, with_top};
+use super::{
+    Capture, CaptureSource, Handle, Kind, STACK, SlotState, Trace, Traced, VariableState, operand, slot_of, variable_in_trace,
+    with_top,
+};
+use crate::bound;
 use crate::slot::SlotKey;
 use crate::tensor::{Repr, Tensor};
 use crate::tracked::{Effect, Guard};
@@ -107,13 +111,13 @@ impl Drop for PopOnUnwind {
     }
 }
 
-/// A result of the closure. What a region returns is computed in it, and detached in it; anything else from outside is
-/// returned as it is.
+/// A result of the closure. What a region or a function to be transformed returns is computed in it, and detached in it;
+/// anything else from outside is returned as it is.
 fn output(kind: Kind, tensor: &Tensor) -> Result<Output> {
-    let region = matches!(kind, Kind::Region(_));
+    let region = matches!(kind, Kind::Region(_) | Kind::Transform);
     match &tensor.0 {
         Repr::Traced(_) | Repr::Eager(_) | Repr::Variable(_) if region || tensor.0.as_traced().is_some() => {
-            let Handle { value, tracked } = operand(tensor)?;
+            let Handle { value, tracked } = operand(&bound::resolve(tensor))?;
             let value = if region && !tracked { with_top(|trace| trace.stop(value))? } else { value };
             Ok(Output::Value { value, tracked })
         }
@@ -131,6 +135,24 @@ impl CaptureSource {
             CaptureSource::Outer(traced) => Tensor(Repr::Traced(traced.clone())),
             CaptureSource::Slot(_, grad) => grad.clone(),
         }
+    }
+
+    /// The captured thing as it is now: a variable as its value.
+    pub(crate) fn now(&self) -> Tensor {
+        value_now(&self.tensor())
+    }
+}
+
+/// A tensor as it is now: a variable as its value.
+pub(crate) fn value_now(tensor: &Tensor) -> Tensor {
+    let tensor = bound::resolve(tensor);
+    match &tensor.0 {
+        Repr::Variable(variable) => match variable_in_trace(variable) {
+            Some(Ok(traced)) => traced.into(),
+            Some(Err(error)) => error.into(),
+            None => variable.read().into(),
+        },
+        _ => tensor.into_owned(),
     }
 }
 

@@ -7,9 +7,10 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Region, Value};
 use crate::op::{Jvp, JvpArgs, Vjp};
 use crate::ops;
+use crate::ops::custom::CUSTOM_VJP;
 use std::collections::HashMap;
 
-type Tangents = Vec<Option<Value>>;
+pub(super) type Tangents = Vec<Option<Value>>;
 
 impl Engine {
     /// See [`super::jvp`].
@@ -36,6 +37,7 @@ impl Engine {
                 Jvp::Structural if entry.op.name() == "call" => self.call_jvp(emit, entry, &given)?,
                 Jvp::Structural if entry.op.name() == "cond" => self.cond_jvp(emit, entry, &given)?,
                 Jvp::Structural if matches!(entry.op.name(), "scan" | "while") => self.loop_jvp(emit, entry, &given)?,
+                Jvp::Structural if entry.op.is(&CUSTOM_VJP) => self.custom_tangents(emit, entry, &given)?,
                 Jvp::Structural => {
                     return Err(Error::new("`grad` nodes are expanded before they are differentiated"));
                 }
@@ -55,7 +57,7 @@ impl Engine {
     }
 
     /// The vjp is linear in the cotangent; its own vjp is the jvp. The cotangent's value does not matter.
-    fn transposed_vjp(&mut self, emit: &mut dyn Emit, entry: &TapeEntry, tangents: &Tangents) -> Result<Tangents> {
+    pub(super) fn transposed_vjp(&mut self, emit: &mut dyn Emit, entry: &TapeEntry, tangents: &Tangents) -> Result<Tangents> {
         if let Vjp::Decomposition = entry.op.record().vjp {
             let (entries, results) = decompose(emit, entry.op, entry.operands)?;
             let tape: Vec<TapeEntry> = entries.iter().map(Entry::borrow).collect();

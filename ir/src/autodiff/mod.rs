@@ -9,12 +9,18 @@
 //! emits can be differentiated again.
 
 mod block;
+mod checkpoint;
 mod control;
+mod custom;
 mod expand;
 mod forward;
+mod function;
 mod path;
 mod reverse;
 mod scan;
+
+pub use checkpoint::checkpointed;
+pub use function::{Pullback, SavedValue, jvp_graph, pullback};
 
 use crate::emit::{Emit, Emitter};
 use crate::error::{Error, Result};

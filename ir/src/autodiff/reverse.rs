@@ -6,6 +6,7 @@ use crate::emit::{Emit, Emitter};
 use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::op::{Op, Vjp, VjpArgs};
+use crate::ops::custom::CUSTOM_VJP;
 use crate::types::TensorType;
 use std::collections::HashMap;
 
@@ -77,6 +78,7 @@ impl Engine {
                 Vjp::Zero => continue,
                 Vjp::Rule(rule) => apply_rule(emit, rule, entry, &usage.wanted, &present)?,
                 Vjp::Decomposition => self.through_decomposition(emit, entry, &present)?,
+                Vjp::Structural if entry.op.is(&CUSTOM_VJP) => self.custom_backward(emit, entry, &present)?,
                 Vjp::Structural => match saved.get(&entry.results[0]) {
                     Some(saved) => self.block_backward(emit, entry, saved, &present)?,
                     None => {
@@ -96,7 +98,7 @@ impl Engine {
     }
 
     /// Differentiates what the operator decomposes into.
-    fn through_decomposition(
+    pub(super) fn through_decomposition(
         &mut self,
         emit: &mut dyn Emit,
         entry: &TapeEntry,

@@ -127,6 +127,7 @@ impl Interpreter {
                 self.graph(node.op.region(branch).graph(), operands[1..].to_vec())
             }
             "scan" => self.scan(&node.op, &operands),
+            "custom_vjp" => self.graph(node.op.region("forward").graph(), operands),
             "while" => self.while_loop(&node.op, operands),
             _ => self.reference(node, &operands),
         }

@@ -30,6 +30,7 @@ use crate::error::Loc;
 use crate::op::ReduceKind;
 use crate::scalar::{ExprId, Exprs, ScalarOp};
 use crate::types::{DType, TensorType};
+pub use alias::Aliases;
 
 /// Elements per chunk of a reduction's tree.
 pub const CHUNK: usize = 4096;

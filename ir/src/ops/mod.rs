@@ -5,8 +5,10 @@
 pub mod composite;
 pub mod contraction;
 pub mod control;
+pub mod custom;
 mod fold;
 pub mod fourier;
+pub mod host;
 pub mod index;
 mod inputs;
 pub mod linalg;
@@ -30,7 +32,9 @@ use std::sync::LazyLock;
 pub use composite::*;
 pub use contraction::*;
 pub use control::{cond, while_loop};
+pub use custom::*;
 pub use fourier::*;
+pub use host::{HOST, host};
 pub use index::*;
 pub use linalg::*;
 pub use pointwise::*;
@@ -41,7 +45,7 @@ pub use structural::*;
 
 /// The records of all operators, family by family.
 pub fn records() -> impl Iterator<Item = &'static Record> {
-    let families: [&'static [&'static Record]; 10] = [
+    let families: [&'static [&'static Record]; 11] = [
         structural::STRUCTURAL,
         control::CONTROL,
         shape::SHAPE,
@@ -52,6 +56,7 @@ pub fn records() -> impl Iterator<Item = &'static Record> {
         composite::COMPOSITE,
         linalg::LINALG,
         fourier::FOURIER,
+        custom::CUSTOM,
     ];
     families.into_iter().chain(pointwise::POINTWISE.iter().copied()).flatten().copied()
 }

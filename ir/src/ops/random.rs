@@ -2,11 +2,11 @@
 
 use crate::array::Array;
 use crate::dim::Dim;
-use crate::error::Error;
+use crate::graph::{Graph, Region};
 use crate::op::*;
 use crate::ops::inputs::*;
+use crate::ops::scan;
 use crate::ops::type_rule::*;
-use crate::ops::{concat, slice};
 use crate::scalar::{S, ScalarOp};
 use crate::types::{DType, Shape, TensorType, contiguous_strides};
 
@@ -44,22 +44,11 @@ pub static RANDOM_BITS: Record = Record {
     jvp: Jvp::Zero,
     batch: Batch::Rule(|b| {
         // Each state has its own sequence, which starts at element 0.
-        let shape = b.op.dims("shape");
-        let one: Vec<Dim> = [&[Dim::ONE], shape].concat();
-        let Ok(states) = b.extent.get() else {
-            b.emitter.fail(Error::new(format!("random_bits cannot be batched over a symbolic extent: {}", b.extent)));
-            return vec![b.emitter.full(DType::U32, 0.0, [&[b.extent], shape].concat())];
-        };
-        let rows: Vec<_> = (0..states)
-            .map(|i| {
-                let state = b.operands[0].unary(slice(&dims([i, 0]), &dims([i + 1, 2]), &[1, 1])).reshape([Dim::from(2usize)]);
-                state.unary(b.op.clone()).reshape(one.iter())
-            })
-            .collect();
-        match rows.is_empty() {
-            true => vec![b.emitter.full(DType::U32, 0.0, [&[Dim::ZERO], shape].concat())],
-            false => vec![b.emitter.one(concat(0), &rows)],
-        }
+        let mut one = Graph::new("random_bits");
+        let state = one.input("state", TensorType::new(DType::I64, [2usize]));
+        let bits = one.push(b.op.clone(), &[state], Types::from_iter([TensorType::new(DType::U32, b.op.dims("shape"))]));
+        one.output("bits", bits[0]);
+        vec![b.emitter.one(scan(Region::new(one), 0, 0, false, b.extent), &[b.operands[0]])]
     }),
     flops: |_, _, results| results[0].elements() * 60usize,
     samples: |s| {

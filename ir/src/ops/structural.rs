@@ -16,11 +16,16 @@ use smallvec::smallvec;
 use std::sync::Arc;
 
 /// The structural operators.
-pub static STRUCTURAL: &[&Record] = &[&CALL, &CHECK, &CONSTANT, &EXTENT, &GRAD, &INPUT, &SCAN, &STOP_GRADIENT];
+pub static STRUCTURAL: &[&Record] = &[&BARRIER, &CALL, &CHECK, &CONSTANT, &EXTENT, &GRAD, &INPUT, &SCAN, &STOP_GRADIENT];
 
 /// A constant tensor.
 pub fn constant(value: Array) -> Op {
     Op::new(&CONSTANT, [Attr::Array(Arc::new(value))])
+}
+
+/// See [`BARRIER`].
+pub fn barrier() -> Op {
+    Op::new(&BARRIER, [])
 }
 
 /// Identity without a gradient.
@@ -135,6 +140,32 @@ fn element_in<'a>(i: &Indexing<'a>, array: &Array, position: S<'a>, start: usize
     let (low, high) = (element_in(i, array, position, start, middle), element_in(i, array, position, middle, end));
     position.lt(i.int(middle as i64)).select(low, high)
 }
+
+/// The first operand, computed with only after the others are there. What depends on it is not the same as what depends on the
+/// operand itself: so that a value that is computed again later is not kept instead.
+pub static BARRIER: Record = Record {
+    name: "barrier",
+    attrs: &[],
+    infer: |op, operands| match operands.first() {
+        Some(x) => Ok(smallvec![x.clone()]),
+        None => Err(type_error(op, operands, "needs an operand")),
+    },
+    reference: |r| Ok(vec![r.inputs[0].clone()]),
+    lowering: Lowering::Map(|i| i.load(0, i.index)),
+    vjp: Vjp::Rule(|a| a.operands.iter().enumerate().map(|(k, _)| (k == 0).then(|| a.dy(0))).collect()),
+    jvp: Jvp::Rule(|a| vec![a.tangents[0]]),
+    batch: Batch::Rule(|b| {
+        let mut operands = b.operands.clone();
+        operands[0] = b.batched(0);
+        vec![b.emitter.one(barrier(), &operands)]
+    }),
+    flops: no_flops,
+    samples: |s| {
+        s.add(barrier(), [normal([2, 3])]);
+        s.add(barrier(), [normal([3]), (TensorType::new(DType::I64, [2]), Fill::Range(0, 9)), normal([])]);
+    },
+    error_samples: |s| s.add(barrier(), []),
+};
 
 /// Identity without a gradient.
 pub static STOP_GRADIENT: Record = Record {

@@ -1,11 +1,12 @@
 //! Operators that are computed by ordinary functions over whole tensors: sorting, cumulative operations, linear algebra,
-//! Fourier transforms.
+//! Fourier transforms; and functions of the host that users bring.
 //!
 //! A function gets dense row-major operands and fills dense row-major results. It may fail for its operands' values (a
 //! singular matrix); the run fails then. Results depend on the operands alone, not on the number of threads.
 
 mod cumulative;
 mod fourier;
+mod host;
 mod linalg;
 mod order;
 
@@ -21,6 +22,7 @@ pub type LibraryFn = fn(&mut Arguments) -> Result<()>;
 pub fn find(name: &str) -> Option<LibraryFn> {
     Some(match name {
         "sort" => order::sort,
+        "topk" => order::topk,
         "cumulative" => cumulative::cumulative,
         "recurrence" => cumulative::recurrence,
         "cholesky" => linalg::cholesky,
@@ -31,6 +33,7 @@ pub fn find(name: &str) -> Option<LibraryFn> {
         "eigh" => linalg::eigh,
         "svd" => linalg::svd,
         "fft" => fourier::fft,
+        "host" => host::host,
         _ => return None,
     })
 }

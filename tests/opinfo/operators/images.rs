@@ -70,6 +70,7 @@ fn conv<const N: usize>(c: &Call, f: fn(&Tensor, &Tensor, Option<&Tensor>, ConvO
         padding,
         dilation: each(c, 5, "dilation", 1)?,
         groups: c.int(6, "groups", 1)?.unsigned_abs() as usize,
+        ..Default::default()
     };
     one(f(&x, &weight, bias.as_ref(), options))
 }
@@ -174,14 +175,18 @@ fn interpolate(c: &Call, mode: &str, aligned: bool) -> Outputs {
         other => return unsupported(format!("the mode {other}")),
     };
     let corners = corners(aligned);
-    if c.flag(5, "recompute_scale_factor", false)? || c.named_flag("antialias", false)? {
-        return unsupported("interpolate with recompute_scale_factor or antialias");
+    if c.flag(5, "recompute_scale_factor", false)? {
+        return unsupported("interpolate with recompute_scale_factor");
+    }
+    let antialias = c.named_flag("antialias", false)?;
+    if antialias && (aligned || c.get(2, "scale_factor").is_some()) {
+        return unsupported("interpolate with antialias and aligned corners or a factor");
     }
     let axes = x.rank().saturating_sub(2);
     if let Some(size) = c.optional_ints(1, "size")? {
         let size = super::lengths(&size)?;
         let size = if size.len() == 1 { vec![size[0]; axes] } else { size };
-        return one(x.interpolate(&size, mode, corners));
+        return one(if antialias { x.interpolate_antialiased(&size, mode) } else { x.interpolate(&size, mode, corners) });
     }
     let factors: Vec<f64> = match c.get(2, "scale_factor") {
         Some(serde_json::Value::Array(list)) => list.iter().filter_map(|v| v.as_f64()).collect(),

@@ -172,7 +172,14 @@ fn norm(c: &Call) -> Outputs {
             let x = c.x()?;
             return one(if c.flag(3, "keepdim", false)? { x.norm_keepdim(&axes) } else { x.norm(&axes) });
         }
-        Some("nuc") => return unsupported("the nuclear norm"),
+        Some("nuc") => {
+            let (x, axes) = (c.x()?, axes(c, 2, "dim")?);
+            let &[a, b] = axes.as_slice() else { return unsupported("the nuclear norm over other than two axes") };
+            let norm = igneous::linalg::nuclear_norm(&x.movedim(&[a, b][..], &[-2i64, -1][..]));
+            let at = |axis: i64| axis.rem_euclid(x.rank() as i64);
+            let (low, high) = (at(a).min(at(b)), at(a).max(at(b)));
+            return one(if c.flag(3, "keepdim", false)? { norm.unsqueeze(low).unsqueeze(high) } else { norm });
+        }
         _ => {}
     }
     let p = c.float(1, if c.named("ord").is_some() { "ord" } else { "p" }, 2.0)?;

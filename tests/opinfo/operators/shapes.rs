@@ -138,7 +138,11 @@ fn split(c: &Call) -> Outputs {
 
 fn repeat_interleave(c: &Call) -> Outputs {
     if c.is_tensor(1, "repeats") {
-        return unsupported("repeat_interleave with counts that a tensor gives");
+        let counts = c.tensor(1, "repeats")?;
+        return match c.optional_int(2, "dim")? {
+            Some(axis) => one(c.x()?.repeat_interleave_by(&counts, axis)),
+            None => one(c.x()?.flatten_all().repeat_interleave_by(&counts, 0)),
+        };
     }
     let count = c.int(1, "repeats", 1)?.unsigned_abs() as usize;
     match c.optional_int(2, "dim")? {
@@ -166,11 +170,7 @@ fn slice(start: Option<i64>, end: Option<i64>, step: i64) -> Result<Slice, Probl
         (None, Some(end)) => (..end).into(),
         (Some(start), Some(end)) => (start..end).into(),
     };
-    match usize::try_from(step) {
-        Ok(1) => Ok(slice),
-        Ok(step) => Ok(slice.step(step)),
-        Err(_) => unsupported("a negative step"),
-    }
+    Ok(if step == 1 { slice } else { slice.step(step) })
 }
 
 /// Arguments `dim, start, end, step` from `place` on.

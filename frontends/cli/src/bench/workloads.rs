@@ -164,6 +164,20 @@ fn convolution(batch: usize) -> Result<Case> {
     Case::infer(conv, normal(1, [batch, 64, 56, 56]))
 }
 
+/// A convolution of eight images with the gradients of images and weight.
+fn convolution_gradients(outputs: usize, kernel: usize, options: Conv) -> Result<Case> {
+    manual_seed(0);
+    let conv = Conv2d::with(64, outputs, kernel, options).without_bias();
+    let [height, width] = [0, 1].map(|i| (56 + kernel / 2 * 2 - kernel) / options.stride.0[i] + 1);
+    let mut inputs = normal(1, [8, 64, 56, 56]);
+    inputs.extend(normal(1, [8, outputs, height, width]));
+    Case::new(conv.parameters(), inputs, move |t| {
+        let x = t[0].requires_grad_();
+        let weight = conv.parameters().remove(0);
+        grad_with(&conv.forward(&x), &t[1], &[&x, &weight])
+    })
+}
+
 fn attention(tokens: usize, causal: bool) -> Result<Case> {
     Case::function(normal(3, [1, 12, tokens, 64]), move |t| {
         let scores = t[0].matmul(&t[1].transpose(-1, -2)) / 8.0;
@@ -288,6 +302,16 @@ static WORKLOADS: &[Workload] = &[
         128 * 3072 * (TRANSCENDENTAL + 5), 128 * 768 + 769 * 3072 + 128 * 3072, linear_gelu),
     flops("conv56_b1", "64 → 64 channels, 3×3 on 56×56", CONV, 0, 2 * 64 * 56 * 56 + 64 * 64 * 9, || convolution(1)),
     flops("conv56_b8", "the same, batch 8", 8 * CONV, 0, 8 * 2 * 64 * 56 * 56 + 64 * 64 * 9, || convolution(8)),
+    flops("conv56_b8_fwdbwd", "the same with the gradients of images and weight", 3 * 8 * CONV, 0, 3 * 8 * 2 * 64 * 56 * 56,
+        || convolution_gradients(64, 3, Conv { padding: 1.into(), ..default() })),
+    flops("conv56_stride2_fwdbwd", "64 → 128 channels, 3×3 with stride 2 on 56×56, batch 8, with gradients", 3 * 8 * CONV / 2, 0,
+        2 * 8 * (2 * 64 * 56 * 56 + 128 * 28 * 28),
+        || convolution_gradients(128, 3, Conv { padding: 1.into(), stride: 2.into(), ..default() })),
+    flops("conv56_1x1_fwdbwd", "64 → 256 channels, 1×1 on 56×56, batch 8, with gradients", 3 * 8 * 2 * 64 * 256 * 56 * 56, 0,
+        8 * 56 * 56 * (3 * 64 + 2 * 256), || convolution_gradients(256, 1, Conv::default())),
+    flops("depthwise56_fwdbwd", "64 channels, each by a 3×3 kernel of its own, on 56×56, batch 8, with gradients",
+        3 * 8 * 2 * 9 * 64 * 56 * 56, 0, 8 * 56 * 56 * 6 * 64,
+        || convolution_gradients(64, 3, Conv { padding: 1.into(), groups: 64, ..default() })),
     flops("attn_512", "attention: 12 heads, 512 tokens, 64 wide", 4 * 64 * SCORES_512, SOFTMAX * SCORES_512,
         4 * 12 * 512 * 64, || attention_operator(512, false)),
     flops("attn_2048_causal", "causal attention: 2048 tokens", 4 * 64 * SCORES_2048, SOFTMAX * SCORES_2048,

@@ -6,6 +6,7 @@ mod iota;
 mod scatter;
 mod scatter_derivative;
 mod sort;
+mod topk;
 
 use crate::array::Array;
 use crate::dim::Dim;
@@ -21,9 +22,10 @@ pub use gather::*;
 pub use iota::*;
 pub use scatter::*;
 pub use sort::*;
+pub use topk::*;
 
 /// The records of this family.
-pub static INDEX: &[&Record] = &[&GATHER, &IOTA, &SCATTER, &SORT];
+pub static INDEX: &[&Record] = &[&GATHER, &IOTA, &SCATTER, &SORT, &TOPK];
 
 /// Checks `indices` into the axes of `x` that the operator names; returns the axes and the indices' shape.
 fn indexed_axes(rule: TypeRule, x: &TensorType, indices: &[TensorType]) -> Result<(SmallVec<[usize; 4]>, Shape)> {

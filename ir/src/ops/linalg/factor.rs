@@ -88,21 +88,22 @@ pub static QR: Record = Record {
         ])
     },
     lowering: Lowering::Library,
-    // Of matrices with at least as many rows as columns: Walter, Lehmann & Lamour 2012, "On evaluating higher-order derivatives
-    // of the QR decomposition".
     vjp: Vjp::Rule(|v| {
-        let (q, r) = (v.y(0), v.y(1));
-        let [.., rows, columns] = v.x(0).shape()[..] else { unreachable!("the type rule saw matrices") };
-        if rows.at_least(columns) != Some(true) {
-            v.emitter.fail(Error::new("the derivative of qr needs matrices with at least as many rows as columns"));
+        let (a, q, r) = (v.x(0), v.y(0), v.y(1));
+        let [.., rows, columns] = a.shape()[..] else { unreachable!("the type rule saw matrices") };
+        if rows.at_least(columns) == Some(true) {
+            return vec![Some(tall_cotangent(q, r, v.dy(0), v.dy(1)))];
+        }
+        if columns.at_least(rows) != Some(true) {
+            let extents = format!("the derivative of qr needs to know whether {rows} rows or {columns} columns are more");
+            v.emitter.fail(Error::new(extents));
             return vec![None];
         }
-        let m = dot(r, t(v.dy(1))) - dot(t(v.dy(0)), q);
-        let lower = where_rows(m, "gt");
-        let copied = lower + t(lower) + where_rows(m, "eq");
-        let cotangent = v.dy(0) + dot(q, copied);
-        // X·Rᵀ = Y is R·Xᵀ = Yᵀ.
-        vec![Some(t(v.emitter.one(triangular_solve(true, false), &[r, t(cotangent)])))]
+        // A = [X Y] = Q·[U V], where X = Q·U is square and V = Qᵀ·Y.
+        let (du, dv) = (columns_of(v.dy(1), Dim::ZERO, rows), columns_of(v.dy(1), rows, columns));
+        let dq = v.dy(0) + dot(columns_of(a, rows, columns), t(dv));
+        let dx = tall_cotangent(q, columns_of(r, Dim::ZERO, rows), dq, du);
+        vec![Some(v.emitter.one(concat(a.rank() - 1), &[dx, dot(q, dv)]))]
     }),
     jvp: Jvp::FromVjp,
     batch: Batch::Elementwise,
@@ -110,6 +111,8 @@ pub static QR: Record = Record {
     samples: |s| {
         s.add(qr(), [normal(DType::F64, [3, 3])]);
         s.add(qr(), [normal(DType::F64, [2, 4, 2])]);
+        s.add(qr(), [normal(DType::F64, [2, 4])]);
+        s.add(qr(), [normal(DType::F32, [2, 2, 3])]);
         s.add(qr(), [normal(DType::F32, [3, 3])]);
         s.add(qr(), [normal(DType::F32, [2, 0])]);
     },
@@ -118,6 +121,25 @@ pub static QR: Record = Record {
         s.add(qr(), []);
     },
 };
+
+/// The cotangent of matrices with at least as many rows as columns. Walter, Lehmann & Lamour 2012, "On evaluating higher-order
+/// derivatives of the QR decomposition".
+fn tall_cotangent<'b, 'e>(q: X<'b, 'e>, r: X<'b, 'e>, dq: X<'b, 'e>, dr: X<'b, 'e>) -> X<'b, 'e> {
+    let m = dot(r, t(dr)) - dot(t(dq), q);
+    let lower = where_rows(m, "gt");
+    let copied = lower + t(lower) + where_rows(m, "eq");
+    let cotangent = dq + dot(q, copied);
+    // X·Rᵀ = Y is R·Xᵀ = Yᵀ.
+    t(q.emitter.one(triangular_solve(true, false), &[r, t(cotangent)]))
+}
+
+/// Columns `from..to` of matrices.
+fn columns_of<'b, 'e>(x: X<'b, 'e>, from: Dim, to: Dim) -> X<'b, 'e> {
+    let last = x.rank() - 1;
+    let (mut start, mut limit) = (vec![Dim::ZERO; last + 1], x.shape().to_vec());
+    (start[last], limit[last]) = (from, to);
+    x.unary(slice(&start, &limit, &vec![1; last + 1]))
+}
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use crate::emit::X;
 use crate::error::Result;
 use crate::op::{Fill, Record};
 use crate::ops::type_rule::*;
-use crate::ops::{dot_general, iota};
+use crate::ops::{concat, dot_general, iota, slice};
 use crate::types::{DType, TensorType};
 
 pub use factor::*;

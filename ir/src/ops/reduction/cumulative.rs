@@ -51,7 +51,12 @@ pub static CUMULATIVE: Record = Record {
                 let next = shifted(x, axis, !reverse, 0.0);
                 Some(before * v.emitter.one(recurrence(axis, !reverse), &[next, dy]))
             }
-            "logsumexp" => Some(positive_part(v.op, x, v.y(0), dy) - positive_part(v.op, x, v.y(0), -dy)),
+            // The recurrence of the tangents, transposed.
+            "logsumexp" => {
+                let (kept, own) = weights(v.op, x, v.y(0));
+                let next = shifted(kept, axis, !reverse, 0.0);
+                Some(own * v.emitter.one(recurrence(axis, !reverse), &[next, dy]))
+            }
             _ => None,
         }]
     }),
@@ -67,8 +72,7 @@ pub static CUMULATIVE: Record = Record {
             }
             // y' = weight of what came before · y'before + weight of x · x'
             "logsumexp" => {
-                let before = shifted(j.results[0], axis, reverse, f64::NEG_INFINITY);
-                let (kept, own) = ((before - j.results[0]).exp(), (x - j.results[0]).exp());
+                let (kept, own) = weights(j.op, x, j.results[0]);
                 Some(j.emitter.one(recurrence(axis, reverse), &[kept, own * t]))
             }
             _ => None,
@@ -173,12 +177,11 @@ pub static RECURRENCE: Record = Record {
     },
 };
 
-/// What the positive numbers of `dy` contribute to the cotangent of a cumulative log-sum-exp: `Σ dy · e^(x - y)` over the
-/// elements behind, in logarithms, because the powers alone overflow.
-fn positive_part<'b, 'e>(op: &Op, x: X<'b, 'e>, y: X<'b, 'e>, dy: X<'b, 'e>) -> X<'b, 'e> {
-    let terms = dy.max(dy.lit(0.0)).log() - y;
-    let sums = terms.unary(cumulative("logsumexp", op.int("axis") as usize, !op.bool("reverse")));
-    (sums + x).exp()
+/// The weights of what came before and of `x` itself in the logarithm `y` of a sum of exponentials; 0 where the sum is 0.
+fn weights<'b, 'e>(op: &Op, x: X<'b, 'e>, y: X<'b, 'e>) -> (X<'b, 'e>, X<'b, 'e>) {
+    let before = shifted(y, op.int("axis") as usize, op.bool("reverse"), f64::NEG_INFINITY);
+    let finite = y.compare("eq", y.lit(f64::NEG_INFINITY)).select(y.lit(0.0), y);
+    ((before - finite).exp(), (x - finite).exp())
 }
 
 /// `x` moved by one place along `axis`, away from where the direction begins; `fill` is what comes in.
