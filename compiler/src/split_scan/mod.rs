@@ -42,7 +42,7 @@ impl SplitLog {
         };
         plan.hoisted.iter().for_each(|&v| line("once in front of the loop", v));
         plan.before.iter().for_each(|&v| line("for all steps in front of the loop", v));
-        for (_, sum) in &plan.sums {
+        for sum in plan.sums.values() {
             line("added up behind the loop", sum.value());
         }
         for v in plan.results_behind() {

@@ -185,7 +185,7 @@ impl PlannedScan {
                     }
                 }
                 Carry::Stacked(output) if self.steps > 0 => {
-                    let first = self.element(output, self.place(0), &last);
+                    let first = self.element(output, self.place(0), last);
                     copy(from, first);
                     inputs[self.constants + c] = first;
                 }
@@ -209,14 +209,14 @@ impl PlannedScan {
                 inputs[s] = initial[s].wrapping_add(at * plan.inputs[s]);
             }
             for j in self.carries.len()..outputs.len() {
-                outputs[j] = self.element(j, at, &last);
+                outputs[j] = self.element(j, at, last);
             }
             for (c, &carry) in self.carries.iter().enumerate() {
                 let next = match carry {
                     Carry::Alternates(_) if (self.steps - 1 - step).is_multiple_of(2) => last[c],
                     Carry::Alternates(offset) => context.memory.wrapping_add(offset),
                     Carry::Stacked(_) if step + 1 == self.steps => last[c],
-                    Carry::Stacked(output) => self.element(output, self.place(step + 1), &last),
+                    Carry::Stacked(output) => self.element(output, self.place(step + 1), last),
                     Carry::InPlace | Carry::Unchanged => continue,
                 };
                 if step > 0 {
