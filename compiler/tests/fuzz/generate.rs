@@ -272,6 +272,8 @@ impl Generator {
             "log1p" => all(0, &|x| x > -0.9),
             "sqrt" | "rsqrt" => all(0, &|x| x > 1e-2),
             "reciprocal" => all(0, &|x| x.abs() > 0.1),
+            "asin" | "acos" | "atanh" => all(0, &|x| x.abs() < 0.99),
+            "acosh" => all(0, &|x| x > 1.01),
             "exp" | "expm1" => all(0, &|x| x < 5.0),
             "div" if float => all(1, &|x| x.abs() > 0.1),
             "rem" if float => all(1, &|x| x.abs() > 0.1),

@@ -40,9 +40,13 @@ pub fn primitives(graph: &Graph) -> Result<Graph> {
     for_each_region(&expand_gradients(graph)?, &mut written_out)
 }
 
-/// The graph without composites, those that are kernels of their own included.
+/// The graph without calls and composites, those that are kernels of their own included.
 fn written_out(graph: &Graph) -> Result<Graph> {
-    let mut current = decompose(graph)?;
+    let inlined = graph.rewrite(|g, _, node, operands| match node.op.name() {
+        "call" => Ok(g.inline(node.op.region("body").graph(), operands)?.into()),
+        _ => Ok(g.push(node.op.clone(), operands, node.results.clone())),
+    })?;
+    let mut current = decompose(&inlined)?;
     while current.nodes().any(|(_, n)| matches!(n.op.record().lowering, Lowering::Composite(_))) {
         let simpler = current.rewrite(|g, _, node, operands| {
             let Lowering::Composite(rule) = node.op.record().lowering else {
