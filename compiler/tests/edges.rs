@@ -513,3 +513,22 @@ fn very_long_chains() {
     let nodes: String = (0..1000).map(|x| format!("%v{} = sin(%v{x})\n", x + 1)).collect();
     check(&format!("graph f(%v0: f32[]) -> (f32[]) {{ {nodes} %d = grad {{seeded=false}}(%v1000, %v0) return %d }}"), &[]);
 }
+
+/// The derivative of attention by each operand alone, where the cotangent is the same number everywhere.
+#[test]
+fn attention_by_one_operand() {
+    for wanted in 0..3 {
+        let shape = ["17, 9", "40, 9", "40, 10"][wanted];
+        check(
+            &format!(
+                "graph g(%0: f32[17, 9] \"q\", %1: f32[40, 9] \"k\", %2: f32[40, 10] \"v\") -> (f32[{shape}]) {{
+                   %3, %4 = attention {{causal=true, hidden=-inf, scale=0.3}}(%0, %1, %2) : f32[17, 10], f32[17]
+                   %5 = reduce {{axes=[0, 1], kind=sum}}(%3) : f32[]
+                   %6 = grad {{seeded=false}}(%5, %{wanted}) : f32[{shape}]
+                   return %6
+                 }}"
+            ),
+            &[],
+        );
+    }
+}

@@ -61,7 +61,11 @@ impl Symbols {
         for (_, node) in old.nodes() {
             new.scope = node.scope;
             if node.op.is(&ops::structural::INPUT) {
-                let ty = inputs.map_or_else(|| self.ty(&node.results[0]), |types| types[input].clone());
+                // A derivative that an operator brings with it takes more than its operands.
+                let ty = match inputs {
+                    Some(types) => types.get(input)?.clone(),
+                    None => self.ty(&node.results[0]),
+                };
                 map.push(Values::from_iter([new.input(old.inputs()[input].1.clone(), ty)]));
                 input += 1;
                 continue;
