@@ -205,9 +205,14 @@ impl<R: Rule> Groups<R> {
             undisturbed(|| {
                 let mut updates = Vec::new();
                 for Group { rule, hyperparameters, members } in &self.groups {
+                    let mut rates: Vec<Tensor> = Vec::new();
                     for Member { parameter, state } in members {
                         let Some(g) = parameter.take_grad() else { continue };
-                        let lr = hyperparameters.lr_value().to_dtype(parameter.dtype());
+                        let known = rates.iter().find(|lr| lr.dtype() == parameter.dtype()).cloned();
+                        let lr = known.unwrap_or_else(|| {
+                            rates.push(hyperparameters.lr_value().to_dtype(parameter.dtype()));
+                            rates[rates.len() - 1].clone()
+                        });
                         let mut step = Step { w: parameter.detach(), g, lr, hyperparameters, state, updates: Vec::new() };
                         let w = rule.update(&mut step);
                         updates.push((parameter.clone(), w));
