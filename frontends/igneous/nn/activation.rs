@@ -2,6 +2,7 @@
 
 use super::Forward;
 use super::mode::Mode;
+use super::stateless::stateless_layers;
 use super::visit::{Module, Visitor};
 use crate::location::here;
 use crate::tensor::Tensor;
@@ -59,36 +60,7 @@ activations! {
     Softmax2d(x) x.softmax(-3);
 }
 
-macro_rules! activations_with_numbers {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* } ($x:ident) $body:expr;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name {
-            $($(#[$field_doc])* pub $field: $ty,)*
-        }
-
-        impl $name {
-            /// The layer with these numbers.
-            pub fn new($($field: $ty),*) -> $name {
-                $name { $($field),* }
-            }
-        }
-
-        impl Module for $name {
-            fn visit(&self, _: &mut dyn Visitor) {}
-        }
-
-        impl Forward for $name {
-            #[track_caller]
-            fn forward(&self, $x: &Tensor) -> Tensor {
-                let $name { $($field),* } = *self;
-                $body
-            }
-        }
-    )*};
-}
-
-activations_with_numbers! {
+stateless_layers! {
     /// `x` where positive, elsewhere `slope · x` (`torch.nn.LeakyReLU`).
     LeakyRelu {
         /// The slope below 0; 0.01 by default.

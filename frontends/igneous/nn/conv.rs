@@ -36,44 +36,54 @@ fn check<const N: usize>(
     Ok(())
 }
 
+/// The channels of a weight, in the order of its axes.
+fn plain(in_channels: usize, out_channels: usize, groups: usize) -> [usize; 2] {
+    [out_channels, in_channels / groups]
+}
+
+fn transposed(in_channels: usize, out_channels: usize, groups: usize) -> [usize; 2] {
+    [in_channels, out_channels / groups]
+}
+
 /// The shape of a weight: two numbers of channels, then the kernel.
-fn weight_shape<const N: usize>(first: usize, second: usize, kernel: Extents<N>) -> Vec<usize> {
-    [first, second].into_iter().chain(kernel.0).collect()
+fn weight_shape<const N: usize>(channels: [usize; 2], kernel: Extents<N>) -> Vec<usize> {
+    channels.into_iter().chain(kernel.0).collect()
 }
 
 macro_rules! convolutions {
-    ($($(#[$doc:meta])* $name:ident $n:literal $method:ident $weight:literal;)*) => {$(
+    ($options:ident, $channels:ident, $range:literal, $new:literal, $with:literal;
+        $($(#[$doc:meta])* $name:ident $n:literal $method:ident $weight:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug)]
         pub struct $name {
-            #[doc = concat!("`", $weight, "`, uniform in `±1/√fan_in` at first.")]
+            #[doc = concat!("`", $weight, "`, uniform in `±1/√", $range, "` at first.")]
             pub weight: Tensor,
             /// `[out]`, initialised likewise; none without bias.
             pub bias: Option<Tensor>,
             /// The options.
-            pub options: ConvOptions<$n>,
+            pub options: $options<$n>,
         }
 
         impl $name {
-            /// A convolution with stride 1, no padding and a bias.
+            #[doc = $new]
             #[track_caller]
             pub fn new(in_channels: usize, out_channels: usize, kernel: impl Into<Extents<$n>>) -> $name {
-                $name::with(in_channels, out_channels, kernel, ConvOptions::default())
+                $name::with(in_channels, out_channels, kernel, $options::default())
             }
 
-            /// A convolution with options. Where they cannot be, for example channels that `groups` does not divide, weight
-            /// and bias are invalid, and so is all that is computed from them.
+            #[doc = concat!("With options. Where they cannot be, for example ", $with, ", weight and bias are invalid, and so is all")]
+            /// that is computed from them.
             #[track_caller]
             pub fn with(
                 in_channels: usize,
                 out_channels: usize,
                 kernel: impl Into<Extents<$n>>,
-                options: ConvOptions<$n>,
+                options: $options<$n>,
             ) -> $name {
                 let kernel = kernel.into();
                 let valid = options.check().map(|()| options.groups);
                 let checked = check(stringify!($name), in_channels, out_channels, kernel, valid);
-                let shape = weight_shape(out_channels, in_channels / options.groups.max(1), kernel);
+                let shape = weight_shape($channels(in_channels, out_channels, options.groups.max(1)), kernel);
                 let (weight, bias) = parameters(checked, &shape, out_channels);
                 $name { weight, bias, options }
             }
@@ -102,6 +112,7 @@ macro_rules! convolutions {
 }
 
 convolutions! {
+    ConvOptions, plain, "fan_in", "A convolution with stride 1, no padding and a bias.", "channels that `groups` does not divide";
     /// One-dimensional convolution (`torch.nn.Conv1d`): input `[N, in, L]`, output `[N, out, L']`.
     Conv1d 1 conv1d "[out, in / groups, kernel]";
     /// Two-dimensional convolution (`torch.nn.Conv2d`): input `[N, in, H, W]`, output `[N, out, H', W']` with
@@ -121,67 +132,9 @@ convolutions! {
     Conv3d 3 conv3d "[out, in / groups, kernel depth, kernel height, kernel width]";
 }
 
-macro_rules! transposed_convolutions {
-    ($($(#[$doc:meta])* $name:ident $n:literal $method:ident $weight:literal;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        pub struct $name {
-            #[doc = concat!("`", $weight, "`, uniform in `±1/√(out · kernel / groups)` at first.")]
-            pub weight: Tensor,
-            /// `[out]`, initialised likewise; none without bias.
-            pub bias: Option<Tensor>,
-            /// The options.
-            pub options: ConvTransposeOptions<$n>,
-        }
-
-        impl $name {
-            /// A transposed convolution with stride 1, nothing cut off and a bias.
-            #[track_caller]
-            pub fn new(in_channels: usize, out_channels: usize, kernel: impl Into<Extents<$n>>) -> $name {
-                $name::with(in_channels, out_channels, kernel, ConvTransposeOptions::default())
-            }
-
-            /// A transposed convolution with options. Where they cannot be, for example an `output_padding` that is not below
-            /// the stride, weight and bias are invalid, and so is all that is computed from them.
-            #[track_caller]
-            pub fn with(
-                in_channels: usize,
-                out_channels: usize,
-                kernel: impl Into<Extents<$n>>,
-                options: ConvTransposeOptions<$n>,
-            ) -> $name {
-                let kernel = kernel.into();
-                let valid = options.check().map(|()| options.groups);
-                let checked = check(stringify!($name), in_channels, out_channels, kernel, valid);
-                let shape = weight_shape(in_channels, out_channels / options.groups.max(1), kernel);
-                let (weight, bias) = parameters(checked, &shape, out_channels);
-                $name { weight, bias, options }
-            }
-
-            /// The same without a bias.
-            #[must_use]
-            pub fn without_bias(self) -> $name {
-                $name { bias: None, ..self }
-            }
-        }
-
-        impl Module for $name {
-            fn visit(&self, visitor: &mut dyn Visitor) {
-                visitor.child("weight", &self.weight);
-                visitor.child("bias", &self.bias);
-            }
-        }
-
-        impl Forward for $name {
-            #[track_caller]
-            fn forward(&self, x: &Tensor) -> Tensor {
-                x.$method(&self.weight, self.bias.as_ref(), self.options)
-            }
-        }
-    )*};
-}
-
-transposed_convolutions! {
+convolutions! {
+    ConvTransposeOptions, transposed, "(out · kernel / groups)",
+    "A transposed convolution with stride 1, nothing cut off and a bias.", "an `output_padding` that is not below the stride";
     /// The transpose of [`Conv1d`] (`torch.nn.ConvTranspose1d`): input `[N, in, L]`, output `[N, out, L']`.
     ConvTranspose1d 1 conv_transpose1d "[in, out / groups, kernel]";
     /// The transpose of [`Conv2d`] (`torch.nn.ConvTranspose2d`): input `[N, in, H, W]`, output `[N, out, H', W']` with

@@ -1,9 +1,10 @@
-//! Layers that resize, rearrange and pad images.
+//! Layers that resize and rearrange images.
 
 use super::Forward;
+use super::stateless::stateless_layers;
 use super::visit::{Module, Visitor};
 use crate::location::here;
-use crate::tensor::{Corners, Extents, Interpolation, PadMode, Tensor};
+use crate::tensor::{Corners, Extents, Interpolation, Tensor};
 use igneous_ir::{Dim, Error, Shape};
 
 /// Images `[N, C, …]` of another size (`torch.nn.Upsample`): one to three spatial axes.
@@ -75,52 +76,22 @@ impl Forward for Upsample {
     }
 }
 
-macro_rules! rearrangements {
-    ($($(#[$doc:meta])* $name:ident { $(#[$field_doc:meta])* $field:ident } ($x:ident) $body:expr;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name {
-            $(#[$field_doc])*
-            pub $field: usize,
-        }
-
-        impl $name {
-            /// The layer with this number.
-            pub fn new($field: usize) -> $name {
-                $name { $field }
-            }
-        }
-
-        impl Module for $name {
-            fn visit(&self, _: &mut dyn Visitor) {}
-        }
-
-        impl Forward for $name {
-            #[track_caller]
-            fn forward(&self, $x: &Tensor) -> Tensor {
-                let $field = self.$field;
-                $body
-            }
-        }
-    )*};
-}
-
-rearrangements! {
+stateless_layers! {
     /// Channels `[N, C·r², H, W]` as images `[N, C, H·r, W·r]` (`torch.nn.PixelShuffle`). Shi et al. 2016, arXiv:1609.05158.
     PixelShuffle {
         /// By how much height and width grow.
-        factor
+        factor: usize,
     } (x) x.pixel_shuffle(factor);
     /// Images `[N, C, H·r, W·r]` as channels `[N, C·r², H, W]` (`torch.nn.PixelUnshuffle`).
     PixelUnshuffle {
         /// By how much height and width shrink.
-        factor
+        factor: usize,
     } (x) x.pixel_unshuffle(factor);
     /// Takes channels `[N, C, …]` in turn from each of some groups (`torch.nn.ChannelShuffle`). Zhang et al. 2017,
     /// arXiv:1707.01083.
     ChannelShuffle {
         /// Into how many groups the channels are divided.
-        groups
+        groups: usize,
     } (x) channels_shuffled(x, groups);
 }
 
@@ -222,127 +193,4 @@ impl Forward for Fold {
         let PatchOptions { dilation, padding, stride } = self.options;
         x.fold_patches(self.size, self.kernel, dilation, padding, stride)
     }
-}
-
-/// Widths of padding in front and behind of each of `N` axes, the last axis first, as PyTorch counts: `1` for all of them,
-/// `[(1, 2)]`, `[(left, right), (top, bottom)]`. Negative widths cut off.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PadWidths<const N: usize>(pub [(i64, i64); N]);
-
-impl<const N: usize> From<i64> for PadWidths<N> {
-    fn from(width: i64) -> PadWidths<N> {
-        PadWidths([(width, width); N])
-    }
-}
-
-impl<const N: usize> From<[(i64, i64); N]> for PadWidths<N> {
-    fn from(widths: [(i64, i64); N]) -> PadWidths<N> {
-        PadWidths(widths)
-    }
-}
-
-#[track_caller]
-fn padded<const N: usize>(what: &str, x: &Tensor, widths: PadWidths<N>, mode: PadMode) -> Tensor {
-    let constant = matches!(mode, PadMode::Constant(_));
-    if x.error().is_none() && !constant && x.rank() != N + 1 && x.rank() != N + 2 {
-        let error = Error::new(format!("{what} needs a tensor with {} or {} axes", N + 1, N + 2));
-        return error.note("tensor", x.describe()).at(here()).into();
-    }
-    x.pad_with(&widths.0, mode)
-}
-
-macro_rules! pads {
-    ($($(#[$doc:meta])* $name:ident $n:literal $mode:expr;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name {
-            /// The widths, the last axis first.
-            pub widths: PadWidths<$n>,
-        }
-
-        impl $name {
-            /// A layer that pads by these widths.
-            pub fn new(widths: impl Into<PadWidths<$n>>) -> $name {
-                $name { widths: widths.into() }
-            }
-        }
-
-        impl Module for $name {
-            fn visit(&self, _: &mut dyn Visitor) {}
-        }
-
-        impl Forward for $name {
-            #[track_caller]
-            fn forward(&self, x: &Tensor) -> Tensor {
-                padded(stringify!($name), x, self.widths, $mode)
-            }
-        }
-    )*};
-}
-
-pads! {
-    /// Zeros around sequences (`torch.nn.ZeroPad1d`).
-    ZeroPad1d 1 PadMode::Constant(0.0);
-    /// Zeros around images (`torch.nn.ZeroPad2d`).
-    ZeroPad2d 2 PadMode::Constant(0.0);
-    /// Zeros around volumes (`torch.nn.ZeroPad3d`).
-    ZeroPad3d 3 PadMode::Constant(0.0);
-    /// Sequences mirrored at their ends (`torch.nn.ReflectionPad1d`).
-    ReflectionPad1d 1 PadMode::Reflect;
-    /// Images mirrored at their borders (`torch.nn.ReflectionPad2d`).
-    ReflectionPad2d 2 PadMode::Reflect;
-    /// Volumes mirrored at their borders (`torch.nn.ReflectionPad3d`).
-    ReflectionPad3d 3 PadMode::Reflect;
-    /// The elements at the ends of sequences repeated (`torch.nn.ReplicationPad1d`).
-    ReplicationPad1d 1 PadMode::Replicate;
-    /// The elements at the borders of images repeated (`torch.nn.ReplicationPad2d`).
-    ReplicationPad2d 2 PadMode::Replicate;
-    /// The elements at the borders of volumes repeated (`torch.nn.ReplicationPad3d`).
-    ReplicationPad3d 3 PadMode::Replicate;
-    /// Sequences continued from their other end (`torch.nn.CircularPad1d`).
-    CircularPad1d 1 PadMode::Circular;
-    /// Images continued from their other border (`torch.nn.CircularPad2d`).
-    CircularPad2d 2 PadMode::Circular;
-    /// Volumes continued from their other border (`torch.nn.CircularPad3d`).
-    CircularPad3d 3 PadMode::Circular;
-}
-
-macro_rules! constant_pads {
-    ($($(#[$doc:meta])* $name:ident $n:literal;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name {
-            /// The widths, the last axis first.
-            pub widths: PadWidths<$n>,
-            /// What stands there.
-            pub value: f64,
-        }
-
-        impl $name {
-            /// A layer that pads by these widths with a value.
-            pub fn new(widths: impl Into<PadWidths<$n>>, value: f64) -> $name {
-                $name { widths: widths.into(), value }
-            }
-        }
-
-        impl Module for $name {
-            fn visit(&self, _: &mut dyn Visitor) {}
-        }
-
-        impl Forward for $name {
-            #[track_caller]
-            fn forward(&self, x: &Tensor) -> Tensor {
-                padded(stringify!($name), x, self.widths, PadMode::Constant(self.value))
-            }
-        }
-    )*};
-}
-
-constant_pads! {
-    /// A number around sequences (`torch.nn.ConstantPad1d`).
-    ConstantPad1d 1;
-    /// A number around images (`torch.nn.ConstantPad2d`).
-    ConstantPad2d 2;
-    /// A number around volumes (`torch.nn.ConstantPad3d`).
-    ConstantPad3d 3;
 }

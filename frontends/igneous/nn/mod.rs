@@ -60,11 +60,13 @@ mod loss;
 mod margin_loss;
 mod mode;
 mod norm;
+mod pad;
 mod pool;
 mod position;
 mod recurrent;
 mod regression_loss;
 mod state;
+mod stateless;
 mod summary;
 mod transformer;
 mod visit;
@@ -92,11 +94,7 @@ pub use distance::{Bilinear, CosineSimilarity, PairwiseDistance};
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
 pub use embedding::{BagMode, Embedding, EmbeddingBag, EmbeddingOptions};
 pub use igneous_derive::Module;
-pub use image::{
-    ChannelShuffle, CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad1d, ConstantPad2d, ConstantPad3d, Fold, PadWidths,
-    PatchOptions, PixelShuffle, PixelUnshuffle, ReflectionPad1d, ReflectionPad2d, ReflectionPad3d, ReplicationPad1d,
-    ReplicationPad2d, ReplicationPad3d, Unfold, Upsample, UpsampleTarget, ZeroPad1d, ZeroPad2d, ZeroPad3d,
-};
+pub use image::{ChannelShuffle, Fold, PatchOptions, PixelShuffle, PixelUnshuffle, Unfold, Upsample, UpsampleTarget};
 pub use likelihood_loss::{BceLoss, BceWithLogitsLoss, GaussianNllLoss, KlDivLoss, NllLoss, PoissonNllLoss};
 pub use linear::Linear;
 pub(crate) use loss::IGNORED;
@@ -107,6 +105,10 @@ pub use margin_loss::{
 };
 pub use mode::Mode;
 pub use norm::{LayerNorm, LayerNormOptions, RmsNorm, RmsNormOptions};
+pub use pad::{
+    CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad1d, ConstantPad2d, ConstantPad3d, PadWidths, ReflectionPad1d,
+    ReflectionPad2d, ReflectionPad3d, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d, ZeroPad1d, ZeroPad2d, ZeroPad3d,
+};
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d, AvgPool1d,
     AvgPool2d, AvgPool3d, LpPool1d, LpPool2d, LpPool3d, MaxPool1d, MaxPool2d, MaxPool3d,

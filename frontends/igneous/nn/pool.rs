@@ -1,36 +1,18 @@
 //! Pooling layers.
 
-use super::Forward;
-use super::visit::{Module, Visitor};
-use crate::tensor::{Extents, PoolOptions, Tensor};
+use super::stateless::stateless_layers;
+use crate::tensor::{Extents, PoolOptions};
 
 macro_rules! pools {
-    ($($(#[$doc:meta])* $name:ident $n:literal $method:ident;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name {
-            /// The window and how it moves.
-            pub pool: PoolOptions<$n>,
-        }
-
-        impl $name {
-            /// Windows side by side for a number or several; else as the [`PoolOptions`] say.
-            pub fn new(pool: impl Into<PoolOptions<$n>>) -> $name {
-                $name { pool: pool.into() }
-            }
-        }
-
-        impl Module for $name {
-            fn visit(&self, _: &mut dyn Visitor) {}
-        }
-
-        impl Forward for $name {
-            #[track_caller]
-            fn forward(&self, x: &Tensor) -> Tensor {
-                x.$method(self.pool)
-            }
-        }
-    )*};
+    ($($(#[$doc:meta])* $name:ident $n:literal $method:ident;)*) => {
+        stateless_layers! {$(
+            $(#[$doc])*
+            $name {
+                /// The window and how it moves: side by side for a number or several; else as the [`PoolOptions`] say.
+                pool: PoolOptions<$n> as impl Into<PoolOptions<$n>>,
+            } (x) x.$method(pool);
+        )*}
+    };
 }
 
 pools! {
@@ -49,32 +31,15 @@ pools! {
 }
 
 macro_rules! adaptive_pools {
-    ($($(#[$doc:meta])* $name:ident $n:literal $method:ident;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name {
-            /// The spatial extents of the result.
-            pub size: Extents<$n>,
-        }
-
-        impl $name {
-            /// Pooling to this size: one number for all spatial axes, or one for each.
-            pub fn new(size: impl Into<Extents<$n>>) -> $name {
-                $name { size: size.into() }
-            }
-        }
-
-        impl Module for $name {
-            fn visit(&self, _: &mut dyn Visitor) {}
-        }
-
-        impl Forward for $name {
-            #[track_caller]
-            fn forward(&self, x: &Tensor) -> Tensor {
-                x.$method(self.size)
-            }
-        }
-    )*};
+    ($($(#[$doc:meta])* $name:ident $n:literal $method:ident;)*) => {
+        stateless_layers! {$(
+            $(#[$doc])*
+            $name {
+                /// The spatial extents of the result: one number for all axes, or one for each.
+                size: Extents<$n> as impl Into<Extents<$n>>,
+            } (x) x.$method(size);
+        )*}
+    };
 }
 
 adaptive_pools! {
@@ -93,34 +58,17 @@ adaptive_pools! {
 }
 
 macro_rules! power_pools {
-    ($($(#[$doc:meta])* $name:ident $n:literal $method:ident;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name {
-            /// The exponent of the norm.
-            pub p: f64,
-            /// The window and how it moves. Padding and dilation are not possible.
-            pub pool: PoolOptions<$n>,
-        }
-
-        impl $name {
-            /// The `p`-norm of windows.
-            pub fn new(p: f64, pool: impl Into<PoolOptions<$n>>) -> $name {
-                $name { p, pool: pool.into() }
-            }
-        }
-
-        impl Module for $name {
-            fn visit(&self, _: &mut dyn Visitor) {}
-        }
-
-        impl Forward for $name {
-            #[track_caller]
-            fn forward(&self, x: &Tensor) -> Tensor {
-                x.$method(self.p, self.pool)
-            }
-        }
-    )*};
+    ($($(#[$doc:meta])* $name:ident $n:literal $method:ident;)*) => {
+        stateless_layers! {$(
+            $(#[$doc])*
+            $name {
+                /// The exponent of the norm.
+                p: f64,
+                /// The window and how it moves. Padding and dilation are not possible.
+                pool: PoolOptions<$n> as impl Into<PoolOptions<$n>>,
+            } (x) x.$method(p, pool);
+        )*}
+    };
 }
 
 power_pools! {

@@ -1,6 +1,46 @@
 //! Recurrent layers. A layer is a [`scan`](crate::scan) over time, compiled once whatever the length; what does not depend on
 //! the step before, the product of the whole sequence with `weight_ih`, is one product in front of it.
 
+/// What the layers share whose state is one tensor.
+macro_rules! with_one_state {
+    ($name:ident) => {
+        impl $name {
+            /// The same without biases.
+            #[must_use]
+            pub fn without_bias(self) -> $name {
+                $name(self.0.without_bias())
+            }
+
+            /// The weights, layer by layer, and in each the forward direction first.
+            pub fn weights(&self) -> &[RecurrentWeights] {
+                &self.0.weights
+            }
+
+            /// The outputs `[steps, batch, directions · hidden]` of the last layer, and the last `h`, `[layers · directions, batch,
+            /// hidden]`. `state` is the first `h`, zeros if there is none. An input without batch, `[steps, features]`, gives results
+            /// without it.
+            #[track_caller]
+            pub fn forward(&self, x: &Tensor, state: Option<&Tensor>) -> (Tensor, Tensor) {
+                let (outputs, mut states) = self.0.forward(x, state.map(|h| vec![h]), None);
+                (outputs, states.remove(0))
+            }
+
+            /// The same for sequences of these lengths, as [`Lstm::forward_padded`](crate::nn::Lstm::forward_padded).
+            #[track_caller]
+            pub fn forward_padded(&self, x: &Tensor, lengths: &Tensor, state: Option<&Tensor>) -> (Tensor, Tensor) {
+                let (outputs, mut states) = self.0.forward(x, state.map(|h| vec![h]), Some(lengths));
+                (outputs, states.remove(0))
+            }
+        }
+
+        impl Module for $name {
+            fn visit(&self, visitor: &mut dyn Visitor) {
+                self.0.visit(visitor);
+            }
+        }
+    };
+}
+
 mod cell;
 mod gru;
 mod lstm;
