@@ -28,6 +28,17 @@ pub(super) enum Object {
     Tensor(View),
 }
 
+impl Object {
+    /// How many others it refers to.
+    pub(super) fn references(&self) -> usize {
+        match self {
+            Object::List(items) | Object::Tuple(items) => items.len(),
+            Object::Dict(entries) => 2 * entries.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What a pickle may import.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Global {

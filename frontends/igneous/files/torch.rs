@@ -129,16 +129,25 @@ fn little(machine: &Pickle) -> bool {
 
 /// The value of a pickle whose storages are there.
 fn materialize(pickle: &Pickle, storages: &BTreeMap<String, Vec<u8>>) -> Result<Value> {
-    value(pickle, pickle.root, storages, 0)
+    let references: usize = pickle.objects.iter().map(Object::references).sum();
+    value(pickle, pickle.root, storages, 0, &mut (SHARED * references + 1))
 }
 
-fn value(pickle: &Pickle, object: Ref, storages: &BTreeMap<String, Vec<u8>>, depth: usize) -> Result<Value> {
+/// How many times over, on average, a container may be part of others: a value of ours holds its own copy of each.
+const SHARED: usize = 16;
+
+/// `left` is how many values may still be made.
+fn value(pickle: &Pickle, object: Ref, storages: &BTreeMap<String, Vec<u8>>, depth: usize, left: &mut usize) -> Result<Value> {
     // Also what contains itself ends here.
     const DEEPEST: usize = 100;
     if depth > DEEPEST {
         return Err(Error::new(format!("containers of the file lie more than {DEEPEST} deep in each other")));
     }
-    let inner = |object: &Ref| value(pickle, *object, storages, depth + 1);
+    let Some(fewer) = left.checked_sub(1) else {
+        return Err(Error::new(format!("containers of the file are more than {SHARED} times part of others")));
+    };
+    *left = fewer;
+    let mut inner = |object: &Ref| value(pickle, *object, storages, depth + 1, left);
     Ok(match &pickle.objects[object] {
         Object::None => Value::None,
         Object::Bool(b) => Value::Bool(*b),
@@ -151,8 +160,8 @@ fn value(pickle: &Pickle, object: Ref, storages: &BTreeMap<String, Vec<u8>>, dep
         Object::Bytes(bytes) => Value::Bytes(bytes.clone()),
         Object::Global(Global::Name(name)) => Value::Text((*name).to_owned()),
         Object::Global(other) => return Err(Error::new(format!("the file has {other:?} as a value"))),
-        Object::List(items) => Value::List(items.iter().map(inner).collect::<Result<_>>()?),
-        Object::Tuple(items) => Value::Tuple(items.iter().map(inner).collect::<Result<_>>()?),
+        Object::List(items) => Value::List(items.iter().map(&mut inner).collect::<Result<_>>()?),
+        Object::Tuple(items) => Value::Tuple(items.iter().map(&mut inner).collect::<Result<_>>()?),
         Object::Dict(entries) => {
             let mut made = Vec::with_capacity(entries.len());
             for (key, entry) in entries {
@@ -173,6 +182,9 @@ fn value(pickle: &Pickle, object: Ref, storages: &BTreeMap<String, Vec<u8>>, dep
         Object::Tensor(view) => Value::Tensor(tensor(view, storages)?),
     })
 }
+
+/// The bytes of a tensor that has more than twice the elements of its storage.
+const LARGEST_EXPANDED: usize = 1 << 30;
 
 /// The elements of a view, row-major.
 fn tensor(view: &View, storages: &BTreeMap<String, Vec<u8>>) -> Result<Tensor> {
@@ -211,6 +223,10 @@ fn tensor(view: &View, storages: &BTreeMap<String, Vec<u8>>) -> Result<Tensor> {
     // An expanded tensor may have far more elements than its storage.
     let mut elements = Vec::new();
     let length = count.checked_mul(size).ok_or_else(outside)?;
+    if length > LARGEST_EXPANDED && length / 2 > stored.len() {
+        let error = Error::new(format!("a tensor repeats elements to more than {LARGEST_EXPANDED} bytes"));
+        return Err(error.note("shape", format_args!("{sizes:?}")).note("strides", format_args!("{strides:?}")));
+    }
     elements.try_reserve_exact(length).map_err(Error::other)?;
     let mut index = vec![0; sizes.len()];
     for _ in 0..count {
