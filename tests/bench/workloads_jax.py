@@ -302,11 +302,11 @@ def check(name):
     case.assign(before)
     case.inputs = [jnp.asarray(layout(known[f"input.{i}"])) for i, layout in enumerate(case.input_layouts)]
     results = case.step()
-    pairs = [(f"output.{i}", y, case.output_layout(known[f"output.{i}"]), timing.TOLERANCE)
-             for i, y in enumerate(results)]
-    pairs += [(f"after.{i}", np.asarray(case.parameters[i]) - before[i], layout(known[f"after.{i}"]) - before[i],
-               timing.CHANGE_TOLERANCE) for i, layout in enumerate(case.layouts)]
-    timing.compare("jax", name, pairs)
+    outputs = [(f"output.{i}", y, case.output_layout(known[f"output.{i}"])) for i, y in enumerate(results)]
+    changes = [(f"after.{i}", *[np.asarray(after, np.float64) - before[i] for after in
+                                [case.parameters[i], layout(known[f"after.{i}"]), layout(known[f"exact.{i}"])]])
+               for i, layout in enumerate(case.layouts)]
+    timing.compare("jax", name, outputs, changes)
 
 
 def main():

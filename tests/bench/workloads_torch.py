@@ -173,12 +173,19 @@ WORKLOADS = {
 
 
 def write_case(name):
-    """Parameters before and after one step, inputs and results, numbered in order."""
+    """Parameters before and after one step (also in double precision), inputs and results, numbered in order."""
     from safetensors.torch import save_file
-    case = WORKLOADS[name]()
+    case, exact = WORKLOADS[name](), WORKLOADS[name]()
     parameters = list(case.net.parameters()) if case.net else []
     tensors = {f"parameter.{i}": p.detach().clone() for i, p in enumerate(parameters)}
     tensors |= {f"input.{i}": x for i, x in enumerate(case.inputs)}
+    if parameters:
+        exact.net.double()
+        for own, given in zip(exact.net.parameters(), parameters):
+            own.data.copy_(given.data)
+        exact.inputs = [x.double() if x.is_floating_point() else x for x in case.inputs]
+        exact.step()
+        tensors |= {f"exact.{i}": p.detach().clone() for i, p in enumerate(exact.net.parameters())}
     tensors |= {f"output.{i}": y.contiguous() for i, y in enumerate(case.step())}
     tensors |= {f"after.{i}": p.detach().clone() for i, p in enumerate(parameters)}
     save_file(tensors, os.path.join(arguments.case, f"{name}.safetensors"))
