@@ -219,6 +219,10 @@ macro_rules! optimizer {
                 self.moments.step(Decay::$decay(self.options.weight_decay))
             }
 
+            fn parameters(&self) -> Vec<Tensor> {
+                self.moments.parameters.clone()
+            }
+
             fn zero_grad(&self) {
                 self.moments.parameters.iter().for_each(Tensor::zero_grad);
             }

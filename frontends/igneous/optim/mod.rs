@@ -22,10 +22,13 @@
 //! ```
 
 mod adam;
+mod condition;
 mod lr;
+mod scaler;
 mod sgd;
 
 pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
+pub use scaler::{GradScaler, GradScalerOptions};
 pub use sgd::{Sgd, SgdOptions};
 
 use crate::autocast::no_autocast;
@@ -44,6 +47,9 @@ pub trait Optimizer: Send + Sync {
     /// If a parameter or gradient is invalid. No parameter has changed then.
     #[track_caller]
     fn step(&self) -> Result<()>;
+
+    /// The parameters of all groups.
+    fn parameters(&self) -> Vec<Tensor>;
 
     /// Empties the gradient slots.
     fn zero_grad(&self);
@@ -102,6 +108,7 @@ fn as_user<R>(loc: Loc, update: impl FnOnce() -> R) -> R {
 
 /// Computes all new values before assigning the first, so that an error changes nothing.
 fn commit(updates: Vec<(Tensor, Tensor)>) -> Result<()> {
+    let updates = condition::conditioned(updates);
     updates.iter().try_for_each(|(_, value)| value.check())?;
     updates.iter().try_for_each(|(variable, value)| variable.assign(value))
 }

@@ -122,6 +122,10 @@ impl Optimizer for Sgd {
         })
     }
 
+    fn parameters(&self) -> Vec<Tensor> {
+        self.parameters.clone()
+    }
+
     fn zero_grad(&self) {
         self.parameters.iter().for_each(Tensor::zero_grad);
     }
