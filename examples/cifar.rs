@@ -18,6 +18,7 @@ use igneous::optim::{Adam, Optimizer};
 use igneous::testing::compare_with_eager;
 use igneous::{DType, Device, Result, Tensor, compile, manual_seed, no_grad, spec};
 use igneous_train::Plot;
+use std::f64::consts::PI;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -179,7 +180,7 @@ fn write_patterns(path: &Path, numbers: std::ops::Range<usize>) -> Result<()> {
     for number in numbers {
         let mut random = SampleRandom::of_sample(number);
         let class = random.below(10);
-        let (sin, cos) = (class as f64 * std::f64::consts::PI / 20.0).sin_cos();
+        let (sin, cos) = (class as f64 * PI / 20.0).sin_cos();
         let (phase, length) = (random.uniform() * 6.0, 4.0 + 2.0 * random.uniform());
         records.push(class as u8);
         for channel in 0..3 {
@@ -187,7 +188,7 @@ fn write_patterns(path: &Path, numbers: std::ops::Range<usize>) -> Result<()> {
             let strength = if class % 3 == channel { 70.0 } else { 25.0 };
             for place in 0..32 * 32 {
                 let along = (place % 32) as f64 * cos + (place / 32) as f64 * sin;
-                let wave = (along * 6.283 / length + phase).sin();
+                let wave = (2.0 * PI * along / length + phase).sin();
                 records.push((128.0 + strength * wave + 120.0 * (random.uniform() - 0.5)) as u8);
             }
         }
