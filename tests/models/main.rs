@@ -1,0 +1,5 @@
+//! The models of `igneous-models` against PyTorch: what they compute, how they train, and files with their weights.
+
+mod files;
+mod outputs;
+mod values;
