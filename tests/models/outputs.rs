@@ -152,8 +152,8 @@ fn scores_of_the_next_token() {
     let net = Gpt::new(GptOptions { context: 8, layers: 2, heads: 2, features: 12, ..GptOptions::characters(13) });
     let whole = integers("next", &[1, 8], 13);
     let cut = whole.narrow(1, 0, 5);
-    assert_close(&net.next(&whole, 4), &net.forward(&cut).i((.., -1)), 1e-5);
-    assert_close(&net.next(&cut, 4), &net.forward(&cut).i((.., -1)), 1e-5);
+    assert_close(&net.next(&whole, &Tensor::scalar(4)), &net.forward(&cut).i((.., -1)), 1e-5);
+    assert_close(&net.next(&cut, &Tensor::scalar(4)), &net.forward(&cut).i((.., -1)), 1e-5);
 }
 
 /// Hugging Face's file has masks, a matrix of scores that is the table of tokens, and linear weights the other way round.

@@ -4,7 +4,7 @@ use igneous::nn::{
     Dropout, Embedding, EmbeddingOptions, Forward, LayerNorm, LearnedPositions, Linear, Module, ModuleExt, RotaryEmbedding,
 };
 use igneous::nn::{StateDict, init};
-use igneous::{Attention, Dim, Result, Tensor, default};
+use igneous::{Attention, Result, Tensor, default};
 
 /// A decoder of tokens `[n, l]` to scores of each next token `[n, l, vocabulary]`. Radford et al. 2019.
 ///
@@ -249,11 +249,11 @@ impl Gpt {
         ln_f.forward(&x)
     }
 
-    /// The scores of what follows the token at each place of `last`, `[n]`, of sequences `[n, l]`: what lies behind it, for
-    /// example padding, has no effect.
+    /// The scores `[n, vocabulary]` of what follows the token at the place `last`, one integer without axes, of sequences
+    /// `[n, l]`. What lies behind that place, for example padding, has no effect.
     #[track_caller]
-    pub fn next(&self, tokens: &Tensor, last: impl Into<Dim>) -> Tensor {
-        self.scores(&self.features(tokens).narrow(1, last, 1).squeeze(1))
+    pub fn next(&self, tokens: &Tensor, last: &Tensor) -> Tensor {
+        self.scores(&self.features(tokens).narrow_at(1, last, 1).squeeze(1))
     }
 
     #[track_caller]
