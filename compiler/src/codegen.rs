@@ -1,7 +1,8 @@
 //! From lowered steps to a program: machine code, memory plan, launches.
 
-use crate::cpu::{self, Listing};
-use crate::driver::Options;
+use crate::cpu::{self, CpuCode, Listing};
+use crate::cuda;
+use crate::driver::{Backend, Options};
 use crate::fuse::{FusionLog, Sideways};
 use crate::lower::{Flat, FlatStep, Lowered, StepKind, lower};
 use crate::plan::{Plan, plan};
@@ -58,7 +59,10 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
     let plan = plan(&flat, &kernels, variables);
     let symbols = symbols(&flat)?;
     let order: Vec<Symbol> = symbols.iter().map(|(s, _, _)| *s).collect();
-    let code = cpu::compile_kernels(&kernels, &order, &options.target)?;
+    let code = match options.backend {
+        Backend::Cpu => cpu::compile_kernels(&kernels, &order, &options.target)?,
+        Backend::Cuda => CpuCode { work: cuda::compile_kernels(&kernels)?, listings: Vec::new(), memory: Arc::new(()) },
+    };
     let memory = memory_map(&flat, &plan);
     let mut built =
         Built { program: empty(name), kernels: kernels.clone(), listings: code.listings, log, memory, arena: plan.arena };

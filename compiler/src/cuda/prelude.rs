@@ -165,7 +165,7 @@ const HELPERS: &[Helper] = &[
     (
         "report",
         &[],
-        "void report(unsigned long long* error, unsigned long long code, long long value) { if (atomicCAS(error, 0ull, code) == 0ull) ((long long*)error)[1] = value; }",
+        "void report(unsigned long long* error, unsigned long long run, unsigned long long code, long long value) { if (atomicCAS(error, 0ull, run >> 32 << 32 | code) == 0ull) ((long long*)error)[1] = value; }",
     ),
 ];
 
