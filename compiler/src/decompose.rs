@@ -45,13 +45,14 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
 }
 
 /// Whether a node on a half type is done on its operands in single precision: a scatter, that elements are not rounded each
-/// time another one is added or multiplied; attention, whose kernel is for that.
+/// time another one is added or multiplied; convolutions and attention, whose kernels are for that.
 fn wants_single(node: &Node, graph: &Graph, operands: &[Value]) -> bool {
     if node.results.first().is_none_or(|ty| ty.dtype == ty.dtype.compute()) {
         return false;
     }
     match node.op.name() {
         "scatter" => matches!(node.op.choice("combine"), "sum" | "prod"),
+        "convolution" => true,
         _ => attends(node, graph, operands),
     }
 }

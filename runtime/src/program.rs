@@ -216,6 +216,8 @@ pub enum Operand {
     Strided {
         /// The kernel parameter.
         param: usize,
+        /// The type in memory: that of the dot; or, if that is `f32`, a half type, which is converted a block at a time.
+        dtype: DType,
         /// The first element.
         offset: Dim,
         /// One stride for each batch axis.

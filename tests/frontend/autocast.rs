@@ -1,8 +1,8 @@
 //! Regions of mixed precision, against PyTorch's, of which `tests/parity/autocast.py` wrote types and losses.
 
-use crate::{message, vec};
-use igneous::nn::StateDict;
-use igneous::optim::{Optimizer, Sgd};
+use crate::{close, message, vec};
+use igneous::nn::{ModuleExt, StateDict};
+use igneous::optim::{Adam, GradScaler, GradScalerOptions, Optimizer, Sgd};
 use igneous::testing::{assert_close, compare_with_eager};
 use igneous::{Conv, DType, Tensor, autocast, compile, default, grad, no_autocast};
 use std::sync::LazyLock;
@@ -170,4 +170,81 @@ fn a_type_that_is_no_half_type_is_an_error() {
     let x = Tensor::ones((2, 2));
     let result = autocast(DType::I64, || x.matmul(&x));
     assert!(message(result.check()).contains("autocast takes f16 or bf16, not i64"));
+}
+
+/// Steps with gradients that are infinite where `scaler/bad` says so, against PyTorch's scales and weights.
+#[test]
+fn the_scale_follows_infinite_gradients_as_pytorchs() {
+    let (bad, scales) = (torch("scaler/bad"), vec::<f64>(&torch("scaler/scales")));
+    let weights = torch("scaler/weights");
+    for compiled in [false, true] {
+        let w = Tensor::parameter(Tensor::ones(2));
+        let sgd = Sgd::with(vec![w.clone()], 0.125, default()).unwrap();
+        let options = GradScalerOptions { init_scale: 1024.0, growth_factor: 3.0, backoff_factor: 0.25, growth_interval: 3 };
+        let scaler = GradScaler::with(options).unwrap();
+        let (model, own) = (w.clone(), scaler.clone());
+        let step = move |factors: Tensor| {
+            let loss = (&model * factors).sum_all();
+            own.scale(&loss).backward()?;
+            own.step(&sgd)?;
+            own.update()?;
+            Ok(loss)
+        };
+        let program = compile(step.clone());
+        for (i, &expected) in scales.iter().enumerate() {
+            let infinite = bad.i(i).item().unwrap() == 1.0;
+            let factors = Tensor::new([1.0, if infinite { f32::INFINITY } else { 2.0 }]);
+            if compiled {
+                program.run(factors).unwrap()
+            } else {
+                step(factors).unwrap()
+            };
+            assert_eq!(scaler.get_scale().unwrap(), expected, "step {i}, compiled {compiled}");
+            assert_close(&w, &weights.i(i), 0.0);
+        }
+        assert_eq!(scaler.state_dict().len(), 2);
+        assert!(!compiled || program.programs() == 1);
+    }
+}
+
+#[test]
+fn a_skipped_step_leaves_the_optimizers_state() {
+    let w = Tensor::parameter(Tensor::ones(3));
+    let adam = Adam::new(vec![w.clone()], 0.1).unwrap();
+    let scaler = GradScaler::new();
+    let step = compile({
+        let (w, adam, scaler) = (w.clone(), adam.clone(), scaler.clone());
+        move |factor: Tensor| {
+            scaler.scale(&(&w * factor).sum_all()).backward()?;
+            scaler.unscale_(&adam)?;
+            let gradient = w.grad().expect("backward made one");
+            scaler.step(&adam)?;
+            scaler.update()?;
+            Ok(gradient)
+        }
+    });
+    close(&step.run(Tensor::full((), 0.5)).unwrap(), &[0.5; 3]);
+    let before: Vec<Vec<f64>> = adam.state_dict().iter().map(|(_, t)| t.to_f64_vec().unwrap()).collect();
+    let weights = vec::<f32>(&w);
+    step.run(Tensor::full((), f64::NAN)).unwrap();
+    let after: Vec<Vec<f64>> = adam.state_dict().iter().map(|(_, t)| t.to_f64_vec().unwrap()).collect();
+    assert_eq!((before, weights), (after, vec::<f32>(&w)));
+    assert_eq!(scaler.get_scale().unwrap(), 32768.0);
+}
+
+#[test]
+fn the_scaler_is_used_in_order() {
+    let w = Tensor::parameter(Tensor::ones(3));
+    let sgd = Sgd::new(vec![w.clone()], 0.1).unwrap();
+    let scaler = GradScaler::new();
+    assert!(message(scaler.update()).contains("update comes after a step"));
+    scaler.scale(&w.sum_all()).backward().unwrap();
+    scaler.unscale_(&sgd).unwrap();
+    close(&w.grad().unwrap(), &[1.0; 3]);
+    assert!(message(scaler.unscale_(&sgd)).contains("unscale_ was called"));
+    scaler.step(&sgd).unwrap();
+    assert!(message(scaler.step(&sgd)).contains("step was taken"));
+    scaler.update().unwrap();
+    let bad = GradScalerOptions { growth_factor: 1.0, ..default() };
+    assert!(message(GradScaler::with(bad)).contains("growth_factor above 1"));
 }

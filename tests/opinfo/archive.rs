@@ -1,4 +1,5 @@
-//! Reading the archive: a folder or a `.tar.gz` of pairs `NAME.json` (calls, tolerances) and `NAME.npz` (arrays).
+//! Reading the archive: a `.tar.gz` of pairs `NAME.json` (calls, tolerances) and `NAME.npz` (arrays), or a folder with such
+//! pairs, archives or folders in it.
 
 use igneous::Tensor;
 use serde_json::Value;
@@ -51,8 +52,13 @@ fn folder(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for file in std::fs::read_dir(path)? {
         let file = file?.path();
-        if let (true, Some(name)) = (file.is_file(), file.file_name()) {
-            files.insert(name.to_string_lossy().into_owned(), std::fs::read(&file)?);
+        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if file.is_dir() {
+            files.extend(folder(&file)?);
+        } else if name.ends_with(".tar.gz") {
+            files.extend(tarball(&file)?);
+        } else {
+            files.insert(name, std::fs::read(&file)?);
         }
     }
     Ok(files)

@@ -27,7 +27,7 @@ fn opinfo() {
         return;
     }
     let entries = archive::read(&path).unwrap_or_else(|e| panic!("{} cannot be read: {e}", path.display()));
-    assert!(!entries.is_empty(), "{} has no entries", path.display());
+    assert!(!entries.is_empty(), "{} has no entries: no pairs NAME.json and NAME.npz", path.display());
     let only = std::env::var("IGNEOUS_OPINFO_ONLY").ok();
     let (mut passed, mut listed, mut failed) = (0, Vec::new(), Vec::new());
     let (mut calls, mut gradients) = (0, 0);

@@ -6,6 +6,7 @@
 
 use super::affine::Affine;
 use super::cost::{dot_blocking, typical};
+use super::half::is_half;
 use super::window::plan_windows;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{Access, Directive, Param, Section, Stage, Target};
@@ -105,9 +106,10 @@ impl<'a> DotSection<'a> {
     fn with_axes(&self, axes: DotAxes, params: &[Param]) -> DotPlan {
         let (m, n, k) = (self.size(&axes.m), self.size(&axes.n), self.size(&axes.k));
         let operand = |root: ExprId, outer: &[u32]| {
-            let (param, position) = plain_load(&self.section.exprs, root, params, self.dtype)?;
+            let (param, dtype, position) = plain_load(&self.section.exprs, root, params, self.dtype)?;
             Some(Operand::Strided {
                 param: param as usize,
+                dtype,
                 offset: position.constant,
                 batch: self.strides(&position, &axes.batch),
                 outer: self.flat(&position, outer)?,
@@ -192,8 +194,13 @@ impl<'a> DotSection<'a> {
         // Narrow products leave lanes of the library's kernels idle.
         let multiply = 0.02 * (m + 2.0) * (n + 2.0) * k + 100.0;
         let (rows, columns) = (typical(plan.block.0).max(1.0), typical(plan.block.1).max(1.0));
-        let pack_lhs = if plan.lhs.is_none() { 0.5 * m * k * (n / columns).ceil() } else { 0.0 };
-        let pack_rhs = if plan.rhs.is_none() { 0.5 * n * k * (m / rows).ceil() } else { 0.0 };
+        let pack_ns = |operand: &Option<Operand>| match operand {
+            None => 0.5,
+            Some(Operand::Strided { dtype, .. }) if is_half(*dtype) => 0.1,
+            Some(_) => 0.0,
+        };
+        let pack_lhs = pack_ns(&plan.lhs) * m * k * (n / columns).ceil();
+        let pack_rhs = pack_ns(&plan.rhs) * n * k * (m / rows).ceil();
         let store = if plan.out.is_none() { 0.3 * m * n } else { 0.0 };
         batch * (multiply + pack_lhs + pack_rhs + store)
     }
@@ -206,12 +213,15 @@ pub fn contracted_parts(section: &Section, params: &[Param]) -> usize {
     DotSection::of(&section).map_or(1, |dot| dot.plan(params).split_k)
 }
 
-/// The parameter and place of an operand that is an element of a parameter at a place that only axes decide.
-fn plain_load(exprs: &Exprs, root: ExprId, params: &[Param], dtype: DType) -> Option<(u32, Affine)> {
-    let node = exprs.get(root);
+/// The parameter, its type and the place of an operand that is an element of a parameter at a place that only axes decide; of a
+/// half type, which the runtime converts to `f32`, too.
+fn plain_load(exprs: &Exprs, root: ExprId, params: &[Param], dtype: DType) -> Option<(u32, DType, Affine)> {
+    let root = exprs.get(root);
+    let converted = root.op == ScalarOp::Cast && dtype == DType::F32 && is_half(exprs.dtype(root.args[0]));
+    let node = if converted { exprs.get(root.args[0]) } else { root };
     let ScalarOp::Load(param) = node.op else { return None };
     let Param { ty, access, .. } = &params[param as usize];
     let position = Affine::position(exprs, &node.args, &ty.shape);
-    let plain = *access == Access::Read && ty.dtype == dtype && position.axes(exprs).is_some();
-    plain.then_some((param, position))
+    let plain = *access == Access::Read && (converted || ty.dtype == dtype) && position.axes(exprs).is_some();
+    plain.then_some((param, ty.dtype, position))
 }

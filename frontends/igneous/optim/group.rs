@@ -1,6 +1,7 @@
 //! What all optimizers are made of: groups of parameters, the state of each parameter, and a rule that updates one.
 
 use super::Hyperparameters;
+use super::condition::conditioned;
 use crate::autocast::no_autocast;
 use crate::grad_mode::no_grad;
 use crate::location::{called_from, here};
@@ -240,6 +241,7 @@ pub(super) fn undisturbed<R>(f: impl FnOnce() -> R) -> R {
 
 /// Computes all new values before assigning the first, so that an error changes nothing.
 pub(super) fn commit(updates: Vec<(Tensor, Tensor)>) -> Result<()> {
+    let updates = conditioned(updates);
     updates.iter().try_for_each(|(_, value)| value.check())?;
     updates.iter().try_for_each(|(variable, value)| variable.assign(value))
 }

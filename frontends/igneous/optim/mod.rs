@@ -38,18 +38,21 @@
 //! ```
 //!
 //! Gradients add up until `step` takes them: several `backward` before one `step` accumulate. [`clip_grad_norm`] and
-//! [`clip_grad_value`] come between the two. A [`Scheduler`] changes learning rates from step to step.
+//! [`clip_grad_value`] come between the two. A [`Scheduler`] changes learning rates from step to step. With half types, a
+//! [`GradScaler`] keeps small gradients.
 
 mod adam;
 mod adaptive;
 mod average;
 mod clip;
+mod condition;
 mod cycles;
 mod group;
 mod hyperparameters;
 mod lbfgs;
 mod line_search;
 mod plateau;
+mod scaler;
 mod schedule;
 mod schedules;
 mod sgd;
@@ -65,6 +68,7 @@ pub use group::ParameterGroup;
 pub use hyperparameters::Hyperparameters;
 pub use lbfgs::{Lbfgs, LbfgsOptions, LineSearch};
 pub use plateau::{Goal, PlateauOptions, ReduceLrOnPlateau, Threshold};
+pub use scaler::{GradScaler, GradScalerOptions};
 pub use schedule::{Schedule, Scheduler};
 pub use schedules::{
     ChainedLr, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, ExponentialLr, LambdaLr, LinearLr, MultiStepLr,

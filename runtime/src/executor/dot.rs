@@ -10,6 +10,7 @@ use crate::buffer::ALIGNMENT;
 use crate::gemm::{Matrix, Real, multiply};
 use crate::program::{DotOut, DotWork, KernelFn, Operand};
 use crate::scratch::with_scratch;
+use crate::tile::{Widen, widening};
 use igneous_ir::error::{Error, Result};
 use igneous_ir::types::DType;
 use smallvec::SmallVec;
@@ -50,9 +51,28 @@ enum Operands {
 }
 
 enum Side {
-    Strided { param: usize, offset: i64, batch: SmallVec<[i64; 2]>, outer: i64, k: i64 },
+    Strided {
+        param: usize,
+        offset: i64,
+        batch: SmallVec<[i64; 2]>,
+        outer: i64,
+        k: i64,
+    },
+    /// As `Strided`, of a half type.
+    Converted {
+        widen: Widen,
+        param: usize,
+        offset: i64,
+        batch: SmallVec<[i64; 2]>,
+        outer: i64,
+        k: i64,
+    },
     Packed(KernelFn),
 }
+
+/// What the lines of a converted operand are longer than their elements: lines that are a large power of two apart would share
+/// few places of the cache.
+const LINE_END: usize = 16;
 
 enum Out {
     Param { param: usize, batch: SmallVec<[i64; 2]>, m: i64, n: i64 },
@@ -125,13 +145,18 @@ impl PlannedDot {
         };
         let side = |operand: &Operand| -> Result<Side> {
             match operand {
-                Operand::Strided { param, offset, batch, outer, k } => Ok(Side::Strided {
-                    param: named(*param)?,
-                    offset: scope.eval(*offset)?,
-                    batch: strides(batch)?,
-                    outer: scope.eval(*outer)?,
-                    k: scope.eval(*k)?,
-                }),
+                Operand::Strided { param, dtype, offset, batch, outer, k } => {
+                    let param = named(*param)?;
+                    let (offset, batch) = (scope.eval(*offset)?, strides(batch)?);
+                    let (outer, k) = (scope.eval(*outer)?, scope.eval(*k)?);
+                    match dtype {
+                        DType::F16 | DType::BF16 if work.dtype == DType::F32 => {
+                            Ok(Side::Converted { widen: widening(*dtype), param, offset, batch, outer, k })
+                        }
+                        _ if *dtype == work.dtype => Ok(Side::Strided { param, offset, batch, outer, k }),
+                        _ => Err(broken(&format!("of {} cannot read {dtype}", work.dtype))),
+                    }
+                }
                 Operand::Packed { function } => Ok(Side::Packed(*function)),
                 Operand::Window(_) | Operand::Winograd(_) => Err(broken("has a window as a matrix")),
             }
@@ -353,6 +378,7 @@ impl PlannedDot {
         let Operands::Matrices { lhs, rhs, k_chunk } = &self.operands else { return [0, 0] };
         [(lhs, m), (rhs, n)].map(|(side, outer)| match side {
             Side::Packed(_) => aligned(outer * k_chunk * self.size),
+            Side::Converted { .. } => aligned((outer + LINE_END) * (k_chunk + LINE_END) * self.size),
             Side::Strided { .. } => 0,
         })
     }
@@ -421,6 +447,31 @@ impl Side {
                 // SAFETY: the parameter is there; the offset is only used for elements that exist.
                 let start = unsafe { (*context.params.add(*param)).cast::<T>().wrapping_offset(first as isize) };
                 Matrix { start, rows: *outer_stride as isize, columns: *k_stride as isize }
+            }
+            Side::Converted { widen, param, offset: base, batch, outer: outer_stride, k: k_stride } => {
+                let first = base + offset(batch, bounds) + outer[0] * outer_stride + k.start as i64 * k_stride;
+                // SAFETY: as above.
+                let start = unsafe { (*context.params.add(*param)).cast::<u16>().wrapping_offset(first as isize) };
+                let (rows, columns) = ((outer[1] - outer[0]) as usize, k.len());
+                // Lines run along the axis whose elements are neighbours.
+                let along_k = *k_stride == 1 || *outer_stride != 1;
+                let (lines, length) = if along_k { (rows, columns) } else { (columns, rows) };
+                let (between, within) = if along_k { (*outer_stride, *k_stride) } else { (*k_stride, *outer_stride) };
+                let pitch = length + LINE_END;
+                for line in 0..lines {
+                    let from = start.wrapping_offset(line as isize * between as isize);
+                    let to = scratch.cast::<f32>().wrapping_add(line * pitch);
+                    // SAFETY: the elements of a line exist, and the scratch has room for all lines.
+                    unsafe {
+                        if within == 1 {
+                            widen(from, to, length);
+                        } else {
+                            (0..length).for_each(|i| widen(from.offset(i as isize * within as isize), to.add(i), 1));
+                        }
+                    }
+                }
+                let (rows, columns) = if along_k { (pitch as isize, 1) } else { (1, pitch as isize) };
+                Matrix { start: scratch.cast(), rows, columns }
             }
             Side::Packed(function) => {
                 let batch = bounds.len() - 4;

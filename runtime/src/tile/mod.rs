@@ -4,6 +4,7 @@
 
 mod attention;
 mod attention_backward;
+mod convert;
 mod exp;
 mod kernels;
 mod simd;
@@ -11,6 +12,7 @@ mod winograd;
 
 pub(crate) use attention::{Attention, Forward, Mask, Place, forward_scratch};
 pub(crate) use attention_backward::{Backward, backward_scratch, padded};
+pub(crate) use convert::{Widen, widening};
 pub(crate) use kernels::{Broadcast, MOST, Reduce, Run, Stream};
 use simd::Portable;
 #[cfg(target_arch = "x86_64")]

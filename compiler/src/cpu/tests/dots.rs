@@ -2,12 +2,23 @@
 
 use super::*;
 use igneous_ir::dim::Dim;
+use igneous_ir::types::Literal;
 use igneous_runtime::program::{DotOut, DotWork, KernelFn, Operand};
 
 /// Numbers of either type of products.
-trait Real: Copy + Default + std::ops::Mul<Output = Self> + std::ops::Add<Output = Self> {}
-impl Real for f32 {}
-impl Real for f64 {}
+trait Real: Copy + Default + std::ops::Mul<Output = Self> + std::ops::Add<Output = Self> {
+    fn of(x: f64) -> Self;
+}
+impl Real for f32 {
+    fn of(x: f64) -> f32 {
+        x as f32
+    }
+}
+impl Real for f64 {
+    fn of(x: f64) -> f64 {
+        x
+    }
+}
 
 struct Call<'a> {
     pointers: &'a [*mut u8],
@@ -33,13 +44,23 @@ impl Call<'_> {
         let rows = outer[1] - outer[0];
         let mut matrix = vec![T::default(); (rows * k) as usize];
         match operand {
-            Operand::Strided { param, offset, batch: strides, outer: row, k: column } => {
+            Operand::Strided { param, dtype, offset, batch: strides, outer: row, k: column } => {
                 let start = self.eval(*offset) + batch.iter().zip(strides).map(|(i, &s)| i * self.eval(s)).sum::<i64>();
                 for i in 0..rows {
                     for j in 0..k {
                         let at = start + (outer[0] + i) * self.eval(*row) + j * self.eval(*column);
                         // SAFETY: the operand says that this is an element of the parameter.
-                        matrix[(i * k + j) as usize] = unsafe { *self.pointers[*param].cast::<T>().offset(at as isize) };
+                        let element = unsafe {
+                            let start = self.pointers[*param].offset(at as isize * dtype.size() as isize);
+                            match dtype {
+                                DType::F16 | DType::BF16 => {
+                                    let bits = start.cast::<u16>().read();
+                                    T::of(Literal::from_bits(*dtype, bits.into()).as_f64())
+                                }
+                                _ => start.cast::<T>().read(),
+                            }
+                        };
+                        matrix[(i * k + j) as usize] = element;
                     }
                 }
             }
@@ -186,6 +207,7 @@ impl Scratch {
 fn describe(work: &Work) -> String {
     let Work::Dot(dot) = work else { return "loop".into() };
     let side = |o: &Operand| match o {
+        Operand::Strided { outer, k, dtype, .. } if dtype.size() == 2 => format!("{dtype}({outer}, {k})"),
         Operand::Strided { outer, k, .. } => format!("strided({outer}, {k})"),
         Operand::Packed { .. } => "packed".into(),
         Operand::Window(_) => "window".into(),
@@ -273,6 +295,20 @@ fn epilogues_and_packed_operands() {
         "batch [] 13x21x37 packed packed param(21, 1)"
     );
     check_dot(&linear("{ f32(i - k) } { 2.0f32 }", "acc - bias[j]"), &[]);
+}
+
+#[test]
+fn operands_of_half_types_are_converted_by_the_runtime() {
+    for half in ["f16", "bf16"] {
+        let text = format!(
+            "kernel k(x: {half}[13, 37], w: {half}[21, 37], b: f32[21]) -> (y: {half}[13, 21])
+  axes i: par 13, j: par 21, k: ser 37
+  acc = dot k m(i) n(j) {{ f32(x[i, k]) }} {{ f32(w[j, k]) }}
+  y[i, j] = {half}(acc + b[j])
+"
+        );
+        assert_eq!(check_dot(&text, &[]), format!("batch [] 13x21x37 {half}(37, 1) {half}(37, 1) epilogue"));
+    }
 }
 
 #[test]

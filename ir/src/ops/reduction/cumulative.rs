@@ -178,10 +178,14 @@ pub static RECURRENCE: Record = Record {
 };
 
 /// The weights of what came before and of `x` itself in the logarithm `y` of a sum of exponentials; 0 where the sum is 0.
+/// They add up to 1: the exponential of a difference of two logarithms of sums would keep the rounding of both, in each of
+/// the steps.
 fn weights<'b, 'e>(op: &Op, x: X<'b, 'e>, y: X<'b, 'e>) -> (X<'b, 'e>, X<'b, 'e>) {
     let before = shifted(y, op.int("axis") as usize, op.bool("reverse"), f64::NEG_INFINITY);
-    let finite = y.compare("eq", y.lit(f64::NEG_INFINITY)).select(y.lit(0.0), y);
-    ((before - finite).exp(), (x - finite).exp())
+    let (none, zero) = (y.compare("eq", y.lit(f64::NEG_INFINITY)), y.lit(0.0));
+    let gap = none.select(zero, x) - none.select(zero, before);
+    let weight = |gap: X<'b, 'e>| none.select(zero, gap.pointwise("sigmoid"));
+    (weight(-gap), weight(gap))
 }
 
 /// `x` moved by one place along `axis`, away from where the direction begins; `fill` is what comes in.

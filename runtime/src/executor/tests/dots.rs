@@ -68,7 +68,8 @@ impl Case {
         let (lhs_outer, lhs_k) = strides(transposed[0], m, k);
         let (rhs_k, rhs_outer) = strides(transposed[1], k, n);
         let (out_m, out_n) = strides(transposed[2], m, n);
-        let side = |param, size: usize, outer, k| Operand::Strided { param, offset: Dim::ZERO, batch: vec![dim(size)], outer, k };
+        let side =
+            |param, size: usize, outer, k| Operand::Strided { param, dtype, offset: Dim::ZERO, batch: vec![dim(size)], outer, k };
         DotWork {
             dtype,
             batch: vec![dim(batch)],
@@ -84,15 +85,15 @@ impl Case {
     }
 
     /// Runs the work on these operands, with the same bits on one thread and on several.
-    fn run<T: Element + PartialEq + std::fmt::Debug>(&self, work: DotWork, a: &[T], b: &[T]) -> Vec<T> {
+    fn run<T: Element, R: Element + PartialEq>(&self, work: DotWork, a: &[T], b: &[T]) -> Vec<R> {
         let mut p = program("dot");
         let ty = |n: usize| TensorType::new(T::DTYPE, [n]);
         let (x, y) = (p.input(&ty(a.len())), p.input(&ty(b.len())));
-        let out = p.result(&ty(self.batch * self.m * self.n));
+        let out = p.result(&TensorType::new(R::DTYPE, [self.batch * self.m * self.n]));
         p.launch(&[x, y, out], vec![Work::Dot(Box::new(work))]);
         let run = |threads| {
             let out = p.run_on(threads, &[buffer(a), buffer(b)], &[&[a.len()], &[b.len()]]).unwrap();
-            out[0].to_vec::<T>().unwrap()
+            out[0].to_vec::<R>().unwrap()
         };
         let out = run(1);
         assert!(run(4) == out, "{self:?} differs between numbers of threads");
@@ -105,12 +106,28 @@ impl Case {
         let (a, b) = (numbers(batch * m * k, 1), numbers(batch * k * n, 2));
         let expected = self.expected(&a, &b);
         let single = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
-        let out = self.run(self.work(DType::F32), &single(&a), &single(&b));
-        for (x, y) in out.iter().zip(&expected) {
-            assert!((f64::from(*x) - y).abs() <= 4.0 * k as f64 * f64::from(f32::EPSILON), "{self:?}: {x} for {y}");
-        }
-        let out = self.run(self.work(DType::F64), &a, &b);
+        let near = |out: &[f32]| {
+            for (x, y) in out.iter().zip(&expected) {
+                assert!((f64::from(*x) - y).abs() <= 4.0 * k as f64 * f64::from(f32::EPSILON), "{self:?}: {x} for {y}");
+            }
+        };
+        near(&self.run(self.work(DType::F32), &single(&a), &single(&b)));
+        let half = |v: &[f64]| v.iter().map(|&x| half::f16::from_f64(x)).collect::<Vec<_>>();
+        near(&self.run(self.of_half_operands(DType::F16), &half(&a), &half(&b)));
+        let half = |v: &[f64]| v.iter().map(|&x| half::bf16::from_f64(x)).collect::<Vec<_>>();
+        near(&self.run(self.of_half_operands(DType::BF16), &half(&a), &half(&b)));
+        let out: Vec<f64> = self.run(self.work(DType::F64), &a, &b);
         assert_eq!(out, expected, "{self:?}: sums of multiples of 1/64 are exact in f64");
+    }
+
+    fn of_half_operands(&self, half: DType) -> DotWork {
+        let mut work = self.work(DType::F32);
+        for operand in [&mut work.lhs, &mut work.rhs] {
+            if let Operand::Strided { dtype, .. } = operand {
+                *dtype = half;
+            }
+        }
+        work
     }
 }
 
@@ -145,6 +162,7 @@ fn k_in_parts_and_many_blocks() {
         Case { split_k, batch: 2, block: [7, 16], transposed: [true, true, true], ..Case::plain(20, 30, 100) }.check();
     }
     Case { block: [16, 8], ..Case::plain(100, 100, 40) }.check();
+    Case { block: [40, 24], transposed: [false, true, false], ..Case::plain(70, 50, 2500) }.check();
 }
 
 #[test]
@@ -154,7 +172,7 @@ fn sizes_of_zero() {
     Case { batch: 0, ..Case::plain(5, 4, 3) }.check();
     for split_k in [1, 4] {
         let case = Case { split_k, block: [2, 2], ..Case::plain(5, 4, 0) };
-        assert_eq!(case.run::<f32>(case.work(DType::F32), &[], &[]), [0.0; 20]);
+        assert_eq!(case.run::<f32, f32>(case.work(DType::F32), &[], &[]), [0.0; 20]);
     }
 }
 
@@ -220,7 +238,7 @@ fn packed_operands_and_epilogues() {
                 work.out = DotOut::Epilogue { function: store_negated::<M, N>, scratch: Dim::from(4 * N) };
                 sign = -1.0;
             }
-            let out = case.run(work, &x, &y);
+            let out: Vec<f32> = case.run(work, &x, &y);
             for (x, y) in out.iter().zip(case.expected(&a, &b)) {
                 assert!((f64::from(*x) - sign * y).abs() < 0.02, "{x} for {y}");
             }

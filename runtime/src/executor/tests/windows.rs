@@ -333,7 +333,8 @@ fn nothing_to_sum_and_windows_outside() {
 #[test]
 fn a_window_beside_a_matrix_is_refused() {
     let mut work = Case { ..PLAIN }.forward();
-    work.lhs = Operand::Strided { param: 1, offset: Dim::ZERO, batch: dims([0, 0]), outer: Dim::ONE, k: Dim::ONE };
+    work.lhs =
+        Operand::Strided { param: 1, dtype: DType::F32, offset: Dim::ZERO, batch: dims([0, 0]), outer: Dim::ONE, k: Dim::ONE };
     let mut p = program("window");
     let ty = TensorType::new(DType::F32, [2000]);
     let (x, y, out) = (p.input(&ty), p.input(&ty), p.result(&ty));
