@@ -336,7 +336,7 @@ impl Compiled {
     pub fn cuda(&self) -> impl fmt::Display + '_ {
         report::from_fn(|f| {
             self.kernels.iter().try_for_each(|kernel| match crate::cuda::emit(kernel) {
-                Ok(cuda) => writeln!(f, "{}", cuda.kernel.source),
+                Ok(works) => works.iter().try_for_each(|work| writeln!(f, "{}", work.kernel.source)),
                 Err(error) => writeln!(f, "// {}: {error}", kernel.name),
             })
         })

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #define __device__
 #define __global__
@@ -79,7 +80,8 @@ static void __syncwarp() { meet(warp_barriers[threadIdx.x / 32], 32); }
 static void __threadfence() {}
 
 // Values that the threads of a warp show each other; every thread has shown its own when this returns.
-static unsigned char slots[2][MOST_THREADS][16];
+const int SLOT = 32;
+alignas(64) static unsigned char slots[2][MOST_THREADS][SLOT];
 static unsigned turn[MOST_THREADS];
 template <class T> static const T* show(T value) {
   unsigned own = threadIdx.x;
@@ -88,7 +90,7 @@ template <class T> static const T* show(T value) {
   __syncwarp();
   return (const T*)shown[own / 32 * 32];
 }
-template <class T> static T shown(const T* of, int lane) { return *(const T*)((const unsigned char*)of + lane * 16); }
+template <class T> static T shown(const T* of, int lane) { return *(const T*)((const unsigned char*)of + lane * SLOT); }
 template <class T> T __shfl_sync(unsigned, T value, int source) { return shown(show(value), source & 31); }
 template <class T> T __shfl_down_sync(unsigned, T value, int by) {
   int source = threadIdx.x % 32 + by;
@@ -138,6 +140,41 @@ template <class T> T atomicAdd(T* at, T value) {
   return found;
 }
 
+// Copies happen when they are waited for: a wait that is missing gives another result.
+struct Copy { void* to; const void* from; bool inside; unsigned group; };
+static std::vector<Copy> copies[MOST_THREADS];
+static unsigned groups[MOST_THREADS];
+static void copy_async(void* to, const void* from, bool inside) { copies[threadIdx.x].push_back({to, from, inside, groups[threadIdx.x]}); }
+static void copy_commit() { ++groups[threadIdx.x]; }
+static void copy_wait() {
+  auto& own = copies[threadIdx.x];
+  size_t done = 0;
+  for (; done < own.size() && own[done].group + 1 < groups[threadIdx.x]; ++done) {
+    if (own[done].inside) memcpy(own[done].to, own[done].from, 16);
+    else memset(own[done].to, 0, 16);
+  }
+  own.erase(own.begin(), own.begin() + done);
+}
+
+static float from_bf16_bits(unsigned short h) { return __uint_as_float((unsigned)h << 16); }
+struct Fragments { unsigned a[4], b[2]; };
+static unsigned short half_of(unsigned pair, int which) { return (unsigned short)(which ? pair >> 16 : pair); }
+// PTX ISA, "Matrix Fragments for mma.m16n8k16".
+static void mma(float* c, const unsigned* a, const unsigned* b, float (*from)(unsigned short)) {
+  Fragments own = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+  const Fragments* all = show(own);
+  int group = threadIdx.x % 32 / 4, pair = threadIdx.x % 4 * 2;
+  for (int r = 0; r < 4; ++r) {
+    int row = group + r / 2 * 8, column = pair + r % 2;
+    for (int k = 0; k < 16; ++k) {
+      Fragments left = shown(all, row % 8 * 4 + k % 8 / 2), right = shown(all, column * 4 + k % 8 / 2);
+      c[r] += from(half_of(left.a[row / 8 + k / 8 * 2], k % 2)) * from(half_of(right.b[k / 8], k % 2));
+    }
+  }
+}
+static void mma_f16(float* c, const unsigned* a, const unsigned* b) { mma(c, a, b, from_f16); }
+static void mma_bf16(float* c, const unsigned* a, const unsigned* b) { mma(c, a, b, from_bf16_bits); }
+
 typedef void (*Body)(const uint64_t*);
 static Body body;
 static const uint64_t* arguments;
@@ -156,6 +193,8 @@ static int run_fibers(bool backwards) {
   for (int t = 0; t < threads; ++t) {
     done[t] = false;
     turn[t] = 0;
+    groups[t] = 0;
+    copies[t].clear();
     start_fiber(t, stacks + t * STACK, entry);
   }
   block_barrier = Barrier();

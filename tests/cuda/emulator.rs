@@ -24,6 +24,16 @@ pub struct Emulator {
     launches: AtomicUsize,
     /// Writes outside of blocks.
     violations: Mutex<Vec<String>>,
+    /// Blocks that were given back, by size: who asks for as many bytes gets the last one.
+    free: Mutex<HashMap<usize, Vec<u64>>>,
+    recording: Mutex<Option<Vec<Asked>>>,
+    replays: AtomicUsize,
+}
+
+/// A step of recorded work.
+pub enum Asked {
+    Copy { from: u64, to: u64, bytes: usize },
+    Launch { kernel: Arc<KernelText>, grid: u32, shared: u32, arguments: Vec<u64> },
 }
 
 /// Bytes on both sides of each block that nobody may change.
@@ -89,7 +99,21 @@ impl Emulator {
             backwards: AtomicBool::new(false),
             launches: AtomicUsize::new(0),
             violations: Mutex::default(),
+            free: Mutex::default(),
+            recording: Mutex::default(),
+            replays: AtomicUsize::new(0),
         }
+    }
+
+    /// How often recorded work was asked for.
+    pub fn replays(&self) -> usize {
+        self.replays.load(Ordering::Relaxed)
+    }
+
+    /// Whether the step is recorded instead of done.
+    fn records(&self, step: impl FnOnce() -> Asked) -> bool {
+        let mut recording = self.recording.lock().expect("nobody panics with it");
+        recording.as_mut().map(|steps| steps.push(step())).is_some()
     }
 
     /// Runs threads and blocks from the last to the first from here on, or from the first to the last.
@@ -113,10 +137,10 @@ fn unit(kernels: &[Arc<KernelText>]) -> String {
     let mut out = String::from(include_str!("emulate.h"));
     for (k, kernel) in kernels.iter().enumerate() {
         // Functions of inline assembler are the header's.
-        let lines = kernel.source.lines().filter(|line| !line.contains("asm("));
+        let lines = kernel.source.lines().filter(|line| !line.contains("asm(") && !line.contains("asm volatile("));
         let text: String = lines.flat_map(|line| [line, "\n"]).collect();
         let text = text.replace("extern \"C\" ", "").replace("extern __shared__ __align__(16) unsigned char shared[];", "");
-        let (name, barriers) = (&kernel.name, text.contains("__sync") || text.contains("_sync("));
+        let (name, barriers) = (&kernel.name, ["__sync", "_sync(", "mma_"].iter().any(|w| text.contains(w)));
         let _ = write!(
             out,
             "namespace k{k} {{\n{text}static void body(const uint64_t* given) {{ call({name}, given); }}\n}}\n\
@@ -149,9 +173,38 @@ fn layout(bytes: usize) -> Layout {
 }
 
 impl Device for Emulator {
+    type Recording = Vec<Asked>;
+
+    fn prepare(&self, _kernels: &[Arc<KernelText>]) -> Result<()> {
+        Ok(())
+    }
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Asked>> {
+        *self.recording.lock().expect("nobody panics with it") = Some(Vec::new());
+        let done = work();
+        let steps = self.recording.lock().expect("nobody panics with it").take();
+        done.map(|()| steps.expect("it was put there above"))
+    }
+
+    unsafe fn replay(&self, recording: &Vec<Asked>) -> Result<()> {
+        self.replays.fetch_add(1, Ordering::Relaxed);
+        recording.iter().try_for_each(|step| {
+            // SAFETY: by the caller.
+            unsafe {
+                match step {
+                    Asked::Copy { from, to, bytes } => self.copy(*from, *to, *bytes),
+                    Asked::Launch { kernel, grid, shared, arguments } => {
+                        self.launch(Launch { kernel, grid: *grid, shared: *shared, arguments })
+                    }
+                }
+            }
+        })
+    }
+
     fn allocate(&self, bytes: usize) -> Result<u64> {
+        let known = self.free.lock().expect("nobody panics with it").get_mut(&bytes).and_then(Vec::pop);
         // SAFETY: the size is not zero.
-        let start = unsafe { std::alloc::alloc(layout(bytes)) };
+        let start = known.map_or_else(|| unsafe { std::alloc::alloc(layout(bytes)) }, |start| start as *mut u8);
         if start.is_null() {
             return Err(Error::new(format!("there is no memory for {bytes} bytes")));
         }
@@ -174,8 +227,7 @@ impl Device for Emulator {
                 self.violations.lock().expect("nobody panics with it").push(text);
             }
         }
-        // SAFETY: as above.
-        unsafe { std::alloc::dealloc(start, layout(bytes)) };
+        self.free.lock().expect("nobody panics with it").entry(bytes).or_default().push(start as u64);
     }
 
     unsafe fn upload(&self, to: u64, from: &[u8]) -> Result<()> {
@@ -191,12 +243,18 @@ impl Device for Emulator {
     }
 
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
-        // SAFETY: by the caller.
-        unsafe { (from as *const u8).copy_to(to as *mut u8, bytes) };
+        if !self.records(|| Asked::Copy { from, to, bytes }) {
+            // SAFETY: by the caller.
+            unsafe { (from as *const u8).copy_to(to as *mut u8, bytes) };
+        }
         Ok(())
     }
 
     unsafe fn launch(&self, launch: Launch<'_>) -> Result<()> {
+        let Launch { kernel, grid, shared, arguments } = launch;
+        if self.records(|| Asked::Launch { kernel: kernel.clone(), grid, shared, arguments: arguments.to_vec() }) {
+            return Ok(());
+        }
         let name = &launch.kernel.name;
         let entry =
             self.entries.get(&launch.kernel.source).ok_or_else(|| Error::new(format!("kernel {name} was not compiled")))?;
@@ -206,6 +264,15 @@ impl Device for Emulator {
         match unsafe { entry(launch.arguments.as_ptr(), launch.grid, launch.shared, backwards) } {
             0 => Ok(()),
             _ => Err(Error::new(format!("threads of kernel {name} wait for each other for ever"))),
+        }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        for (&bytes, blocks) in &*self.free.lock().expect("nobody panics with it") {
+            // SAFETY: the blocks are of this size, and nobody has them.
+            blocks.iter().for_each(|&start| unsafe { std::alloc::dealloc(start as *mut u8, layout(bytes)) });
         }
     }
 }

@@ -23,7 +23,8 @@ use igneous_ir::dim::Symbol;
 use igneous_ir::error::{Error, Result};
 use igneous_ir::interp::interpret_f64;
 use igneous_runtime::Program;
-use igneous_runtime::cuda::{DeviceBuffer, Executable, KernelText, Nvrtc, kernels};
+use igneous_runtime::cuda::{Device, DeviceBuffer, Executable, Gpu, KernelText, Nvrtc, kernels};
+use igneous_runtime::program::{Output, Place, Work};
 use programs::rounding::{compare, near};
 use programs::{guarded, same_bits};
 use std::collections::{BTreeSet, HashSet};
@@ -52,60 +53,107 @@ fn distinct<'c>(cases: impl Iterator<Item = &'c Case>) -> Vec<Arc<KernelText>> {
     programs.flat_map(|p| kernels(p)).filter(|k| seen.insert(k.clone())).collect()
 }
 
-/// Runs a program on the device; the launch list is all that is asked of it.
-fn run(device: &Arc<Emulator>, program: &Arc<Program>, inputs: &[Array]) -> Result<Vec<Array>> {
-    let buffers: Vec<DeviceBuffer<Emulator>> =
+/// Runs a program on a device; the launch list is all that is asked of it.
+fn run<D: Device>(device: &Arc<D>, program: &Arc<Program>, inputs: &[Array]) -> Result<Vec<Array>> {
+    let buffers: Vec<DeviceBuffer<D>> =
         inputs.iter().map(|a| DeviceBuffer::from_bytes(device, &a.to_bytes())).collect::<Result<_>>()?;
     let shapes: Vec<&[usize]> = inputs.iter().map(Array::shape).collect();
     let outputs = Executable::new(device, program)?.run(&buffers, &shapes)?;
+    arrays(program, inputs, &outputs)
+}
+
+/// The outputs of a run on these inputs.
+fn arrays<D: Device>(program: &Program, inputs: &[Array], outputs: &[DeviceBuffer<D>]) -> Result<Vec<Array>> {
     let value = |symbol: Symbol| {
         let &(_, input, axis) = program.symbols.iter().find(|(s, _, _)| *s == symbol)?;
         let (_, factor, constant) = program.inputs[input].shape[axis].linear()?;
         Some((inputs[input].shape()[axis] as i64 - constant) / factor)
     };
-    let array = |(output, buffer): (&igneous_runtime::program::Output, &DeviceBuffer<Emulator>)| {
+    let array = |(output, buffer): (&Output, &DeviceBuffer<D>)| {
         let extents: Option<Vec<usize>> = output.ty.shape.iter().map(|d| d.eval(&value).map(|n| n as usize)).collect();
         let extents = extents.ok_or_else(|| Error::new("an extent has no value"))?;
         Array::from_bytes(output.ty.dtype, extents, &buffer.to_bytes()?)
     };
-    program.outputs.iter().zip(&outputs).map(array).collect()
+    program.outputs.iter().zip(outputs).map(array).collect()
 }
 
-fn run_case(device: &Arc<Emulator>, case: &Case) -> Result<Vec<Array>> {
-    let found = guarded(|| match &case.prepare {
+/// Runs what is prepared, then the program.
+fn run_case<D: Device>(device: &Arc<D>, case: &Case) -> Result<Vec<Array>> {
+    guarded(|| match &case.prepare {
         None => run(device, &case.program, &case.inputs),
         Some((prepare, chosen)) => {
             let given: Vec<Array> = chosen.iter().map(|&i| case.inputs[i].clone()).collect();
             let prepared = run(device, prepare, &given)?;
             run(device, &case.program, &[&case.inputs[..], &prepared].concat())
         }
-    });
-    match &device.take_violations()[..] {
-        [] => found,
-        all => Err(Error::new(all.join(", "))),
+    })
+}
+
+/// Compares what was found with the interpreter.
+fn compare_case(case: &Case, found: &Result<Vec<Array>>) -> Result<()> {
+    let (expected, found) = match (guarded(|| interpret_f64(&case.graph, &case.inputs)), found) {
+        (Err(_), Err(_)) => return Ok(()),
+        (Err(_), Ok(_)) => return Err(Error::new("a check fails in the interpreter alone")),
+        (Ok(_), Err(error)) => return Err(error.clone()),
+        (Ok(expected), Ok(found)) => (expected, found),
+    };
+    compare(&case.graph, &case.rewritten, &case.inputs, &expected, found)?;
+    if case.special {
+        expected.iter().zip(found).try_for_each(|(oracle, found)| near(found, &oracle.native))?;
     }
+    Ok(())
 }
 
 /// Runs a case with threads in both orders, and compares it with the interpreter.
 fn check(device: &Arc<Emulator>, case: &Case) -> Result<()> {
-    device.run_backwards(false);
-    let found = run_case(device, case);
-    let (expected, found) = match (guarded(|| interpret_f64(&case.graph, &case.inputs)), found) {
-        (Err(_), Err(_)) => return Ok(()),
-        (Err(_), Ok(_)) => return Err(Error::new("a check fails in the interpreter alone")),
-        (Ok(_), Err(error)) => return Err(error),
-        (Ok(expected), Ok(found)) => (expected, found),
+    let in_order = |backwards| {
+        device.run_backwards(backwards);
+        let found = run_case(device, case);
+        match &device.take_violations()[..] {
+            [] => found,
+            all => Err(Error::new(all.join(", "))),
+        }
     };
-    device.run_backwards(true);
-    let again = run_case(device, case)?;
-    if let Some(k) = found.iter().zip(&again).position(|(a, b)| !same_bits(a, b)) {
+    let found = in_order(false);
+    compare_case(case, &found)?;
+    if let (Ok(found), Ok(again)) = (&found, in_order(true))
+        && let Some(k) = found.iter().zip(&again).position(|(a, b)| !same_bits(a, b))
+    {
         return Err(Error::new(format!("output {k} depends on the order of the threads")));
     }
-    compare(&case.graph, &case.rewritten, &case.inputs, &expected, &found)?;
-    if case.special {
-        expected.iter().zip(&found).try_for_each(|(oracle, found)| near(found, &oracle.native))?;
-    }
     Ok(())
+}
+
+/// Runs a program again and again on the same memory: from the third time on, what was recorded.
+fn check_repeated(device: &Arc<Emulator>, case: &Case) -> Result<()> {
+    device.run_backwards(false);
+    let buffers: Vec<DeviceBuffer<Emulator>> =
+        case.inputs.iter().map(|a| DeviceBuffer::from_bytes(device, &a.to_bytes())).collect::<Result<_>>()?;
+    let shapes: Vec<&[usize]> = case.inputs.iter().map(Array::shape).collect();
+    let executable = Executable::new(device, &case.program)?;
+    let before = device.replays();
+    let mut first: Option<Vec<Array>> = None;
+    for _ in 0..5 {
+        let found = arrays(&case.program, &case.inputs, &executable.run(&buffers, &shapes)?)?;
+        match &first {
+            Some(first) if !first.iter().zip(&found).all(|(a, b)| same_bits(a, b)) => {
+                return Err(Error::new("another run gives other results"));
+            }
+            _ => first = Some(found),
+        }
+    }
+    match device.replays() - before {
+        3.. => Ok(()),
+        n => Err(Error::new(format!("of five runs {n} were replayed"))),
+    }
+}
+
+#[test]
+fn without_a_gpu_the_error_says_so() {
+    if let Err(error) = Gpu::new(Gpu::count()) {
+        let text = error.to_string();
+        assert!(text.contains("there is no CUDA driver on this machine") || text.contains("there is no device cuda:"), "{text}");
+    }
 }
 
 #[test]
@@ -130,6 +178,12 @@ fn launch_lists_compute_what_the_interpreter_does() {
             }
         }
         took(&format!("{} launches run", device.launches()));
+        let repeatable = |c: &&Case| c.prepare.is_none() && c.program.buffers.iter().all(|b| !matches!(b.place, Place::InOut(_)));
+        for case in cases.compiled.iter().filter(|c| c.name.starts_with("softmax")).filter(repeatable) {
+            let result = check_repeated(&device, case);
+            failures.extend(result.err().map(|error| format!("{}, repeated: {error}", case.name)));
+        }
+        assert!(device.replays() > 0 || std::env::var("IGNEOUS_OPERATOR").is_ok(), "nothing was recorded");
     } else {
         println!("execution is skipped: there is no C++ compiler");
     }
@@ -138,11 +192,22 @@ fn launch_lists_compute_what_the_interpreter_does() {
         case.program.visit(&mut |program| {
             for launch in &program.launches {
                 operators.extend(launch.work.iter().filter_map(|w| match w {
-                    igneous_runtime::program::Work::Library(work) => Some(work.op.name()),
+                    Work::Library(work) => Some(work.op.name()),
                     _ => None,
                 }));
             }
         });
+    }
+    if Gpu::count() > 0 {
+        let gpu = Arc::new(Gpu::new(0).expect("the first GPU can be used"));
+        let mut passed = 0;
+        for case in &cases.compiled {
+            match compare_case(case, &run_case(&gpu, case)) {
+                Ok(()) => passed += 1,
+                Err(error) => failures.push(format!("{} on {gpu:?}: {error}", case.name)),
+            }
+        }
+        took(&format!("{passed} graphs run on {gpu:?}"));
     }
     let mut compiled = 0;
     match Nvrtc::get() {

@@ -51,7 +51,7 @@ pub fn steps() -> Result<Vec<Step>> {
 /// A step of a network that tells ten classes apart.
 fn step(
     name: &'static str,
-    forward: impl Fn(&Tensor) -> Tensor,
+    forward: impl Fn(&Tensor) -> Tensor + Send + Sync + 'static,
     optimizer: Arc<dyn Optimizer>,
     shape: &[usize],
     batch: usize,

@@ -4,8 +4,10 @@
 //! few consecutive points and moves 16 bytes at once where elements are contiguous. A reduction gives a point 32 lanes,
 //! which are the 32 accumulators of the documented tree, so that a GPU adds in the order in which a CPU does: the lanes
 //! are a warp where the reduced axis is contiguous, else they lie across the points of a block. The sections of a
-//! kernel share one launch: each has a range of blocks. What no other template takes, a thread does point by point.
+//! kernel share one launch: each has a range of blocks. A product is computed by blocks that pass through shared memory, of half types on tensor cores. What no other template takes, a thread does point by point.
 
+mod attention;
+mod mma;
 mod out;
 mod plan;
 mod prelude;
@@ -15,9 +17,11 @@ mod scalar;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tile;
 
+use crate::cpu::{attention_work, is_attention};
 use igneous_ir::Result;
-use igneous_ir::dim::{Dim, Symbol};
+use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{Access, Kernel};
 use igneous_ir::math;
 use igneous_ir::scalar::{Exprs, MathFn, S, ScalarOp};
@@ -39,22 +43,29 @@ pub const THREADS: u32 = 256;
 /// If a kernel is ill-formed.
 pub fn compile_kernels(kernels: &[Kernel]) -> Result<Vec<Vec<Work>>> {
     let mut known: HashMap<String, Arc<KernelText>> = HashMap::new();
-    let mut works = Vec::new();
-    for kernel in kernels {
-        let mut work = emit(kernel)?;
+    let mut share = |mut work: CudaWork| {
         let text = known.entry(work.kernel.source.clone()).or_insert_with(|| work.kernel.clone());
         work.kernel = text.clone();
-        works.push(vec![Work::Cuda(Box::new(work))]);
-    }
-    Ok(works)
+        Work::Cuda(Box::new(work))
+    };
+    kernels.iter().map(|kernel| Ok(emit(kernel)?.into_iter().map(&mut share).collect())).collect()
 }
 
-/// Writes `kernel` as CUDA C++.
+/// Writes `kernel` as CUDA C++: one launch, or a few that follow each other.
 ///
 /// # Errors
 /// If the kernel is ill-formed.
-pub fn emit(kernel: &Kernel) -> Result<CudaWork> {
+pub fn emit(kernel: &Kernel) -> Result<Vec<CudaWork>> {
     kernel.verify()?;
+    let known = is_attention(kernel).then(|| attention_work(kernel)).flatten();
+    match known.and_then(|work| attention::emit(kernel, &work)) {
+        Some(works) => works,
+        None => Ok(vec![emit_sections(kernel)?]),
+    }
+}
+
+/// The sections of a kernel in one launch.
+fn emit_sections(kernel: &Kernel) -> Result<CudaWork> {
     let mut taken = scalar::reserved();
     let name = scalar::identifier(&kernel.name, &mut taken);
     let params: Vec<String> = kernel.params.iter().map(|p| scalar::identifier(&p.name, &mut taken)).collect();
@@ -81,26 +92,24 @@ pub fn emit(kernel: &Kernel) -> Result<CudaWork> {
         shared = shared.max(emitter.shared());
         behind = behind + plan.scratch(section);
     }
-    let symbols = kernel.symbols();
-    let source = assemble(kernel, &name, &params, unit, short_index, &symbols, scratch, out)?;
-    let kernel = Arc::new(KernelText { name, source, block: THREADS });
-    Ok(CudaWork { kernel, grid, shared, scratch, symbols })
+    assemble(kernel, Text { name, params, unit, short_index, scratch }, grid, shared, out)
+}
+
+/// What the text of a kernel is made of besides its body.
+struct Text {
+    name: String,
+    params: Vec<String>,
+    unit: RefCell<Unit>,
+    short_index: bool,
+    scratch: Dim,
 }
 
 /// The whole text: helpers, mathematical functions, the kernel.
-#[allow(clippy::too_many_arguments)]
-fn assemble(
-    kernel: &Kernel,
-    name: &str,
-    params: &[String],
-    unit: RefCell<Unit>,
-    short_index: bool,
-    symbols: &[Symbol],
-    scratch: Dim,
-    body: Out,
-) -> Result<String> {
+fn assemble(kernel: &Kernel, text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
+    let Text { name, params, unit, short_index, scratch } = text;
     let functions = math_functions(&unit)?;
     let unit = unit.into_inner();
+    let symbols = kernel.symbols();
     let mut out = Out::default();
     out.line(format!("typedef {} idx;", if short_index { "int" } else { "long long" }));
     for &(dtype, lanes) in &unit.vectors {
@@ -111,7 +120,7 @@ fn assemble(
     out.text.push_str(&prelude::text(&unit.helpers));
     out.text.push_str(&functions);
     let mut arguments = Vec::new();
-    for (param, name) in kernel.params.iter().zip(params) {
+    for (param, name) in kernel.params.iter().zip(&params) {
         let constant = if param.access == Access::Read { "const " } else { "" };
         arguments.push(format!("{constant}{}* {name}", scalar::storage(param.ty.dtype)));
     }
@@ -119,13 +128,14 @@ fn assemble(
     arguments.extend(["unsigned long long* error".to_owned(), "unsigned long long run".to_owned()]);
     arguments.extend((scratch != Dim::ZERO).then(|| "unsigned char* scratch".to_owned()));
     out.open(format!("extern \"C\" __global__ void __launch_bounds__({THREADS}) {name}({}) {{", arguments.join(", ")));
-    for s in symbols {
+    for s in &symbols {
         out.line(format!("const idx {0} = (idx){0}_;", scalar::symbol(s.name)));
     }
     out.line("if ((run & 1) && *error) return;");
     out.append(body);
     out.close();
-    Ok(out.text)
+    let kernel = Arc::new(KernelText { name, source: out.text, block: THREADS });
+    Ok(CudaWork { kernel, grid, shared, scratch, symbols })
 }
 
 /// Definitions of the mathematical functions that are used, those that others call first.

@@ -1,6 +1,8 @@
 //! How a section is spread over threads, and what is accessed as vectors.
 
+use super::mma;
 use super::range::ranges;
+use super::tile::{Product, SIDE, Tile};
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{Access, CHUNK, Kernel, LANES, Local, Section, Stage, Target};
 use igneous_ir::scalar::{ExprId, ScalarOp};
@@ -19,6 +21,10 @@ pub(super) enum Team {
     Warps(u32),
     /// The 32 threads of a column work on a point together.
     Column,
+    /// The threads of a block compute a block of a product together.
+    Tile(Tile),
+    /// The same for operands of a half type, on tensor cores.
+    HalfTile(Tile),
     /// A thread does everything at a point, in order; large locals lie in scratch memory. What every section can be done by.
     Alone,
 }
@@ -27,7 +33,7 @@ pub(super) enum Team {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub team: Team,
-    /// The number of points.
+    /// The number of points, or of blocks of a product.
     pub points: Dim,
 }
 
@@ -36,6 +42,9 @@ pub(super) const FEW: i64 = LANES as i64;
 
 /// The largest number of blocks of a section; more points are looped over.
 const BLOCKS: i64 = 4096;
+
+/// Of products.
+pub(super) const TILES: i64 = 1 << 20;
 
 /// With scratch memory, of which each point at work has its own.
 const BLOCKS_WITH_SCRATCH: i64 = 64;
@@ -46,6 +55,13 @@ const SHARED: i64 = 48 << 10;
 impl Plan {
     pub fn new(kernel: &Kernel, section: &Section) -> Plan {
         let points = section.parallel().map(|a| section.axes[a as usize].extent).product();
+        if let Some(product) = Product::of(section) {
+            let tensor_cores = product.half(&section.exprs).is_some();
+            let tile = product.tile(section, if tensor_cores { mma::LEAST } else { SIDE });
+            let [rows, columns] = tile.counts(section, &product);
+            let team = if tensor_cores { Team::HalfTile(tile) } else { Team::Tile(tile) };
+            return Plan { team, points: extent(section, product.batch) * rows * columns };
+        }
         if section.stages.iter().any(in_order) {
             return Plan { team: Team::Alone, points };
         }
@@ -75,7 +91,11 @@ impl Plan {
 
     /// The number of blocks.
     pub fn blocks(&self, section: &Section) -> Dim {
-        let most = if self.scratch_locals(section).next().is_some() { BLOCKS_WITH_SCRATCH } else { BLOCKS };
+        let most = match self.team {
+            Team::Tile(_) | Team::HalfTile(_) => TILES,
+            _ if self.scratch_locals(section).next().is_some() => BLOCKS_WITH_SCRATCH,
+            _ => BLOCKS,
+        };
         self.points.div_ceil(Dim::constant(self.points_per_block())).min(Dim::constant(most)).max(1)
     }
 
@@ -103,6 +123,7 @@ impl Plan {
             Team::Thread { vector, .. } => i64::from(super::THREADS * vector),
             Team::Warps(warps) => i64::from(8 / warps),
             Team::Column => 8,
+            Team::Tile(_) | Team::HalfTile(_) => 1,
             Team::Alone => i64::from(super::THREADS),
         }
     }
@@ -111,6 +132,11 @@ impl Plan {
     pub fn shared(&self, section: &Section) -> Dim {
         match self.team {
             Team::Thread { .. } | Team::Alone => Dim::ZERO,
+            Team::HalfTile(tile) => Dim::constant(mma::shared_bytes(tile)),
+            Team::Tile(tile) => {
+                let largest = section.locals.iter().map(|l| super::scalar::held_size(l.dtype)).max().unwrap_or(8);
+                Dim::constant(tile.shared_elements() * largest as i64)
+            }
             _ => section.locals.iter().fold(Dim::ZERO, |sum, l| sum + self.local_bytes(section, l)),
         }
     }

@@ -63,6 +63,8 @@ impl<'a> Emitter<'a> {
                 out.close();
             }
             Team::Thread { vector, flat } => self.vectors(out, vector, flat),
+            Team::Tile(tile) => self.product(out, tile),
+            Team::HalfTile(tile) => self.half_product(out, tile),
             Team::Warps(_) | Team::Column => self.team(out),
         }
     }
@@ -113,7 +115,7 @@ impl<'a> Emitter<'a> {
         out.line(format!("const idx {} = q;", name(first)));
     }
 
-    fn declare_locals(&self, out: &mut Out) {
+    pub fn declare_locals(&self, out: &mut Out) {
         let mut offset = self.scratch;
         for (number, local) in self.plan.scratch_locals(self.section) {
             let (ty, name) = (ctype(local.dtype), &self.writer.locals[number]);

@@ -2,11 +2,12 @@
 
 use super::buffer::DeviceBuffer;
 use super::plan::{Action, At, Inner, Library, Loaded, Plan, Scan, While};
-use super::{Device, ErrorTag, Launch};
+use super::{Device, ErrorTag, Launch, kernels};
 use crate::library::{Arguments, find};
 use crate::program::{Place, Program};
 use igneous_ir::error::{Error, Result};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A program with its constants on a device.
 pub struct Executable<D: Device> {
@@ -14,9 +15,24 @@ pub struct Executable<D: Device> {
     programs: Vec<Loaded>,
     /// For each of the programs, its constants.
     constants: Vec<Vec<DeviceBuffer<D>>>,
-    /// Code and value of the first check that failed.
+    /// Code and value of the first check that failed, and what they are before one has.
     error: DeviceBuffer<D>,
+    no_error: DeviceBuffer<D>,
+    /// By the extents of the inputs. One run at a time asks the device for its steps.
+    prepared: Mutex<HashMap<Vec<Vec<usize>>, Prepared<D>>>,
 }
+
+/// What runs with the same extents have in common.
+struct Prepared<D: Device> {
+    plan: Plan,
+    frame: DeviceBuffer<D>,
+    /// The memory that the last run used, and its steps if it used the same as the one before: addresses seldom change in a loop.
+    last: Vec<u64>,
+    recording: Option<D::Recording>,
+}
+
+/// How many extents are kept; when there are more, all are prepared again.
+const MOST_PREPARED: usize = 32;
 
 /// Whether the steps of a program may go on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,12 +48,20 @@ impl<D: Device> Executable<D> {
     /// # Errors
     /// If the device has not enough memory.
     pub fn new(device: &Arc<D>, program: &Arc<Program>) -> Result<Executable<D>> {
+        device.prepare(&kernels(program))?;
         let programs = Loaded::all(program);
         let constants = programs
             .iter()
             .map(|loaded| loaded.program.constants.iter().map(|bytes| DeviceBuffer::from_bytes(device, bytes)).collect())
             .collect::<Result<_>>()?;
-        Ok(Executable { device: device.clone(), programs, constants, error: DeviceBuffer::new(device, 16)? })
+        Ok(Executable {
+            device: device.clone(),
+            programs,
+            constants,
+            error: DeviceBuffer::new(device, 16)?,
+            no_error: DeviceBuffer::from_bytes(device, &[0; 16])?,
+            prepared: Mutex::default(),
+        })
     }
 
     /// Runs the program on `inputs`, whose extents are `shapes`, and returns the outputs. As for [`Program::run_with_shapes`], an
@@ -48,31 +72,64 @@ impl<D: Device> Executable<D> {
     /// If the inputs do not fit the program's, one that is updated in place is shared, a check fails, memory is short, or the
     /// device fails. Unless the device fails no input has changed.
     pub fn run(&self, inputs: &[DeviceBuffer<D>], shapes: &[&[usize]]) -> Result<Vec<DeviceBuffer<D>>> {
-        let plan = Plan::new(&self.programs, 0, shapes)?;
-        self.check_inputs(inputs, &plan)?;
-        let mut outputs: Vec<DeviceBuffer<D>> = Vec::with_capacity(plan.outputs.len());
-        for (j, &(buffer, bytes)) in plan.outputs.iter().enumerate() {
-            outputs.push(match plan.places[buffer] {
+        let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let key: Vec<Vec<usize>> = shapes.iter().map(|s| s.to_vec()).collect();
+        if !all.contains_key(&key) {
+            if all.len() >= MOST_PREPARED {
+                all.clear();
+            }
+            let plan = Plan::new(&self.programs, 0, shapes)?;
+            let frame = DeviceBuffer::new(&self.device, plan.memory).map_err(|e| self.out_of_memory(&plan, e))?;
+            all.insert(key.clone(), Prepared { plan, frame, last: Vec::new(), recording: None });
+        }
+        let prepared = all.get_mut(&key).expect("it was made above");
+        self.check_inputs(inputs, &prepared.plan)?;
+        let mut outputs: Vec<DeviceBuffer<D>> = Vec::with_capacity(prepared.plan.outputs.len());
+        for (j, &(buffer, bytes)) in prepared.plan.outputs.iter().enumerate() {
+            outputs.push(match prepared.plan.places[buffer] {
                 At::Input(input) | At::InOut { input, .. } => inputs[input].clone(),
                 At::Output(output) if output < j => outputs[output].clone(),
-                _ => DeviceBuffer::new(&self.device, bytes)?,
+                _ => DeviceBuffer::new(&self.device, bytes).map_err(|e| self.out_of_memory(&prepared.plan, e))?,
             });
         }
-        let frame = DeviceBuffer::new(&self.device, plan.memory).map_err(|e| self.out_of_memory(&plan, e))?;
-        let from: Vec<u64> = inputs.iter().map(DeviceBuffer::address).collect();
-        let to: Vec<u64> = outputs.iter().map(DeviceBuffer::address).collect();
-        // SAFETY: all blocks have the plan's sizes; fresh outputs and the frame are this run's alone, and so are the inputs that
-        // are updated in place, as was checked.
-        unsafe {
-            if plan.checks {
-                self.device.upload(self.error.address(), &[0; 16])?;
-            }
-            self.execute(&plan, &from, &to, frame.address())?;
-        }
-        match plan.checks {
+        let addresses: Vec<u64> = inputs.iter().chain(&outputs).map(DeviceBuffer::address).collect();
+        // SAFETY: all blocks have the plan's sizes; fresh outputs and the frame are this run's alone, because the device does the
+        // steps of one run after those of another, and so are the inputs that are updated in place, as was checked.
+        unsafe { self.perform(prepared, addresses, inputs.len())? };
+        match prepared.plan.checks {
             true => self.failure().and_then(|failure| failure.map_or(Ok(outputs), Err)),
             false => Ok(outputs),
         }
+    }
+
+    /// Asks for the steps of a run; for the third one with the same memory at once.
+    ///
+    /// # Safety
+    /// As [`execute`](Self::execute); the addresses are those of inputs, then outputs.
+    unsafe fn perform(&self, prepared: &mut Prepared<D>, addresses: Vec<u64>, inputs: usize) -> Result<()> {
+        let Prepared { plan, frame, last, recording } = prepared;
+        let (from, to) = addresses.split_at(inputs);
+        let mut work = || {
+            // SAFETY: by the caller.
+            unsafe {
+                if plan.checks {
+                    self.device.copy(self.no_error.address(), self.error.address(), 16)?;
+                }
+                self.execute(plan, from, to, frame.address()).map(|_| ())
+            }
+        };
+        if *last != addresses || plan.waits {
+            *recording = None;
+            work()?;
+            *last = addresses;
+            return Ok(());
+        }
+        let recording = match recording {
+            Some(recording) => recording,
+            None => recording.insert(self.device.record(&mut work)?),
+        };
+        // SAFETY: by the caller; the constants and the frame are kept as long as the recording.
+        unsafe { self.device.replay(recording) }
     }
 
     fn out_of_memory(&self, plan: &Plan, error: Error) -> Error {

@@ -7,7 +7,13 @@
 //! Invariants: all that is asked of a device happens in the order of asking; only reading back waits.
 
 mod buffer;
+#[cfg(feature = "cuda")]
+mod cache;
+#[cfg(feature = "cuda")]
+mod driver;
 mod execute;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod list;
 #[cfg(feature = "cuda")]
 mod nvrtc;
@@ -15,6 +21,8 @@ mod plan;
 
 pub use buffer::DeviceBuffer;
 pub use execute::Executable;
+#[cfg(feature = "cuda")]
+pub use gpu::{Gpu, Recording};
 pub use list::launch_list;
 #[cfg(feature = "cuda")]
 pub use nvrtc::{Cubin, Nvrtc};
@@ -77,7 +85,7 @@ impl ErrorTag {
 #[derive(Clone, Copy, Debug)]
 pub struct Launch<'a> {
     /// The kernel.
-    pub kernel: &'a KernelText,
+    pub kernel: &'a Arc<KernelText>,
     /// The number of blocks.
     pub grid: u32,
     /// Bytes of dynamic shared memory.
@@ -88,6 +96,15 @@ pub struct Launch<'a> {
 
 /// A device, or something that stands in for one. It does what it is asked in order.
 pub trait Device: Send + Sync {
+    /// Work that was recorded, to be asked for again as a whole.
+    type Recording: Send;
+
+    /// Compiles and loads kernels, so that launching them takes no time later.
+    ///
+    /// # Errors
+    /// If a text does not compile or the device fails.
+    fn prepare(&self, kernels: &[Arc<KernelText>]) -> Result<()>;
+
     /// Memory of this size, at least one byte, aligned to 256 bytes.
     ///
     /// # Errors
@@ -135,6 +152,21 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// If the text does not compile or the device fails.
     unsafe fn launch(&self, launch: Launch<'_>) -> Result<()>;
+
+    /// Records the copies and launches that `work` asks for, instead of doing them.
+    ///
+    /// # Errors
+    /// That of the work, or if the device fails.
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Self::Recording>;
+
+    /// Does what was recorded.
+    ///
+    /// # Safety
+    /// All memory that was named is still there, and is free to be used as it was then.
+    ///
+    /// # Errors
+    /// If the device fails.
+    unsafe fn replay(&self, recording: &Self::Recording) -> Result<()>;
 }
 
 /// The distinct kernels of a program and of those inside it, in order of first use.

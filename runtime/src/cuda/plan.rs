@@ -51,6 +51,8 @@ pub(super) struct Plan {
     pub steps: Vec<Step>,
     /// Whether a check of the program or of one inside of it can fail.
     pub checks: bool,
+    /// Whether the host reads something during a run: a condition, or the operands of one of its functions.
+    pub waits: bool,
 }
 
 /// [`Place`] in numbers.
@@ -155,7 +157,9 @@ impl Plan {
         }
         let Planner { memory, steps, .. } = planner;
         let checks = !program.checks.is_empty() || steps.iter().any(|s| s.action.inner().iter().any(|p| p.plan.checks));
-        Ok(Plan { program: number, inputs, outputs, places, memory, steps, checks })
+        let reads = |action: &Action| matches!(action, Action::Library(_) | Action::Cond { .. } | Action::While(_));
+        let waits = steps.iter().any(|s| reads(&s.action) || s.action.inner().iter().any(|p| p.plan.waits));
+        Ok(Plan { program: number, inputs, outputs, places, memory, steps, checks, waits })
     }
 }
 
