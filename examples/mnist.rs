@@ -4,13 +4,16 @@
 //!     cargo run --release --example mnist -- --cnn
 //!     cargo run --release --example mnist -- --hidden 128,64 --optimizer adam
 //!     cargo run --release --example mnist -- --check
+//!
+//! Two other threads read the images; the last line of an epoch tells what share of the time the training waited for them.
 
 use clap::{Parser, ValueEnum};
 use igneous::data::{DataLoader, Dataset, Mnist};
 use igneous::nn::{Conv2d, Flatten, Forward, Linear, MaxPool2d, ModuleExt, Relu, Sequential};
 use igneous::optim::{Adam, Optimizer, Sgd};
 use igneous::testing::compare_with_eager;
-use igneous::{DType, Error, Result, Tensor, compile, manual_seed, no_grad, spec};
+use igneous::{DType, Device, Error, Result, Tensor, compile, manual_seed, no_grad, spec};
+use igneous_train::Plot;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,15 +33,21 @@ struct Arguments {
     /// The learning rate: 0.01 for sgd, 0.001 for adam, 0.002 with --cnn.
     #[arg(long)]
     lr: Option<f64>,
-    /// Passes over the training images: 5, or 2 with --cnn.
-    #[arg(long)]
-    epochs: Option<usize>,
+    /// Passes over the training images.
+    #[arg(long, default_value_t = 5)]
+    epochs: usize,
     /// Images per step.
     #[arg(long, default_value_t = 64)]
     batch: usize,
     /// Seed of the weights and of the order of the images.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Threads that read images.
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    /// Where to train.
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Run operator by operator instead of compiling.
     #[arg(long)]
     eager: bool,
@@ -51,6 +60,9 @@ struct Arguments {
     /// Save the trained weights as a safetensors file.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
+    /// Draw the loss over the steps: a file that ends in .svg or .png.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// The folder with the four files of MNIST.
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/mnist"))]
     data: PathBuf,
@@ -105,6 +117,7 @@ impl Training {
 
     fn run(&self, arguments: &Arguments) -> Result<()> {
         let train = DataLoader::new(Mnist::train(&arguments.data)?, arguments.batch).shuffle(arguments.seed);
+        let train = train.workers(arguments.workers);
         let test = DataLoader::new(Mnist::test(&arguments.data)?, 1000);
         println!("{}", self.net.summary());
         let (own, other) = (self.clone(), self.clone());
@@ -119,26 +132,37 @@ impl Training {
                 println!("wrote its stages to {}", dir.display());
             }
         }
-        for epoch in 0..arguments.epochs.unwrap_or(if arguments.cnn { 2 } else { 5 }) {
+        let mut losses = Vec::new();
+        for epoch in 0..arguments.epochs {
             let start = Instant::now();
-            let batches = train.epoch(epoch).progress(&format!("epoch {}", epoch + 1));
+            let mut batches = train.epoch(epoch).progress(&format!("epoch {}", epoch + 1));
             let bar = batches.bar();
             let (mut sum, mut count) = (0.0, 0);
-            for batch in batches {
+            for batch in &mut batches {
                 let (x, y) = batch?;
+                let (x, y) = (x.to(arguments.device), y.to(arguments.device));
                 let loss = if arguments.eager { self.step(&x, &y)? } else { step.run((x, y))? };
                 sum += loss.item()?;
                 count += 1;
                 if count % 50 == 0 {
-                    bar.set_message(format!("loss {:.4}", sum / f64::from(count)));
+                    let mean = sum / f64::from(count);
+                    bar.set_message(format!("loss {mean:.4}"));
+                    losses.push((epoch as f64 + f64::from(count) / train.len() as f64, mean));
                 }
             }
-            let seconds = start.elapsed().as_secs_f64();
-            println!("epoch {}: loss {:.4}, {seconds:.2} s", epoch + 1, sum / f64::from(count.max(1)));
+            let (seconds, waited) = (start.elapsed().as_secs_f64(), batches.waited().as_secs_f64());
+            let share = 100.0 * waited / seconds;
+            let mean = sum / f64::from(count.max(1));
+            println!("epoch {}: loss {mean:.4}, {seconds:.2} s, of which {share:.1} % waiting for images", epoch + 1);
+        }
+        if let Some(file) = &arguments.plot {
+            Plot::new("MNIST").axes("epoch", "loss since the beginning of the epoch").line("loss", losses).save(file)?;
+            println!("drew the loss to {}", file.display());
         }
         let mut right = 0.0;
         for batch in &test {
             let (x, y) = batch?;
+            let (x, y) = (x.to(arguments.device), y.to(arguments.device));
             right += if arguments.eager { self.correct(&x, &y).item()? } else { correct.run((x, y))?.item()? };
         }
         if let Some(file) = &arguments.save {

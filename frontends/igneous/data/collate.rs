@@ -1,5 +1,6 @@
 //! From samples to a batch.
 
+use super::pad_sequences;
 use crate::tensor::Tensor;
 use igneous_ir::{Error, Result};
 
@@ -54,6 +55,17 @@ impl Collate for f32 {
     }
 }
 
+/// Sequences of numbers become one tensor `i64[N, longest]`, filled up with 0 behind them, and their lengths `i64[N]`:
+/// [`pad_sequences`] with a padding of 0.
+impl Collate for Vec<i64> {
+    type Batch = (Tensor, Tensor);
+
+    fn collate(samples: Vec<Vec<i64>>) -> Result<(Tensor, Tensor)> {
+        let (padded, lengths) = pad_sequences(&samples, 0);
+        padded.check().and_then(|()| lengths.check()).map(|()| (padded, lengths))
+    }
+}
+
 /// Input and target.
 impl<A: Collate, B: Collate> Collate for (A, B) {
     type Batch = (A::Batch, B::Batch);
@@ -61,5 +73,20 @@ impl<A: Collate, B: Collate> Collate for (A, B) {
     fn collate(samples: Vec<(A, B)>) -> Result<Self::Batch> {
         let (a, b) = samples.into_iter().unzip();
         Ok((A::collate(a)?, B::collate(b)?))
+    }
+}
+
+/// Three parts.
+impl<A: Collate, B: Collate, C: Collate> Collate for (A, B, C) {
+    type Batch = (A::Batch, B::Batch, C::Batch);
+
+    fn collate(samples: Vec<(A, B, C)>) -> Result<Self::Batch> {
+        let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+        for (x, y, z) in samples {
+            a.push(x);
+            b.push(y);
+            c.push(z);
+        }
+        Ok((A::collate(a)?, B::collate(b)?, C::collate(c)?))
     }
 }

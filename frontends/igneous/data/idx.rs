@@ -1,10 +1,9 @@
 //! The IDX format of MNIST and its like: big-endian numbers of samples and extents, then bytes. Files that end in `.gz`
 //! are unpacked. Source: the format's description at the end of LeCun's MNIST page.
 
+use crate::files;
 use crate::location::here;
-use flate2::read::GzDecoder;
 use igneous_ir::{Error, Result};
-use std::io::Read;
 use std::path::Path;
 
 const IMAGES: u32 = 2051;
@@ -30,7 +29,7 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<Images> {
 }
 
 fn images(path: &Path) -> Result<Images> {
-    let bytes = read(path)?;
+    let bytes = files::read_unpacked(path)?;
     let shape = header::<3>(path, &bytes, IMAGES, "images")?;
     let pixels = body(path, &bytes, 16, shape.iter().try_fold(1, |n: usize, &d| n.checked_mul(d)))?;
     Ok(Images { shape, pixels })
@@ -47,21 +46,9 @@ pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<u8>> {
 }
 
 fn labels(path: &Path) -> Result<Vec<u8>> {
-    let bytes = read(path)?;
+    let bytes = files::read_unpacked(path)?;
     let [count] = header::<1>(path, &bytes, LABELS, "labels")?;
     body(path, &bytes, 8, Some(count))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let named = |e: std::io::Error| Error::other(e).context(format_args!("cannot read {}", path.display()));
-    let raw = std::fs::read(path).map_err(named)?;
-    if path.extension().is_none_or(|e| e != "gz") {
-        return Ok(raw);
-    }
-    let mut bytes = Vec::new();
-    let unpacked = GzDecoder::new(raw.as_slice()).read_to_end(&mut bytes);
-    unpacked.map_err(|e| Error::other(e).context(format_args!("cannot unpack {}", path.display())))?;
-    Ok(bytes)
 }
 
 fn header<const N: usize>(path: &Path, bytes: &[u8], magic: u32, what: &str) -> Result<[usize; N]> {

@@ -14,25 +14,34 @@
 
 mod cifar;
 mod collate;
+mod color;
 mod idx;
+mod image_folder;
 mod loader;
 mod mnist;
 mod progress;
 mod random;
 mod sampler;
+mod table;
 mod text;
 mod transform;
 
 pub use cifar::{Cifar, CifarKind};
 pub use collate::Collate;
+pub use color::ColorJitter;
 pub use idx::{Images, read_images, read_labels};
+pub use image_folder::{ImageFolder, read_image};
 pub use loader::{DataLoader, Epoch};
 pub use mnist::Mnist;
 pub use progress::Progress;
 pub use random::SampleRandom;
 pub use sampler::{RandomSampler, Sampler, Subset, WeightedRandomSampler, k_fold, random_split};
-pub use text::{Vocabulary, characters, pad_sequences, read_lines, words};
-pub use transform::{CenterCrop, ImageTransform, Normalize, RandomCrop, RandomHorizontalFlip, Resize, Transformed};
+pub use table::{CsvOptions, Table, read_csv};
+pub use text::{ENGLISH_STOP_WORDS, Vocabulary, characters, pad_sequences, read_lines, without_stop_words, words};
+pub use transform::{
+    CenterCrop, ImageTransform, Normalize, RandomCrop, RandomHorizontalFlip, RandomRotation, RandomVerticalFlip, Resize,
+    Transformed,
+};
 
 use igneous_ir::Result;
 use std::sync::Arc;

@@ -1,20 +1,20 @@
 //! Text: lines, tokens, vocabularies, and sequences of different lengths in one tensor.
 
 use crate::files;
-use crate::location::here;
+use crate::location::{called_from, here};
 use crate::tensor::Tensor;
 use igneous_ir::{DType, Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// The lines of a file, without their ends.
+/// The lines of a file, without their ends. A file that ends in `.gz` is unpacked.
 ///
 /// # Errors
 /// If the file is missing or is no UTF-8; the message names it.
 #[track_caller]
 pub fn read_lines(path: impl AsRef<Path>) -> Result<Vec<String>> {
     let (loc, path) = (here(), path.as_ref());
-    let text = files::read(path).and_then(|bytes| String::from_utf8(bytes).map_err(|e| files::cannot_read(path, e)));
+    let text = files::read_unpacked(path).and_then(|bytes| String::from_utf8(bytes).map_err(|e| files::cannot_read(path, e)));
     Ok(text.map_err(|e| e.at(loc))?.lines().map(str::to_owned).collect())
 }
 
@@ -52,6 +52,146 @@ pub fn words(text: &str) -> Vec<String> {
         words.push(word);
     }
     words
+}
+
+/// English words that say little about what a text is about: articles, pronouns, prepositions, conjunctions, auxiliary verbs.
+pub const ENGLISH_STOP_WORDS: &[&str] = &[
+    "a",
+    "about",
+    "above",
+    "after",
+    "again",
+    "against",
+    "all",
+    "am",
+    "an",
+    "and",
+    "any",
+    "are",
+    "as",
+    "at",
+    "be",
+    "because",
+    "been",
+    "before",
+    "being",
+    "below",
+    "between",
+    "both",
+    "but",
+    "by",
+    "can",
+    "could",
+    "did",
+    "do",
+    "does",
+    "doing",
+    "down",
+    "during",
+    "each",
+    "few",
+    "for",
+    "from",
+    "further",
+    "had",
+    "has",
+    "have",
+    "having",
+    "he",
+    "her",
+    "here",
+    "hers",
+    "herself",
+    "him",
+    "himself",
+    "his",
+    "how",
+    "i",
+    "if",
+    "in",
+    "into",
+    "is",
+    "it",
+    "its",
+    "itself",
+    "just",
+    "me",
+    "more",
+    "most",
+    "my",
+    "myself",
+    "no",
+    "nor",
+    "not",
+    "now",
+    "of",
+    "off",
+    "on",
+    "once",
+    "only",
+    "or",
+    "other",
+    "our",
+    "ours",
+    "ourselves",
+    "out",
+    "over",
+    "own",
+    "same",
+    "she",
+    "should",
+    "so",
+    "some",
+    "such",
+    "than",
+    "that",
+    "the",
+    "their",
+    "theirs",
+    "them",
+    "themselves",
+    "then",
+    "there",
+    "these",
+    "they",
+    "this",
+    "those",
+    "through",
+    "to",
+    "too",
+    "under",
+    "until",
+    "up",
+    "very",
+    "was",
+    "we",
+    "were",
+    "what",
+    "when",
+    "where",
+    "which",
+    "while",
+    "who",
+    "whom",
+    "why",
+    "will",
+    "with",
+    "would",
+    "you",
+    "your",
+    "yours",
+    "yourself",
+    "yourselves",
+];
+
+/// The tokens that are not in a list of stop words.
+///
+/// ```
+/// use igneous::data::{ENGLISH_STOP_WORDS, without_stop_words, words};
+/// assert_eq!(without_stop_words(words("the cat and the dog"), ENGLISH_STOP_WORDS), ["cat", "dog"]);
+/// ```
+pub fn without_stop_words(tokens: Vec<String>, stop_words: &[&str]) -> Vec<String> {
+    tokens.into_iter().filter(|token| !stop_words.contains(&token.as_str())).collect()
 }
 
 /// Tokens and their numbers: special ones first, then the others, the most frequent first.
@@ -101,6 +241,39 @@ impl Vocabulary {
             Some(number) => Ok(Vocabulary { unknown: Some(number), ..self }),
             None => Err(Error::new(format!("the vocabulary has no token `{token}`")).at(here())),
         }
+    }
+
+    /// Writes a file with one token a line, in the order of their numbers. The file is complete or as it was.
+    ///
+    /// # Errors
+    /// If a token has a line's end inside, or the file cannot be written; the message names it.
+    #[track_caller]
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let (loc, path) = (here(), path.as_ref());
+        if let Some(token) = self.tokens.iter().find(|token| token.contains(['\n', '\r'])) {
+            let error = Error::new(format!("the token {token:?} does not fit into one line of a vocabulary's file"));
+            return Err(error.note("file", path.display()).at(loc));
+        }
+        let text: String = self.tokens.iter().flat_map(|token| [token, "\n"]).collect();
+        files::write(path, text.as_bytes()).map_err(|e| e.at(loc))
+    }
+
+    /// Reads a file with one token a line, such as [`save`](Vocabulary::save) writes. Without a token for the unknown.
+    ///
+    /// # Errors
+    /// If the file is missing, is no UTF-8, or has a token twice; the message names file and line.
+    #[track_caller]
+    pub fn load(path: impl AsRef<Path>) -> Result<Vocabulary> {
+        let (loc, path) = (here(), path.as_ref());
+        let tokens = called_from(loc, || read_lines(path))?;
+        let mut numbers = HashMap::new();
+        for (number, token) in tokens.iter().enumerate() {
+            if let Some(before) = numbers.insert(token.clone(), number as i64) {
+                let message = format!("line {} has the token `{token}` of line {} again", number + 1, before + 1);
+                return Err(files::cannot_read(path, Error::new(message)).at(loc));
+            }
+        }
+        Ok(Vocabulary { tokens, numbers, unknown: None })
     }
 
     /// How many tokens there are.
@@ -189,9 +362,18 @@ mod tests {
         assert!(told.contains("no token `x`") && told.contains('1'), "{told}");
         assert!(vocabulary.decode(&[1, 9]).unwrap_err().to_string().contains("no number 9"));
         assert!(vocabulary.decode(&[-1]).is_err() && vocabulary.clone().unknown("?").is_err());
-        assert_eq!(vocabulary.unknown("<pad>").unwrap().encode(&words("x d")).unwrap(), [0, 4]);
+        assert_eq!(vocabulary.clone().unknown("<pad>").unwrap().encode(&words("x d")).unwrap(), [0, 4]);
         assert_eq!(characters("aé\n"), ["a", "é", "\n"]);
         assert_eq!(words("  'tis' rock'n'roll "), ["'", "tis", "'", "rock'n'roll"]);
+        let path = std::env::temp_dir().join(format!("igneous-{}-vocabulary.txt", std::process::id()));
+        vocabulary.save(&path).unwrap();
+        assert_eq!(Vocabulary::load(&path).unwrap().encode(&words("d a")).unwrap(), [4, 2]);
+        std::fs::write(&path, "a\nb\na\n").unwrap();
+        let told = Vocabulary::load(&path).unwrap_err().to_string();
+        assert!(told.contains("vocabulary.txt") && told.contains("line 3 has the token `a` of line 1 again"), "{told}");
+        std::fs::remove_file(&path).unwrap();
+        let breaks = Vocabulary::new(&[characters("a\n")], 1, &[]);
+        assert!(breaks.save(&path).unwrap_err().to_string().contains("vocabulary.txt") && !path.exists());
         let (padded, lengths) = pad_sequences(&[], 0);
         assert_eq!((padded.elements().get().unwrap(), lengths.elements().get().unwrap()), (0, 0));
     }

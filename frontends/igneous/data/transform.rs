@@ -2,7 +2,7 @@
 
 use super::random::SampleRandom;
 use super::{Collate, Dataset};
-use crate::tensor::{Corners, Interpolation, Tensor};
+use crate::tensor::{Corners, Interpolation, Outside, Tensor};
 use igneous_ir::{Error, Result};
 
 /// A change of an image `[C, H, W]`, by the random numbers of its sample.
@@ -52,6 +52,68 @@ impl ImageTransform for RandomHorizontalFlip {
     }
 }
 
+/// Mirrored top to bottom with a probability.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomVerticalFlip {
+    /// The probability, 0.5 by default.
+    pub p: f64,
+}
+
+impl Default for RandomVerticalFlip {
+    fn default() -> RandomVerticalFlip {
+        RandomVerticalFlip { p: 0.5 }
+    }
+}
+
+impl ImageTransform for RandomVerticalFlip {
+    fn apply(&self, image: &Tensor, random: &mut SampleRandom) -> Tensor {
+        if random.chance(self.p) { image.flip(-2) } else { image.clone() }
+    }
+}
+
+/// Turned around its middle by a random angle in either direction; corners that come in are 0. Each pixel takes the nearest one,
+/// as in PyTorch.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomRotation {
+    /// The largest angle.
+    pub degrees: f64,
+}
+
+impl ImageTransform for RandomRotation {
+    fn apply(&self, image: &Tensor, random: &mut SampleRandom) -> Tensor {
+        rotated(image, (2.0 * random.uniform() - 1.0) * self.degrees)
+    }
+}
+
+/// Turned counter-clockwise.
+fn rotated(image: &Tensor, degrees: f64) -> Tensor {
+    let [_, height, width] = match sizes_of(image) {
+        Ok(sizes) => sizes,
+        Err(error) => return error.into(),
+    };
+    let (sin, cos) = degrees.to_radians().sin_cos();
+    let middle = |n: usize| (n as f64 - 1.0) / 2.0;
+    let mut places = Vec::with_capacity(height * width * 2);
+    for i in 0..height {
+        for j in 0..width {
+            // From the middle, rows going down.
+            let (x, y) = (j as f64 - middle(width), i as f64 - middle(height));
+            // A grid's numbers go from −1 to 1 over the whole width and height.
+            places.push((2.0 * (cos * x - sin * y) / width as f64) as f32);
+            places.push((2.0 * (sin * x + cos * y) / height as f64) as f32);
+        }
+    }
+    let grid = Tensor::from_vec(places, (1, height, width, 2));
+    image.unsqueeze(0).grid_sample(&grid, Interpolation::Nearest, Outside::Zeros, Corners::Apart).squeeze(0)
+}
+
+/// Channels, height and width of an image.
+pub(super) fn sizes_of(image: &Tensor) -> Result<[usize; 3]> {
+    let sizes = image.ty()?.sizes()?;
+    let given = || Error::new("an image has channels, height and width").note("image", image.describe());
+    sizes.try_into().map_err(|_| given())
+}
+
 /// A part of this height and width, from any place.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomCrop {
@@ -84,18 +146,15 @@ impl ImageTransform for CenterCrop {
 
 /// A part that begins, along each axis, where `start` says for so many free elements.
 fn cropped(image: &Tensor, (height, width): (usize, usize), mut start: impl FnMut(usize) -> usize) -> Tensor {
-    let extents = image.ty().and_then(|ty| ty.sizes());
-    let sizes = match extents {
+    let [_, h, w] = match sizes_of(image) {
         Ok(sizes) => sizes,
         Err(error) => return error.into(),
     };
-    let free = match sizes[..] {
-        [_, h, w] if h >= height && w >= width => (h - height, w - width),
-        _ => {
-            let message = format!("an image {sizes:?} has no part of height {height} and width {width}");
-            return Error::new(message).into();
-        }
-    };
+    if h < height || w < width {
+        let error = Error::new(format!("an image has no part of height {height} and width {width}"));
+        return error.note("image", image.describe()).into();
+    }
+    let free = (h - height, w - width);
     let (top, left) = (start(free.0), start(free.1));
     image.narrow(1, top, height).narrow(2, left, width)
 }
@@ -194,7 +253,21 @@ mod tests {
         assert_values(&Resize { size: (3, 2) }.apply(&image, &mut random).i((0, 0)), &[0.5, 2.5], 1e-6);
         let flipped = RandomHorizontalFlip { p: 1.0 }.apply(&image, &mut random);
         assert_values(&flipped.i((0, 0)), &[3.0, 2.0, 1.0, 0.0], 0.0);
+        let flipped = RandomVerticalFlip { p: 1.0 }.apply(&image, &mut random);
+        assert_values(&flipped.i((0, 0)), &[8.0, 9.0, 10.0, 11.0], 0.0);
         assert!(CenterCrop { size: (4, 4) }.apply(&image, &mut random).error().is_some());
+        assert!(CenterCrop { size: (1, 1) }.apply(&Tensor::ones((2, 2)), &mut random).error().is_some());
+    }
+
+    #[test]
+    fn images_turn_around_their_middle() {
+        let image = Tensor::arange(0, 18).to_dtype(igneous_ir::DType::F32).reshape((2, 3, 3));
+        assert_close(&rotated(&image, 90.0), &image.transpose(1, 2).flip(1), 0.0);
+        assert_close(&rotated(&image, 180.0), &image.flip([1, 2]), 0.0);
+        assert_values(&rotated(&Tensor::ones((1, 4, 2)), 90.0), &[0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0], 0.0);
+        let still = RandomRotation { degrees: 0.0 }.apply(&image, &mut SampleRandom::of_sample(1));
+        assert_close(&still, &image, 0.0);
+        assert!(rotated(&Tensor::ones(3), 10.0).error().is_some());
     }
 
     /// Every place and both directions come about, each with its part of the samples.

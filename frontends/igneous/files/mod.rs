@@ -34,9 +34,10 @@ pub(crate) use elements::Kind;
 pub(crate) use numpy::{entries_of_npz, write_npz};
 pub(crate) use torch::read_torch;
 
+use flate2::read::GzDecoder;
 use igneous_ir::{Error, Result};
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 /// The formats of files with named tensors.
@@ -68,8 +69,22 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| cannot_read(path, e))
 }
 
+/// The bytes of a file, unpacked if its name ends in `.gz`.
+pub(crate) fn read_unpacked(path: &Path) -> Result<Vec<u8>> {
+    let bytes = read(path)?;
+    if path.extension().is_none_or(|extension| extension != "gz") {
+        return Ok(bytes);
+    }
+    let mut unpacked = Vec::new();
+    let read = GzDecoder::new(bytes.as_slice()).read_to_end(&mut unpacked);
+    read.map(|_| unpacked).map_err(|e| Error::other(e).context(format_args!("cannot unpack {}", path.display())))
+}
+
 /// Writes a file beside its place, makes sure that it is on the disk, and renames it: it is complete or as it was.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// If it cannot be written; the message names it.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.part", std::process::id()));
     let written = std::fs::File::create(&beside)
