@@ -92,7 +92,11 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
         let (name, work) = match &step.kind {
             StepKind::Kernel(k) => (kernels[*k].name.clone(), code.work[*k].clone()),
             StepKind::Copy => ("copy".to_string(), vec![Work::Copy]),
-            StepKind::Library(library) => (library.op.name().to_string(), vec![Work::Library(library.clone())]),
+            StepKind::Library(library) => {
+                let kernel = Some(library).filter(|_| options.backend == Backend::Cuda).and_then(|l| cuda::library_work(l));
+                let work = kernel.map_or_else(|| Work::Library(library.clone()), |work| Work::Cuda(Box::new(work)));
+                (library.op.name().to_string(), vec![work])
+            }
             StepKind::Scan(scan) => {
                 let sequences = scan.body.graph().inputs().len() - scan.constants - scan.carries;
                 let work = ScanWork {

@@ -6,11 +6,14 @@
 
 mod cases;
 mod emulator;
+mod exact;
 #[allow(dead_code)]
 #[path = "../../compiler/tests/fuzz/generate.rs"]
 mod generate;
 #[path = "../../compiler/tests/fuzz/instance.rs"]
 mod instance;
+#[path = "../../compiler/src/cuda/test_kernels.rs"]
+mod kernels;
 mod machine_code;
 #[path = "../../compiler/tests/programs/mod.rs"]
 mod programs;
@@ -23,7 +26,7 @@ use igneous_ir::dim::Symbol;
 use igneous_ir::error::{Error, Result};
 use igneous_ir::interp::interpret_f64;
 use igneous_runtime::Program;
-use igneous_runtime::cuda::{Device, DeviceBuffer, Executable, Gpu, KernelText, Nvrtc, kernels};
+use igneous_runtime::cuda::{self, Device, DeviceBuffer, Executable, Gpu, KernelText, Nvrtc};
 use igneous_runtime::program::{Output, Place, Work};
 use programs::rounding::{compare, near};
 use programs::{guarded, same_bits};
@@ -50,7 +53,7 @@ fn cases() -> Cases {
 fn distinct<'c>(cases: impl Iterator<Item = &'c Case>) -> Vec<Arc<KernelText>> {
     let mut seen = HashSet::new();
     let programs = cases.flat_map(|c| c.prepare.iter().map(|p| &p.0).chain([&c.program]));
-    programs.flat_map(|p| kernels(p)).filter(|k| seen.insert(k.clone())).collect()
+    programs.flat_map(|p| cuda::kernels(p)).filter(|k| seen.insert(k.clone())).collect()
 }
 
 /// Runs a program on a device; the launch list is all that is asked of it.
@@ -161,7 +164,10 @@ fn launch_lists_compute_what_the_interpreter_does() {
     let start = Instant::now();
     let took = |what: &str| println!("{what} after {:.1} s", start.elapsed().as_secs_f64());
     let cases = cases();
-    let all = distinct(cases.compiled.iter());
+    let mut all = distinct(cases.compiled.iter());
+    let exact = exact::kernels();
+    let known: HashSet<Arc<KernelText>> = all.iter().cloned().collect();
+    all.extend(exact.iter().flat_map(|e| cuda::kernels(&e.program)).filter(|k| !known.contains(k)));
     took(&format!("{} graphs compiled", cases.compiled.len()));
     let mut failures: Vec<String> = cases.refused.iter().map(|(name, why)| format!("{name}: not compiled: {why}")).collect();
     let mut executed = 0;
@@ -178,6 +184,10 @@ fn launch_lists_compute_what_the_interpreter_does() {
             }
         }
         took(&format!("{} launches run", device.launches()));
+        for backwards in [false, true] {
+            device.run_backwards(backwards);
+            failures.extend(exact.iter().filter_map(|e| e.check(&device, backwards).err()).map(|error| error.to_string()));
+        }
         let repeatable = |c: &&Case| c.prepare.is_none() && c.program.buffers.iter().all(|b| !matches!(b.place, Place::InOut(_)));
         for case in cases.compiled.iter().filter(|c| c.name.starts_with("softmax")).filter(repeatable) {
             let result = check_repeated(&device, case);
@@ -207,17 +217,21 @@ fn launch_lists_compute_what_the_interpreter_does() {
                 Err(error) => failures.push(format!("{} on {gpu:?}: {error}", case.name)),
             }
         }
+        failures.extend(exact.iter().filter_map(|e| e.check(&gpu, true).err()).map(|error| format!("on {gpu:?}: {error}")));
         took(&format!("{passed} graphs run on {gpu:?}"));
     }
     let mut compiled = 0;
     match Nvrtc::get() {
         Err(error) => println!("machine code is skipped: {error}"),
         Ok(nvrtc) => {
-            let architectures = if cfg!(debug_assertions) { &ARCHITECTURES[1..2] } else { &ARCHITECTURES[..] };
-            match machine_code::compile(nvrtc, &all, architectures) {
+            let standard = distinct(cases.compiled.iter().filter(|c| c.name.starts_with("step of")));
+            let (architectures, one_in) =
+                if cfg!(debug_assertions) { (&ARCHITECTURES[1..2], 8) } else { (&ARCHITECTURES[..], 1) };
+            let chosen = |(i, k): &(usize, &Arc<KernelText>)| i % one_in == 0 || standard.contains(k);
+            let chosen: Vec<Arc<KernelText>> = all.iter().enumerate().filter(chosen).map(|c| c.1.clone()).collect();
+            match machine_code::compile(nvrtc, &chosen, architectures) {
                 Ok(resources) => {
                     compiled = resources.len() / architectures.len();
-                    let standard = distinct(cases.compiled.iter().filter(|c| c.name.starts_with("step of")));
                     let spills = |r: &&machine_code::Resources| r.spilled > 0;
                     let in_steps = |r: &&machine_code::Resources| standard.contains(&r.kernel);
                     failures.extend(resources.iter().filter(spills).filter(in_steps).map(|r| format!("spills: {r}")));

@@ -69,9 +69,8 @@ pub(super) fn emit(kernel: &Kernel, work: &AttentionWork) -> Option<Result<Vec<C
         };
         let blocks = work.batch.iter().copied().product::<Dim>() * rows.div_ceil(ROWS as usize);
         let grid = blocks.min(Dim::constant(plan::TILES)).max(1);
-        let (params, unit, short_index) = (flash.params, flash.unit, plan::short_index(kernel));
-        let text = Text { name, params, unit, short_index, scratch: Dim::ZERO };
-        assemble(kernel, text, grid, Dim::constant(shared), out)
+        let text = Text::of(kernel, name, &flash.params, flash.unit, plan::short_index(kernel), Dim::ZERO);
+        assemble(text, grid, Dim::constant(shared), out)
     });
     Some(emitted.collect())
 }

@@ -7,6 +7,7 @@
 //! kernel share one launch: each has a range of blocks. A product is computed by blocks that pass through shared memory, of half types on tensor cores. What no other template takes, a thread does point by point.
 
 mod attention;
+mod library;
 mod mma;
 mod out;
 mod plan;
@@ -16,18 +17,20 @@ mod reduce;
 mod scalar;
 mod section;
 #[cfg(test)]
+mod test_kernels;
+#[cfg(test)]
 mod tests;
 mod tile;
 
 use crate::cpu::{attention_work, is_attention};
 use igneous_ir::Result;
-use igneous_ir::dim::Dim;
-use igneous_ir::kernel::{Access, Kernel};
+use igneous_ir::dim::{Dim, Symbol};
+use igneous_ir::kernel::{Access, Kernel, Param};
 use igneous_ir::math;
 use igneous_ir::scalar::{Exprs, MathFn, S, ScalarOp};
 use igneous_ir::types::DType;
 use igneous_runtime::cuda::{CudaWork, KernelText};
-use igneous_runtime::program::Work;
+use igneous_runtime::program::{LibraryWork, Work};
 use out::Out;
 use scalar::Unit;
 use std::cell::RefCell;
@@ -92,24 +95,41 @@ fn emit_sections(kernel: &Kernel) -> Result<CudaWork> {
         shared = shared.max(emitter.shared());
         behind = behind + plan.scratch(section);
     }
-    assemble(kernel, Text { name, params, unit, short_index, scratch }, grid, shared, out)
+    assemble(Text::of(kernel, name, &params, unit, short_index, scratch), grid, shared, out)
+}
+
+/// An operator over whole tensors as a kernel, if it has one: else the host computes it.
+pub fn library_work(work: &LibraryWork) -> Option<CudaWork> {
+    library::emit(work)
 }
 
 /// What the text of a kernel is made of besides its body.
 struct Text {
     name: String,
-    params: Vec<String>,
+    /// The declarations of the parameters.
+    arguments: Vec<String>,
+    symbols: Vec<Symbol>,
     unit: RefCell<Unit>,
     short_index: bool,
     scratch: Dim,
 }
 
+impl Text {
+    fn of(kernel: &Kernel, name: String, params: &[String], unit: RefCell<Unit>, short_index: bool, scratch: Dim) -> Text {
+        let argument = |(param, name): (&Param, &String)| {
+            let constant = if param.access == Access::Read { "const " } else { "" };
+            format!("{constant}{}* {name}", scalar::storage(param.ty.dtype))
+        };
+        let arguments = kernel.params.iter().zip(params).map(argument).collect();
+        Text { name, arguments, symbols: kernel.symbols(), unit, short_index, scratch }
+    }
+}
+
 /// The whole text: helpers, mathematical functions, the kernel.
-fn assemble(kernel: &Kernel, text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
-    let Text { name, params, unit, short_index, scratch } = text;
+fn assemble(text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
+    let Text { name, mut arguments, symbols, unit, short_index, scratch } = text;
     let functions = math_functions(&unit)?;
     let unit = unit.into_inner();
-    let symbols = kernel.symbols();
     let mut out = Out::default();
     out.line(format!("typedef {} idx;", if short_index { "int" } else { "long long" }));
     for &(dtype, lanes) in &unit.vectors {
@@ -119,11 +139,6 @@ fn assemble(kernel: &Kernel, text: Text, grid: Dim, shared: Dim, body: Out) -> R
     }
     out.text.push_str(&prelude::text(&unit.helpers));
     out.text.push_str(&functions);
-    let mut arguments = Vec::new();
-    for (param, name) in kernel.params.iter().zip(&params) {
-        let constant = if param.access == Access::Read { "const " } else { "" };
-        arguments.push(format!("{constant}{}* {name}", scalar::storage(param.ty.dtype)));
-    }
     arguments.extend(symbols.iter().map(|s| format!("long long {}_", scalar::symbol(s.name))));
     arguments.extend(["unsigned long long* error".to_owned(), "unsigned long long run".to_owned()]);
     arguments.extend((scratch != Dim::ZERO).then(|| "unsigned char* scratch".to_owned()));
