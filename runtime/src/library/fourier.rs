@@ -1,6 +1,7 @@
 //! Discrete Fourier transforms, by `rustfft`.
 
-use super::{Arguments, Lines, no_type};
+use super::lines::{Lines, Written};
+use super::{Arguments, no_type};
 use crate::buffer::Element;
 use igneous_ir::error::Result;
 use igneous_ir::types::DType;
@@ -21,23 +22,30 @@ fn transform<T: Element + FftNum>(a: &mut Arguments) -> Result<()> {
     // The pairs are elements: the last axis is no axis here.
     let lines = Lines::new(&shape[..shape.len() - 1], a.op.int("axis") as usize);
     let inverse = a.op.bool("inverse");
-    let x = a.operand::<T>(0)?.to_vec();
-    let y = a.result::<T>(0)?;
+    let (x, y) = a.operand_and_result::<T, T>(0, 0)?;
     if lines.length == 0 {
         return Ok(());
     }
     let mut planner = FftPlanner::<T>::new();
     let plan = if inverse { planner.plan_fft_inverse(lines.length) } else { planner.plan_fft_forward(lines.length) };
-    let mut buffer = vec![Complex::new(T::zero(), T::zero()); lines.length];
-    let mut scratch = vec![Complex::new(T::zero(), T::zero()); plan.get_inplace_scratch_len()];
-    for line in 0..lines.count {
-        for (c, p) in buffer.iter_mut().zip(lines.places(line)) {
-            *c = Complex::new(x[2 * p], x[2 * p + 1]);
+    let zero = Complex::new(T::zero(), T::zero());
+    let y = Written::new(y);
+    lines.share(|range| {
+        let mut buffer = vec![zero; lines.length];
+        let mut scratch = vec![zero; plan.get_inplace_scratch_len()];
+        for line in range {
+            for (c, p) in buffer.iter_mut().zip(lines.places(line)) {
+                *c = Complex::new(x[2 * p], x[2 * p + 1]);
+            }
+            plan.process_with_scratch(&mut buffer, &mut scratch);
+            for (c, p) in buffer.iter().zip(lines.places(line)) {
+                // SAFETY: the lines of a task are no other's.
+                unsafe {
+                    y.set(2 * p, c.re);
+                    y.set(2 * p + 1, c.im);
+                }
+            }
         }
-        plan.process_with_scratch(&mut buffer, &mut scratch);
-        for (c, p) in buffer.iter().zip(lines.places(line)) {
-            (y[2 * p], y[2 * p + 1]) = (c.re, c.im);
-        }
-    }
+    });
     Ok(())
 }

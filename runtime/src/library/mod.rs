@@ -8,7 +8,10 @@ mod cumulative;
 mod fourier;
 mod host;
 mod linalg;
+mod lines;
 mod order;
+#[cfg(test)]
+mod tests;
 
 use crate::buffer::Element;
 use igneous_ir::error::{Error, Result};
@@ -80,6 +83,20 @@ impl Arguments<'_> {
         elements_mut(self.results[k].0.dtype, self.results[k].1)
     }
 
+    /// The elements of operand `k` and of result `r`, which have these element types.
+    fn operand_and_result<T: Element, U: Element>(&mut self, k: usize, r: usize) -> Result<(&[T], &mut [U])> {
+        let ((layout, bytes), (result, to)) = (&self.operands[k], &mut self.results[r]);
+        Ok((elements(layout.dtype, bytes)?, elements_mut(result.dtype, to)?))
+    }
+
+    /// The elements of the first operand and of the two results, which have these element types.
+    fn operand_and_results<T: Element, U: Element, V: Element>(&mut self) -> Result<(&[T], &mut [U], &mut [V])> {
+        let ([(layout, bytes), ..], [(one, first), (two, second)]) = (&self.operands[..], &mut self.results[..]) else {
+            return Err(Error::new(format!("{} does not have an operand and two results", self.op.name())));
+        };
+        Ok((elements(layout.dtype, bytes)?, elements_mut(one.dtype, first)?, elements_mut(two.dtype, second)?))
+    }
+
     /// Operand `k` as numbers of double precision, whatever floats it holds.
     fn floats(&self, k: usize) -> Result<Vec<f64>> {
         Ok(match self.layout(k).dtype {
@@ -135,28 +152,4 @@ fn elements_mut<T: Element>(dtype: DType, bytes: &mut [u8]) -> Result<&mut [T]> 
     check::<T>(dtype, bytes)?;
     // SAFETY: as in `elements`, and the bytes are borrowed exclusively.
     Ok(unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size_of::<T>()) })
-}
-
-/// A tensor as lines along one axis.
-#[derive(Clone, Copy)]
-struct Lines {
-    /// Elements of a line.
-    length: usize,
-    /// The distance of neighbours in a line.
-    stride: usize,
-    count: usize,
-}
-
-impl Lines {
-    fn new(shape: &[usize], axis: usize) -> Lines {
-        let (length, stride) = (shape[axis], shape[axis + 1..].iter().product());
-        let outer: usize = shape[..axis].iter().product();
-        Lines { length, stride, count: outer * stride }
-    }
-
-    /// The positions of the elements of line `line`, first to last.
-    fn places(self, line: usize) -> impl DoubleEndedIterator<Item = usize> + Clone {
-        let first = line / self.stride * self.length * self.stride + line % self.stride;
-        (0..self.length).map(move |k| first + k * self.stride)
-    }
 }

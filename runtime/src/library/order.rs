@@ -1,98 +1,173 @@
 //! Sorting.
+//!
+//! An element and its index in the line become one integer, whose order is that of the elements, and of equal elements that
+//! of the indices: no two are equal, so no order has to be stable.
 
-use super::{Arguments, Lines, no_type};
+use super::lines::{Lines, Written};
+use super::{Arguments, no_type};
 use crate::buffer::Element;
+use half::{bf16, f16};
 use igneous_ir::error::Result;
 use igneous_ir::types::DType;
-use std::cmp::Ordering;
 
 /// `sort`: each line in order, and where its elements were.
 pub(super) fn sort(a: &mut Arguments) -> Result<()> {
-    match a.layout(0).dtype {
-        DType::F64 => sorted(a, floats::<f64>),
-        DType::F32 => sorted(a, floats::<f32>),
-        DType::F16 => sorted(a, floats::<half::f16>),
-        DType::BF16 => sorted(a, floats::<half::bf16>),
-        DType::I64 => sorted(a, i64::cmp),
-        DType::I32 => sorted(a, i32::cmp),
-        DType::U8 => sorted(a, u8::cmp),
-        DType::Bool => sorted(a, bool::cmp),
-        other => Err(no_type(a.op, other)),
-    }
+    let length = a.layout(0).shape[a.op.int("axis") as usize];
+    let descending = a.op.bool("descending");
+    first(a, length, descending)
 }
 
 /// `topk`: the first elements of each line in order, and where they were. The others are only set apart.
 pub(super) fn topk(a: &mut Arguments) -> Result<()> {
+    let (k, largest) = (a.op.int("k") as usize, a.op.bool("largest"));
+    first(a, k, largest)
+}
+
+/// The first `k` elements of each line in order, and where they were.
+fn first(a: &mut Arguments, k: usize, descending: bool) -> Result<()> {
     match a.layout(0).dtype {
-        DType::F64 => first(a, floats::<f64>),
-        DType::F32 => first(a, floats::<f32>),
-        DType::F16 => first(a, floats::<half::f16>),
-        DType::BF16 => first(a, floats::<half::bf16>),
-        DType::I64 => first(a, i64::cmp),
-        DType::I32 => first(a, i32::cmp),
-        DType::U8 => first(a, u8::cmp),
-        DType::Bool => first(a, bool::cmp),
+        DType::F64 => of::<f64>(a, k, descending),
+        DType::F32 => of::<f32>(a, k, descending),
+        DType::F16 => of::<f16>(a, k, descending),
+        DType::BF16 => of::<bf16>(a, k, descending),
+        DType::I64 => of::<i64>(a, k, descending),
+        DType::I32 => of::<i32>(a, k, descending),
+        DType::U8 => of::<u8>(a, k, descending),
+        DType::Bool => of::<bool>(a, k, descending),
         other => Err(no_type(a.op, other)),
     }
 }
 
-/// NaN is larger than all numbers, as in PyTorch.
-fn floats<T: PartialOrd>(a: &T, b: &T) -> Ordering {
-    #[allow(clippy::eq_op)]
-    let is_nan = |x: &T| x != x;
-    a.partial_cmp(b).unwrap_or_else(|| is_nan(a).cmp(&is_nan(b)))
-}
-
-fn sorted<T: Element>(a: &mut Arguments, order: fn(&T, &T) -> Ordering) -> Result<()> {
+fn of<T: Ordered>(a: &mut Arguments, k: usize, descending: bool) -> Result<()> {
     let lines = Lines::new(&a.layout(0).shape, a.op.int("axis") as usize);
-    let descending = a.op.bool("descending");
-    let x = a.operand::<T>(0)?.to_vec();
-    let mut keyed: Vec<(T, i64)> = Vec::with_capacity(lines.length);
-    let mut places: Vec<i64> = vec![0; x.len()];
-    let values = a.result::<T>(0)?;
-    for line in 0..lines.count {
-        keyed.clear();
-        keyed.extend(lines.places(line).zip(0..).map(|(p, k)| (x[p], k)));
-        if descending {
-            keyed.sort_by(|a, b| order(&b.0, &a.0));
-        } else {
-            keyed.sort_by(|a, b| order(&a.0, &b.0));
+    let short = T::WIDTH <= 32 && u32::try_from(lines.length).is_ok();
+    if short { packed::<T, u64>(a, lines, k, descending) } else { packed::<T, u128>(a, lines, k, descending) }
+}
+
+fn packed<T: Ordered, P: Packed>(a: &mut Arguments, lines: Lines, k: usize, descending: bool) -> Result<()> {
+    let results = Lines { length: k, ..lines };
+    let turned = if descending { u64::MAX >> (64 - T::WIDTH) } else { 0 };
+    let (x, values, places) = a.operand_and_results::<T, T, i64>()?;
+    let (values, places) = (Written::new(values), Written::new(places));
+    lines.share(|range| {
+        let mut chosen: Vec<P> = Vec::new();
+        for line in range {
+            choose(lines.places(line).zip(0..).map(|(p, i)| P::pack(x[p].bits() ^ turned, i)), lines.length, k, &mut chosen);
+            for (p, i) in results.places(line).zip(chosen.iter().map(|c| c.index())) {
+                // SAFETY: the lines of a task are no other's.
+                unsafe {
+                    values.set(p, x[lines.first(line) + i * lines.stride]);
+                    places.set(p, i as i64);
+                }
+            }
         }
-        for (p, &(value, k)) in lines.places(line).zip(&keyed) {
-            values[p] = value;
-            places[p] = k;
-        }
-    }
-    a.result::<i64>(1)?.copy_from_slice(&places);
+    });
     Ok(())
 }
 
-fn first<T: Element>(a: &mut Arguments, order: fn(&T, &T) -> Ordering) -> Result<()> {
-    let (axis, k, largest) = (a.op.int("axis") as usize, a.op.int("k") as usize, a.op.bool("largest"));
-    let lines = Lines::new(&a.layout(0).shape, axis);
-    let results = Lines { length: k, ..lines };
-    let x = a.operand::<T>(0)?.to_vec();
-    let mut keyed: Vec<(T, i64)> = Vec::with_capacity(lines.length);
-    let mut places: Vec<i64> = vec![0; k * lines.count];
-    let values = a.result::<T>(0)?;
-    // Of equal elements the first comes first: then no two are equal, and the order needs not be stable.
-    let before = |a: &(T, i64), b: &(T, i64)| {
-        let by_value = if largest { order(&b.0, &a.0) } else { order(&a.0, &b.0) };
-        by_value.then(a.1.cmp(&b.1))
-    };
-    for line in (0..lines.count).filter(|_| k > 0) {
-        keyed.clear();
-        keyed.extend(lines.places(line).zip(0..).map(|(p, i)| (x[p], i)));
-        if k < keyed.len() {
-            keyed.select_nth_unstable_by(k - 1, before);
+/// As many elements are kept in order while the others are looked at.
+const FEW: usize = 32;
+
+/// The `k` smallest of `count` numbers, in order.
+fn choose<P: Packed>(mut all: impl Iterator<Item = P>, count: usize, k: usize, chosen: &mut Vec<P>) {
+    chosen.clear();
+    if k <= FEW && k < count {
+        chosen.extend(all.by_ref().take(k));
+        chosen.sort_unstable();
+        while let Some(&most) = chosen.last()
+            && let Some(next) = all.find(|&p| p < most)
+        {
+            let at = chosen.partition_point(|&p| p < next);
+            chosen.insert(at, next);
+            chosen.pop();
         }
-        let chosen = &mut keyed[..k];
-        chosen.sort_unstable_by(before);
-        for (p, &(value, i)) in results.places(line).zip(&*chosen) {
-            values[p] = value;
-            places[p] = i;
-        }
+        return;
     }
-    a.result::<i64>(1)?.copy_from_slice(&places);
-    Ok(())
+    chosen.extend(all);
+    if k < count {
+        chosen.select_nth_unstable(k);
+        chosen.truncate(k);
+    }
+    chosen.sort_unstable();
+}
+
+/// An element type with an order.
+trait Ordered: Element {
+    /// Bits of [`bits`](Self::bits) that may be set.
+    const WIDTH: u32;
+
+    /// A number that is larger for larger elements, and equal for equal ones.
+    fn bits(self) -> u64;
+}
+
+/// The bits of a float in the order of its numbers: zeros are equal, NaN is larger than all numbers, as in PyTorch.
+macro_rules! floats {
+    ($($type:ty, $bits:ty, $width:literal;)*) => {$(
+        impl Ordered for $type {
+            const WIDTH: u32 = $width;
+
+            fn bits(self) -> u64 {
+                const SIGN: $bits = 1 << ($width - 1);
+                let bits = self.to_bits();
+                let magnitude = bits & !SIGN;
+                if self.is_nan() {
+                    return <$bits>::MAX.into();
+                }
+                (if bits == magnitude || magnitude == 0 { SIGN | magnitude } else { !bits }).into()
+            }
+        }
+    )*};
+}
+
+floats! {
+    f64, u64, 64;
+    f32, u32, 32;
+    f16, u16, 16;
+    bf16, u16, 16;
+}
+
+/// Signed numbers in the order of unsigned ones.
+macro_rules! integers {
+    ($($type:ty, $bits:ty, $width:literal, $first:expr;)*) => {$(
+        impl Ordered for $type {
+            const WIDTH: u32 = $width;
+
+            fn bits(self) -> u64 {
+                (self as $bits ^ $first).into()
+            }
+        }
+    )*};
+}
+
+integers! {
+    i64, u64, 64, 1 << 63;
+    i32, u32, 32, 1 << 31;
+    u8, u8, 8, 0;
+    bool, u8, 8, 0;
+}
+
+/// An element's number and its index in the line.
+trait Packed: Ord + Copy {
+    fn pack(bits: u64, index: usize) -> Self;
+    fn index(self) -> usize;
+}
+
+impl Packed for u64 {
+    fn pack(bits: u64, index: usize) -> u64 {
+        bits << 32 | index as u64
+    }
+
+    fn index(self) -> usize {
+        self as u32 as usize
+    }
+}
+
+impl Packed for u128 {
+    fn pack(bits: u64, index: usize) -> u128 {
+        u128::from(bits) << 64 | index as u128
+    }
+
+    fn index(self) -> usize {
+        self as u64 as usize
+    }
 }

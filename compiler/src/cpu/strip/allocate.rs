@@ -1,7 +1,7 @@
 //! Registers for straight-line code: values take a free register, or that of the value whose next use is farthest away,
 //! which then lives on the stack. Constants stay in memory unless an instruction wants a register or one is to spare.
 
-use super::body::{Arg, Body, Class, Inst, Kind, Stream, V};
+use super::body::{Arg, Body, Class, Inst, Kind, Origin, Stream, V};
 use super::encode::{Code, Extra, Held, Mem, Op, RDI, RSI, RSP, Rm, Shown};
 use super::select::forms;
 use super::table::*;
@@ -19,6 +19,8 @@ pub(super) const TAIL_WORD: u8 = 15;
 pub(super) const TAIL_LONG: u8 = 14;
 /// A general register for addresses.
 const TEMPORARY: u8 = super::encode::RCX;
+/// Another one, while all elements of a vector are done.
+const BASE: u8 = super::encode::RAX;
 /// Never used again.
 const NEVER: u32 = u32::MAX;
 
@@ -169,14 +171,18 @@ impl<'a> Allocator<'a> {
         register
     }
 
+    fn free_spill(&mut self) -> u32 {
+        self.free_spills.pop().unwrap_or_else(|| {
+            self.spills += 1;
+            self.spills - 1
+        })
+    }
+
     fn evict(&mut self, bank: usize, register: u8) {
         let Some(v) = self.holders[bank][register as usize].take() else { return };
         self.homes[v as usize].register = None;
         if self.homes[v as usize].spilled.is_none() {
-            let slot = self.free_spills.pop().unwrap_or_else(|| {
-                self.spills += 1;
-                self.spills - 1
-            });
+            let slot = self.free_spill();
             self.homes[v as usize].spilled = Some(slot);
             let to = stack(slot);
             if bank == 1 {
@@ -336,6 +342,7 @@ impl<'a> Allocator<'a> {
             Kind::Store(stream) => self.store(inst, copy, stream, 0),
             Kind::LoadHalf(stream, half) => self.load(inst, copy, stream, half),
             Kind::StoreHalf(stream, half) => self.store(inst, copy, stream, half),
+            Kind::Gather(origin) => self.gather(inst, copy, origin),
             Kind::Keep => self.keep(inst, copy),
             Kind::Result(slot) => self.first_lane(inst, copy, slot),
             Kind::Index => self.index(inst, copy),
@@ -592,6 +599,114 @@ impl<'a> Allocator<'a> {
         let mask = self.tail(stream, half);
         let extra = if partial { Extra { mask, zeroing: true, imm: None } } else { Extra::default() };
         self.code.vector(op, bytes, result, 0, Rm::Mem(from), extra, &[Shown::Vector(result, bytes), Shown::Mem(from)]);
+    }
+
+    fn gather(&mut self, inst: &Inst, copy: u8, origin: Origin) {
+        if self.elements == Elements::Some {
+            return self.gather_some(inst, copy, origin);
+        }
+        let at = match origin.step {
+            0 => Some(self.distances_in_memory(inst, copy, origin)),
+            _ => None,
+        };
+        let result = self.result(inst.to.expect("it has a result"), copy, &[]);
+        self.release(inst, copy);
+        let place = self.origin(origin, BASE);
+        let Held::Bytes(size) = inst.op.memory else { unreachable!("a gather holds single elements") };
+        let first = i32::from(copy) * i32::from(self.body.lanes);
+        // One element after the other into the lanes of 16 bytes, which is faster than the instruction for all.
+        let of = 16 / size;
+        for lane in 0..self.body.lanes {
+            let from = match at {
+                Some(distances) => {
+                    self.code.load(TEMPORARY, Mem { disp: distances.disp + 8 * i32::from(lane), ..distances });
+                    Mem { index: Some((TEMPORARY, size.trailing_zeros() as u8)), ..place }
+                }
+                None => Mem { disp: (first + i32::from(lane)) * origin.step, ..place },
+            };
+            let to = if lane < of { result } else { self.part(result) };
+            self.insert(to, from, size, lane % of);
+            if to != result && lane % of == of - 1 {
+                let (whole, imm) = (Shown::Vector(result, inst.bytes), lane / of);
+                let extra = Extra { imm: Some(imm), ..Extra::default() };
+                let shown = [whole, whole, Shown::Vector(to, 16), Shown::Number(imm.into())];
+                self.code.vector(&INSERT_128, inst.bytes, result, result, Rm::Reg(to), extra, &shown);
+            }
+        }
+        if let Some(distances) = at {
+            self.free_spills.push(distances.disp as u32 / 64);
+        }
+    }
+
+    /// Stores the distances of a gather on the stack.
+    fn distances_in_memory(&mut self, inst: &Inst, copy: u8, origin: Origin) -> Mem {
+        let place = self.operand(inst.args[0], inst.op, copy);
+        let distances = self.register(place, inst.args[0], inst.op, origin.distances);
+        let to = stack(self.free_spill());
+        let shown = [Shown::Mem(to), Shown::Vector(distances, origin.distances)];
+        self.code.vector(&STORE_PS, origin.distances, distances, 0, Rm::Mem(to), Extra::default(), &shown);
+        to
+    }
+
+    /// A register for a part of a result, the same each time within an instruction.
+    fn part(&mut self, result: u8) -> u8 {
+        let free = (0..self.layout.free).rev().find(|&r| r != result && self.holders[0][r as usize].is_none());
+        free.unwrap_or_else(|| self.take(0))
+    }
+
+    /// Loads one element into a lane of 16 bytes; the first one makes zeros of the others.
+    fn insert(&mut self, to: u8, from: Mem, size: u8, lane: u8) {
+        let part = Shown::Vector(to, 16);
+        let (op, imm) = match (size, lane) {
+            (4, 0) => (&LOAD_SS, None),
+            (4, lane) => (&INSERT_PS, Some(lane << 4)),
+            (_, 0) => (&LOAD_SD, None),
+            _ => (&LOAD_HIGH_PD, None),
+        };
+        let mut shown: SmallVec<[Shown; 4]> = SmallVec::from_slice(&[part]);
+        if lane > 0 {
+            shown.push(part);
+        }
+        shown.push(Shown::Mem(from));
+        shown.extend(imm.map(|n| Shown::Number(n.into())));
+        let extra = Extra { imm, ..Extra::default() };
+        self.code.vector(op, 16, to, if lane > 0 { to } else { 0 }, Rm::Mem(from), extra, &shown);
+    }
+
+    /// Where the elements of a gather are counted from, in a register.
+    fn origin(&mut self, origin: Origin, register: u8) -> Mem {
+        let base = Mem::at(RDI, 8 * origin.slot as i32);
+        match origin.step {
+            0 => self.code.load(register, base),
+            step => {
+                self.code.times(register, RSI, step);
+                self.code.add_from(register, base);
+            }
+        }
+        Mem::at(register, 0)
+    }
+
+    /// Gathers the elements that there are.
+    fn gather_some(&mut self, inst: &Inst, copy: u8, origin: Origin) {
+        let place = self.operand(inst.args[0], inst.op, copy);
+        let distances = self.register(place, inst.args[0], inst.op, origin.distances);
+        // The instruction clears its mask, and its result may not be in the register of the distances.
+        let mask = self.take(1);
+        let result = self.result(inst.to.expect("it has a result"), copy, &[]);
+        self.release(inst, copy);
+        self.code.masks("kmovw", 0x90, mask, None, TAIL);
+        let whole = Shown::Vector(result, inst.bytes);
+        self.code.vector(&XOR_PS, inst.bytes, result, result, Rm::Reg(result), Extra::default(), &[whole; 3]);
+        let Held::Bytes(size) = inst.op.memory else { unreachable!("a gather holds single elements") };
+        let from = Mem {
+            index: Some((distances, size.trailing_zeros() as u8)),
+            disp: i32::from(copy) * i32::from(self.body.lanes) * origin.step,
+            gather: Some(origin.distances),
+            ..self.origin(origin, TEMPORARY)
+        };
+        let extra = Extra { mask, ..Extra::default() };
+        let bytes = inst.bytes.max(origin.distances);
+        self.code.vector(inst.op, bytes, result, 0, Rm::Mem(from), extra, &[whole, Shown::Mem(from)]);
     }
 
     fn keep(&mut self, inst: &Inst, copy: u8) {

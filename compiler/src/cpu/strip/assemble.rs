@@ -96,11 +96,12 @@ impl Loops {
         let (vectors, masks) = pressure(body);
         // Vectors that share an accumulator take turns with it, unless one instruction does all of that.
         let apart = accumulators > 0 && body.whole().iter().filter(|i| i.args.contains(&Arg::Accumulator(0))).count() > 1;
+        let cleared = u32::from(body.gathers());
         let fits = |n: u8| {
             !(apart && n > accumulators)
                 && n as usize * body.insts.len() <= TOGETHER
                 && u32::from(n) * vectors + 2 <= registers.into()
-                && u32::from(n) * masks < first_reserved(body).into()
+                && u32::from(n) * masks + cleared < first_reserved(body).into()
         };
         let together = [4, 2].into_iter().find(|&n| fits(n)).unwrap_or(1);
         let spare = u32::from(registers).saturating_sub(u32::from(together) * vectors + 2) as usize;
@@ -191,8 +192,8 @@ impl Writer<'_> {
         } else if vectors > 0 {
             self.whole_vectors(vectors, together, Elements::All);
         }
-        // Partial vectors are dear without mask registers, so whole ones go first.
-        if vectors > rest && !(self.body.wide && self.partial) {
+        // Partial vectors are dear without mask registers or with elements from anywhere, so whole ones go first.
+        if vectors > rest && (!self.body.wide || !self.partial || self.body.gathers()) {
             self.whole_vectors(rest, rest.min(together), Elements::All);
         }
         if self.partial {

@@ -57,6 +57,8 @@ pub(super) enum Kind {
     LoadHalf(u32, u8),
     /// The same to a stream.
     StoreHalf(u32, u8),
+    /// From anywhere: `a` is the distance in elements of each lane from where this says.
+    Gather(Origin),
     /// `a` to the accumulator, of the elements that there are.
     Keep,
     /// The first lane of `a` to a slot of the table.
@@ -85,6 +87,17 @@ pub(super) struct Constant {
     pub lanes: SmallVec<[u64; 1]>,
     /// Bytes of a lane.
     pub element: u8,
+}
+
+/// Where the elements of a gather are counted from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Origin {
+    /// The slot of the table that has the address for index 0.
+    pub slot: u32,
+    /// In bytes, from one index to the next.
+    pub step: i32,
+    /// Bytes of the vector of distances.
+    pub distances: u8,
 }
 
 /// A row of elements in memory, one for each index, or two that lie side by side.
@@ -137,6 +150,11 @@ impl Body {
             Class::Long => 8 * self.lanes,
             Class::Mask => 32,
         }
+    }
+
+    /// Whether elements are gathered.
+    pub fn gathers(&self) -> bool {
+        self.insts.iter().any(|i| matches!(i.kind, Kind::Gather(_)))
     }
 
     /// Whether values of 64 bits fill a register.

@@ -3,8 +3,9 @@
 use super::allocate::partial_vectors;
 use super::assemble::{Strip, assemble};
 use super::body::{Arg, Body, Class, Stream, class_of};
+use super::divide::divisor;
 use super::scale::scaled;
-use super::table::{SCALEF_PD, SCALEF_PS};
+use super::table::{ADD_Q, SCALEF_PD, SCALEF_PS};
 use crate::cpu::emitter::{Emitter, Num};
 use crate::cpu::evaluate::Walk;
 use crate::cpu::fold::Fold;
@@ -242,7 +243,7 @@ fn little(task: Task, length: Num, body: &Body) -> bool {
     // A range of a parallel axis is mostly the whole of it.
     let extent = task.of.inner.and_then(|a| plan.low.axes[a as usize].extent.as_const());
     let block = plan.block.filter(|_| task.column.is_some());
-    let elements = [length.known(), extent, block].into_iter().flatten().min();
+    let elements = [length.known(), extent, block, plan.tile].into_iter().flatten().min();
     elements.is_some_and(|n| n * (body.insts.len() as i64) < LITTLE[usize::from(body.wide)])
 }
 
@@ -256,8 +257,9 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
     ) -> Option<Builder<'e, 'p, 'f>> {
         let place = task.place();
         let exprs = emitter.exprs;
-        let varying = place.needed.iter().filter(|&&id| place.varies(id)).map(|&id| exprs.dtype(id));
-        let long = varying.chain(dtypes).any(|d| class_of(d) == Class::Long);
+        let varying = || place.needed.iter().filter(|&&id| place.varies(id));
+        let quotients = wide && varying().any(|&id| divisor(exprs, exprs.get(id)).is_some());
+        let long = quotients || varying().map(|&id| exprs.dtype(id)).chain(dtypes).any(|d| class_of(d) == Class::Long);
         let lanes = match (wide, long) {
             (true, false) => 16,
             (true, true) | (false, false) => 8,
@@ -352,12 +354,8 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
     fn order(&self, roots: impl DoubleEndedIterator<Item = ExprId>) -> Vec<ExprId> {
         let (exprs, place) = (self.emitter.exprs, self.task.place());
         let mut need = vec![0u32; exprs.len()];
-        let inside = |id: ExprId| place.varies(id) && self.emitter.access_of(id).is_none();
         for &id in place.needed.iter().filter(|&&id| place.varies(id)) {
-            let mut of_args: SmallVec<[u32; 3]> = match inside(id) {
-                true => self.args(id).iter().map(|a| need[a.0 as usize]).collect(),
-                false => SmallVec::new(),
-            };
+            let mut of_args: SmallVec<[u32; 3]> = self.args(id).iter().map(|a| need[a.0 as usize]).collect();
             of_args.sort_unstable_by(|a, b| b.cmp(a));
             need[id.0 as usize] = of_args.iter().enumerate().map(|(i, n)| n + i as u32).max().unwrap_or(0).max(1);
         }
@@ -368,12 +366,10 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
             match std::mem::replace(&mut state[id.0 as usize], 2) {
                 0 => {
                     state[id.0 as usize] = 1;
-                    if inside(id) {
-                        let mut args = self.args(id);
-                        args.retain(|a| place.varies(*a) && state[a.0 as usize] == 0);
-                        args.sort_by_key(|a| need[a.0 as usize]);
-                        open.extend(args);
-                    }
+                    let mut args = self.args(id);
+                    args.retain(|a| place.varies(*a) && state[a.0 as usize] == 0);
+                    args.sort_by_key(|a| need[a.0 as usize]);
+                    open.extend(args);
                 }
                 1 => {
                     order.push(id);
@@ -387,8 +383,13 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         order
     }
 
-    /// The expressions that the value of one is made from.
+    /// The expressions that the value of one is made from; of an element in memory, those that say where it is.
     fn args(&self, id: ExprId) -> SmallVec<[ExprId; 3]> {
+        if let Some(access) = self.emitter.access_of(id) {
+            let terms = &self.emitter.accesses[access as usize].position.terms;
+            let atoms = terms.iter().map(|(atom, _)| *atom);
+            return atoms.filter(|&a| !matches!(self.emitter.exprs.get(a).op, ScalarOp::Axis(_))).collect();
+        }
         match self.scaled(id) {
             Some((x, n)) => SmallVec::from_slice(&[x, n]),
             None => self.emitter.exprs.get(id).args.iter().copied().collect(),
@@ -476,7 +477,7 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         })
     }
 
-    /// The elements of an access. None: they lie neither one after the other nor in pairs.
+    /// The elements of an access. None: they have no form here.
     fn loaded(&mut self, access: u32) -> Option<Arg> {
         if self.walks(access, Dim::ONE) {
             let stream = self.stream(Slot::Access(access), self.emitter.accesses[access as usize].dtype, false);
@@ -484,7 +485,7 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
         }
         let place = self.task.place();
         let others = place.needed.iter().filter(|&&id| place.varies(id)).filter_map(|&id| self.emitter.access_of(id));
-        let [first, _] = self.pair_of(access, others)?;
+        let Some([first, _]) = self.pair_of(access, others) else { return self.gathered(access) };
         let known = self.pairs.iter().find(|(a, _)| *a == first).map(|(_, pair)| *pair);
         let pair = known.unwrap_or_else(|| {
             let stream = self.pair_stream(first);
@@ -493,6 +494,40 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
             pair
         });
         Some(pair[usize::from(access != first)])
+    }
+
+    /// The elements of an access that lie anywhere.
+    fn gathered(&mut self, access: u32) -> Option<Arg> {
+        let (place, exprs) = (self.task.place(), self.emitter.exprs);
+        let Access { dtype, size, ref position, .. } = self.emitter.accesses[access as usize];
+        if !self.body.wide || !matches!(size, 4 | 8) {
+            return None;
+        }
+        let (mut step, mut indices) = (0, SmallVec::<[(ExprId, i64); 2]>::new());
+        for &(atom, coefficient) in position.terms.iter().filter(|(atom, _)| place.varies(*atom)) {
+            let coefficient = coefficient.as_const()?;
+            match exprs.get(atom).op {
+                ScalarOp::Axis(a) if a == self.axis => step = coefficient,
+                ScalarOp::Axis(_) => return None,
+                _ if exprs.dtype(atom) == DType::I64 => indices.push((atom, coefficient)),
+                _ => return None,
+            }
+        }
+        let slot = self.slot(Slot::Access(access));
+        if indices.is_empty() {
+            return self.body.gather_steps(dtype, slot, step);
+        }
+        let mut distances = None;
+        let own = (step != 0).then(|| (self.body.index(), step));
+        let others: SmallVec<[(Arg, i64); 2]> = indices.iter().map(|&(atom, factor)| (self.arg(atom), factor)).collect();
+        for (x, factor) in others.into_iter().chain(own) {
+            let part = self.body.times(x, factor);
+            distances = Some(match distances {
+                None => part,
+                Some(sum) => self.body.plain(&ADD_Q, Class::Long, &[sum, part]),
+            });
+        }
+        Some(self.body.gather_at(dtype, slot, distances?))
     }
 
     fn value(&mut self, id: ExprId) -> Option<Arg> {
@@ -522,6 +557,10 @@ impl<'e, 'p, 'f> Builder<'e, 'p, 'f> {
             if let Some(result) = self.body.extremum_with(node.op, literal, x) {
                 return Some(result);
             }
+        }
+        if let Some(by) = divisor(exprs, node).filter(|_| self.body.wide) {
+            let x = self.arg(node.args[0]);
+            return Some(self.body.divided(node.op, node.dtype, x, by));
         }
         let count = match node.op {
             ScalarOp::Shl | ScalarOp::Shr => exprs.literal(node.args[1]).and_then(|l| u8::try_from(l.as_i64()).ok()),

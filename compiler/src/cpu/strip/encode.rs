@@ -354,6 +354,19 @@ impl Code {
         self.with_number("add", 0, to, number);
     }
 
+    /// `to = x · number`
+    pub fn times(&mut self, to: u8, x: u8, number: i32) {
+        self.line(self.bytes.len(), "imul", &[Shown::General(to, 8), Shown::General(x, 8), Shown::Number(number.into())]);
+        self.general(true, &[0x69], to, Rm::Reg(x));
+        self.bytes.extend(number.to_le_bytes());
+    }
+
+    /// Adds a number in memory.
+    pub fn add_from(&mut self, to: u8, from: Mem) {
+        self.line(self.bytes.len(), "add", &[Shown::General(to, 8), Shown::Mem(from)]);
+        self.general(true, &[0x03], to, Rm::Mem(from));
+    }
+
     pub fn and_number(&mut self, to: u8, number: i32) {
         self.with_number("and", 4, to, number);
     }

@@ -2,7 +2,7 @@
 //!
 //! A strip is a function that does for a range of indices what the 128-bit loop would do, bit for bit. [`select`] turns
 //! expressions into instructions on values ([`body`]), [`allocate`] gives the values registers, [`assemble`] lays out the
-//! loops, [`encode`] writes the bytes. What a strip cannot do (an operation without an instruction, elements that do not lie
+//! loops, [`encode`] writes the bytes. What a strip cannot do (an operation without an instruction, bytes that do not lie
 //! one after the other) stays with the 128-bit form.
 //!
 //! A vector has as many elements as fill a register with the widest type of the body, and each value takes one register.
@@ -12,8 +12,10 @@ mod allocate;
 mod assemble;
 mod body;
 mod call;
+mod divide;
 mod encode;
 mod fold;
+mod gather;
 mod half;
 mod pair;
 mod scale;

@@ -59,7 +59,7 @@ impl Body {
     }
 
     /// A conversion; `wider` is the wider one of the two classes.
-    fn converted(&mut self, op: &'static Op, to: Class, wider: Class, x: Arg) -> Arg {
+    pub fn converted(&mut self, op: &'static Op, to: Class, wider: Class, x: Arg) -> Arg {
         let bytes = self.bytes(wider);
         let to = self.inst(op, Kind::Plain, to, &[x]);
         self.last().bytes = bytes;
@@ -193,7 +193,7 @@ impl Body {
         self.plain(self.of(Class::Mask, &XOR_PS, &XOR_PD), Class::Mask, &[mask, ones])
     }
 
-    fn compare_ints(&mut self, how: Compare, dtype: DType, x: Arg, y: Arg) -> Arg {
+    pub fn compare_ints(&mut self, how: Compare, dtype: DType, x: Arg, y: Arg) -> Arg {
         let class = class_of(dtype);
         if self.wide {
             let op = match dtype {

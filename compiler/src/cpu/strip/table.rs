@@ -197,6 +197,16 @@ table! {
     MASKED_STORE_PS = word("vmaskmovps", 0x2e).plain();
     MASKED_STORE_PD = op("vmaskmovpd", 2, P66, 0x2f, 0, 0);
 
+    LOAD_SS = op("vmovss", 1, PF3, 0x10, 0, 0).holding(Held::Bytes(4));
+    LOAD_SD = op("vmovsd", 1, PF2, 0x10, 1, 0).holding(Held::Bytes(8));
+    LOAD_HIGH_PD = op("vmovhpd", 1, P66, 0x16, 1, 0).holding(Held::Bytes(8));
+    INSERT_PS = coded("vinsertps", 0x21, 0).holding(Held::Bytes(4));
+    INSERT_128 = coded("vinsertf32x4", 0x18, 0).holding(Held::Bytes(16));
+    GATHER_DPS = word("vgatherdps", 0x92).holding(Held::Bytes(4));
+    GATHER_DPD = long("vgatherdpd", 0x92).holding(Held::Bytes(8));
+    GATHER_QPS = word("vgatherqps", 0x93).holding(Held::Bytes(4));
+    GATHER_QPD = long("vgatherqpd", 0x93).holding(Held::Bytes(8));
+
     SHUFFLE_D = op("vpshufd", 1, P66, 0x70, 0, 4);
     SHUFFLE_PD = op("vshufpd", 1, P66, 0xc6, 1, 8);
     SHUFFLE_128 = coded("vshuff32x4", 0x23, 0);

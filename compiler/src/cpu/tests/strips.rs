@@ -26,6 +26,57 @@ fn contiguous_loops_become_strips_of_the_targets_width() {
 }
 
 #[test]
+fn elements_that_lie_anywhere_are_gathered() {
+    for n in [1, 3, 8, 15, 16, 17, 40, 100] {
+        let m = 3 * n;
+        for dtype in ["f32", "f64", "i32", "u32", "i64"] {
+            let steps = format!(
+                "kernel k(x: {dtype}[{m}]) -> (y: {dtype}[{n}])\n  axes i: par {n}\n  y[i] = x[i * 3 + 1] - x[{} - i * 2]\n",
+                m - 1
+            );
+            let rows = format!(
+                "kernel k(x: {dtype}[{n}, 7], b: f32[{n}]) -> (y: {dtype}[7, {n}], z: f32[7, {n}])\n  axes i: par 7, j: par {n}\n  \
+                 map {{\n    y[i, j] = x[j, i] * x[j, 6 - i]\n    z[i, j] = b[j]\n  }}\n"
+            );
+            let places = format!(
+                "kernel k(x: {dtype}[{m}, 5], p: i64[{n}], q: i32[{n}]) -> (y: {dtype}[5, {n}])\n  axes i: par 5, j: par {n}\n  \
+                 y[i, j] = x[min(max(p[j], 0), {last}), i] - x[min(max(i64(q[j]), 0) + j, {last}), 4 - i]\n",
+                last = m - 1
+            );
+            [steps, rows, places].iter().for_each(|text| check_special(text, &[]));
+        }
+        let folds = format!(
+            "kernel k(x: f32[{m}, 4], p: i64[{n}]) -> (y: f32[4], z: f32[4])\n  axes i: par 4, j: ser {n}\n  a = reduce sum j {{ \
+             x[j * 2, i] }}\n  b = reduce max j {{ x[min(max(p[j], 0), {}), i] }}\n  y[i] = a\n  z[i] = b\n",
+            m - 1
+        );
+        check(&folds, &[]);
+    }
+    let text =
+        "kernel k(x: f32[192], p: i64[64]) -> (y: f32[64])\n  axes i: par 64\n  y[i] = x[i * 3] + x[min(max(p[i], 0), 191)]\n";
+    for target in Target::widths() {
+        let listing = listing(text, &target);
+        for name in ["vgatherdps", "vgatherqps"] {
+            assert_eq!(listing.contains(name), target.width == Width::Avx512, "{listing}");
+        }
+    }
+}
+
+#[test]
+fn integers_are_divided_by_constants() {
+    let largest = [("i32", i64::from(i32::MAX)), ("u32", u32::MAX.into()), ("u8", 255), ("i64", i64::MAX)];
+    for (dtype, last) in largest {
+        for by in [1, 2, 3, 7, 10, 100, last - 1, last] {
+            let text = format!(
+                "kernel k(x: {dtype}[300]) -> (q: {dtype}[300], r: {dtype}[300])\n  axes i: par 300\n  map {{\n    q[i] = x[i] / {by}\n    \
+                 r[i] = x[i] % {by}\n  }}\n"
+            );
+            check_special(&text, &[]);
+        }
+    }
+}
+
+#[test]
 fn pairs_of_elements_are_taken_apart_and_put_together() {
     for n in [1, 2, 5, 14, 16, 17, 33, 63, 64, 65, 200] {
         let m = 2 * n;
