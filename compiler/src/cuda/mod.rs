@@ -79,7 +79,8 @@ fn emit_sections(kernel: &Kernel) -> Result<CudaWork> {
     let mut out = Out::default();
     let (mut grid, mut shared, mut behind) = (Dim::ZERO, Dim::ZERO, Dim::ZERO);
     for (section, plan) in kernel.sections.iter().zip(&plans) {
-        let emitter = section::Emitter::new(kernel, section, plan, &params, &unit, short_index, &taken, behind);
+        let emitter = section::Emitter::new(kernel, section, plan, &params, &unit, short_index, &taken);
+        let emitter = section::Emitter { scratch: behind, ..emitter };
         let blocks = emitter.blocks();
         match kernel.sections.len() {
             1 => emitter.write(&mut out, "blockIdx.x".into(), "gridDim.x".into()),

@@ -31,7 +31,6 @@ impl<'a> Emitter<'a> {
         unit: &'a RefCell<Unit>,
         short_index: bool,
         taken: &HashSet<String>,
-        scratch: Dim,
     ) -> Emitter<'a> {
         let mut taken = taken.clone();
         let axes = section.axes.iter().map(|a| scalar::identifier(&a.name, &mut taken)).collect();
@@ -39,7 +38,7 @@ impl<'a> Emitter<'a> {
         let interleave = if plan.team == Team::Column { " * 8 + column" } else { "" };
         let ranges = ranges(section, &plan::roots(section));
         let writer = Writer { kernel, section, unit, params, axes, locals, interleave, ranges, short_index, taken };
-        Emitter { kernel, section, plan, writer, scratch }
+        Emitter { kernel, section, plan, writer, scratch: Dim::ZERO }
     }
 
     /// The number of blocks.
