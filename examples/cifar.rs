@@ -46,7 +46,7 @@ struct Arguments {
     /// Run operator by operator instead of compiling.
     #[arg(long)]
     eager: bool,
-    /// Compare 20 steps in eager and compiled mode.
+    /// Compare 20 steps, or `--steps`, in eager and compiled mode.
     #[arg(long)]
     check: bool,
     /// Where to train.
@@ -107,7 +107,7 @@ fn main() -> Result<()> {
     let (compiled_step, compiled_predict) = (compile(step).name("step"), compile(predict).name("predict"));
     if arguments.check {
         let mut largest = 0.0f64;
-        for batch in train.epoch(0).take(20) {
+        for batch in train.epoch(0).take(arguments.steps.min(20)) {
             largest = largest.max(compare_with_eager(&compiled_step, batch?, 1e-5)?);
         }
         println!("eager and compiled agree: max relative difference {largest:.1e}");

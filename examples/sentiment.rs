@@ -30,7 +30,7 @@ struct Arguments {
     #[arg(long)]
     forward_only: bool,
     /// Passes over the training sentences.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 10)]
     epochs: usize,
     /// Sentences per step.
     #[arg(long, default_value_t = 64)]
@@ -44,7 +44,7 @@ struct Arguments {
     /// Run operator by operator instead of compiling.
     #[arg(long)]
     eager: bool,
-    /// Compare 20 steps in eager and compiled mode.
+    /// Compare 20 steps, or `--steps`, in eager and compiled mode.
     #[arg(long)]
     check: bool,
     /// Where to train.
@@ -203,7 +203,7 @@ fn main() -> Result<()> {
 
     if arguments.check {
         let mut largest = 0.0f64;
-        for batch in train.epoch(0).take(20) {
+        for batch in train.epoch(0).take(arguments.steps.min(20)) {
             largest = largest.max(compare_with_eager(&step, moved(batch?), 1e-4)?);
         }
         println!("eager and compiled agree: max relative difference {largest:.1e}, {} program", step.programs());

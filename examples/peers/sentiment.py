@@ -1,4 +1,4 @@
-"""The recipe of examples/sentiment.rs in PyTorch: python sentiment.py [--model gru|lstm|rnn] [--layers 1] [--epochs 4]"""
+"""The recipe of examples/sentiment.rs in PyTorch: python sentiment.py [--model gru|lstm|rnn] [--layers 1] [--epochs 10]"""
 import argparse, collections, gzip, pathlib, re, time
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", default="gru")
 parser.add_argument("--layers", type=int, default=1)
-parser.add_argument("--epochs", type=int, default=4)
+parser.add_argument("--epochs", type=int, default=10)
 arguments = parser.parse_args()
 torch.manual_seed(1)
 torch.set_num_threads(2)

@@ -48,7 +48,7 @@ struct Arguments {
     /// Run operator by operator instead of compiling.
     #[arg(long)]
     eager: bool,
-    /// Compare 20 steps in eager and compiled mode.
+    /// Compare 20 steps, or `--steps`, in eager and compiled mode.
     #[arg(long)]
     check: bool,
     /// Where to train.
@@ -95,7 +95,7 @@ fn main() -> Result<()> {
     let train = DataLoader::new(pairs.clone(), arguments.batch).shuffle(arguments.seed).drop_last().workers(1);
     if arguments.check {
         let mut largest = 0.0f64;
-        for batch in train.epoch(0).take(20) {
+        for batch in train.epoch(0).take(arguments.steps.min(20)) {
             largest = largest.max(compare_with_eager(&compiled, batch?, 1e-4)?);
         }
         println!("eager and compiled agree: max relative difference {largest:.1e}");
@@ -135,8 +135,8 @@ fn evaluate(net: &Arc<dyn Translator>, pairs: &Pairs, arguments: &Arguments) -> 
         // What the network would say after the token at a position.
         let next = move |source: Tensor, begun: Tensor, position: Tensor| {
             no_grad(|| {
-                let scores = own.forward(&source, &begun)?.index_select(1, &position).squeeze(1);
-                Ok(scores.log_softmax(-1).topk(beams, -1))
+                let state = own.states(&source, &begun)?.index_select(1, &position).squeeze(1);
+                Ok(own.scores(&state).log_softmax(-1).topk(beams, -1))
             })
         };
         let compiled = compile(next.clone()).name("next");

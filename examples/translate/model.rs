@@ -9,12 +9,15 @@ use igneous::{DType, Result, Tensor, default, scan};
 
 /// Reads a sentence and the beginning of its translation, and tells what may come next.
 pub trait Translator: Module + Send + Sync {
-    /// Scores `[B, T, words]` of what follows each token of the translations `i64[B, T]` of sentences `i64[B, S]`.
-    fn forward(&self, source: &Tensor, target: &Tensor) -> Result<Tensor>;
+    /// What is known `[B, T, …]` at each token of the translations `i64[B, T]` of sentences `i64[B, S]`.
+    fn states(&self, source: &Tensor, target: &Tensor) -> Result<Tensor>;
+
+    /// Scores `[…, words]` of what follows there.
+    fn scores(&self, states: &Tensor) -> Tensor;
 
     /// The mean loss of the tokens that should follow.
     fn loss(&self, source: &Tensor, reads: &Tensor, says: &Tensor) -> Result<Tensor> {
-        let scores = self.forward(source, reads)?;
+        let scores = self.scores(&self.states(source, reads)?);
         let loss = CrossEntropyLoss { ignore_index: Some(PAD), label_smoothing: 0.1, ..default() };
         Ok(loss.forward(&scores.flatten(0, 1), &says.flatten(0, 1)))
     }
@@ -52,7 +55,7 @@ impl Recurrent {
 }
 
 impl Translator for Recurrent {
-    fn forward(&self, source: &Tensor, target: &Tensor) -> Result<Tensor> {
+    fn states(&self, source: &Tensor, target: &Tensor) -> Result<Tensor> {
         let filled = source.equal(PAD);
         let lengths = source.ne(PAD).to_dtype(DType::I64).sum(1);
         let embedded = self.dropout.forward(&self.source_words.forward(source));
@@ -67,7 +70,11 @@ impl Translator for Recurrent {
             let h = self.decoder.forward(&Tensor::cat(&[&x, &context], -1), Some(&h));
             (h.clone(), Tensor::cat(&[&h, &context], -1))
         })?;
-        Ok(self.head.forward(&self.dropout.forward(&states.transpose(0, 1))))
+        Ok(states.transpose(0, 1))
+    }
+
+    fn scores(&self, states: &Tensor) -> Tensor {
+        self.head.forward(&self.dropout.forward(states))
     }
 }
 
@@ -99,11 +106,15 @@ impl Attentive {
 }
 
 impl Translator for Attentive {
-    fn forward(&self, source: &Tensor, target: &Tensor) -> Result<Tensor> {
+    fn states(&self, source: &Tensor, target: &Tensor) -> Result<Tensor> {
         let filled = AttentionMask { padding: Some(source.equal(PAD)), ..default() };
         let mask = DecoderMask { target: AttentionMask { causal: true, ..default() }, memory: filled.clone() };
         let source = self.positions.forward(&self.source_words.forward(source));
         let target = self.positions.forward(&self.target_words.forward(target));
-        Ok(self.head.forward(&self.transformer.forward(&source, &target, &filled, &mask)))
+        Ok(self.transformer.forward(&source, &target, &filled, &mask))
+    }
+
+    fn scores(&self, states: &Tensor) -> Tensor {
+        self.head.forward(states)
     }
 }

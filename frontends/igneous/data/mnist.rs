@@ -5,7 +5,13 @@ use super::idx::{read_images, read_labels};
 use crate::location::here;
 use crate::tensor::Tensor;
 use igneous_ir::{Error, Result};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+
+thread_local! {
+    /// The pixels of the last batch: what is allocated anew for each costs more than to fill it.
+    static PIXELS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Images of digits with their class numbers: samples are an image `f32[1, 28, 28]` with values in `0..=1`, and an `i64`.
 #[derive(Clone, Debug)]
@@ -85,13 +91,16 @@ impl Dataset for Mnist {
     }
 
     fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
-        let mut pixels: Vec<f32> = Vec::with_capacity(indices.len() * self.height * self.width);
-        let mut labels: Vec<i64> = Vec::with_capacity(indices.len());
-        for &i in indices {
-            pixels.extend(self.image(i)?.iter().map(|&p| f32::from(p) / 255.0));
-            labels.push(i64::from(self.labels[i]));
-        }
         let n = indices.len();
-        Ok((Tensor::from_vec(pixels, (n, 1, self.height, self.width)), Tensor::from_vec(labels, n)))
+        let mut labels: Vec<i64> = Vec::with_capacity(n);
+        let images: Result<Tensor> = PIXELS.with_borrow_mut(|pixels| {
+            pixels.clear();
+            for &i in indices {
+                pixels.extend(self.image(i)?.iter().map(|&p| f32::from(p) / 255.0));
+                labels.push(i64::from(self.labels[i]));
+            }
+            Ok(Tensor::from_slice(pixels, (n, 1, self.height, self.width)))
+        });
+        Ok((images?, Tensor::from_vec(labels, n)))
     }
 }
