@@ -1,7 +1,8 @@
 //! From lowered steps to a program: machine code, memory plan, launches.
 
-use crate::cpu::{self, Listing};
-use crate::driver::Options;
+use crate::cpu::{self, CpuCode, Listing};
+use crate::cuda;
+use crate::driver::{Backend, Options};
 use crate::fuse::{FusionLog, Sideways};
 use crate::lower::{Flat, FlatStep, Lowered, StepKind, lower};
 use crate::plan::{Plan, plan};
@@ -58,7 +59,10 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
     let plan = plan(&flat, &kernels, variables);
     let symbols = symbols(&flat)?;
     let order: Vec<Symbol> = symbols.iter().map(|(s, _, _)| *s).collect();
-    let code = cpu::compile_kernels(&kernels, &order, &options.target)?;
+    let code = match options.backend {
+        Backend::Cpu => cpu::compile_kernels(&kernels, &order, &options.target)?,
+        Backend::Cuda => CpuCode { work: cuda::compile_kernels(&kernels)?, listings: Vec::new(), memory: Arc::new(()) },
+    };
     let memory = memory_map(&flat, &plan);
     let mut built =
         Built { program: empty(name), kernels: kernels.clone(), listings: code.listings, log, memory, arena: plan.arena };
@@ -88,7 +92,11 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
         let (name, work) = match &step.kind {
             StepKind::Kernel(k) => (kernels[*k].name.clone(), code.work[*k].clone()),
             StepKind::Copy => ("copy".to_string(), vec![Work::Copy]),
-            StepKind::Library(library) => (library.op.name().to_string(), vec![Work::Library(library.clone())]),
+            StepKind::Library(library) => {
+                let kernel = Some(library).filter(|_| options.backend == Backend::Cuda).and_then(|l| cuda::library_work(l));
+                let work = kernel.map_or_else(|| Work::Library(library.clone()), |work| Work::Cuda(Box::new(work)));
+                (library.op.name().to_string(), vec![work])
+            }
             StepKind::Scan(scan) => {
                 let sequences = scan.body.graph().inputs().len() - scan.constants - scan.carries;
                 let work = ScanWork {

@@ -46,8 +46,20 @@ pub struct Options {
     pub limits: Limits,
     /// The bytes that temporaries may take: beyond that, values are computed again instead of kept.
     pub memory_budget: Option<usize>,
-    /// The processor.
+    /// What the code is for.
+    pub backend: Backend,
+    /// The processor, where it is for one.
     pub target: cpu::Target,
+}
+
+/// What code is made for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Backend {
+    /// Machine code for [`Options::target`].
+    #[default]
+    Cpu,
+    /// Text for CUDA devices; no device is needed to compile.
+    Cuda,
 }
 
 impl Default for Options {
@@ -60,6 +72,7 @@ impl Default for Options {
             split: true,
             limits: Limits::default(),
             memory_budget: None,
+            backend: Backend::default(),
             target: cpu::Target::host(),
         }
     }
@@ -319,14 +332,19 @@ impl Compiled {
         report::from_fn(|f| self.listings.iter().try_for_each(|listing| write!(f, "{listing}")))
     }
 
-    /// The CUDA C++ text of every kernel that has one, and the reason for the others.
+    /// The CUDA C++ text of every kernel.
     pub fn cuda(&self) -> impl fmt::Display + '_ {
         report::from_fn(|f| {
             self.kernels.iter().try_for_each(|kernel| match crate::cuda::emit(kernel) {
-                Ok(cuda) => writeln!(f, "{}", cuda.source),
+                Ok(works) => works.iter().try_for_each(|work| writeln!(f, "{}", work.kernel.source)),
                 Err(error) => writeln!(f, "// {}: {error}", kernel.name),
             })
         })
+    }
+
+    /// Compiled with [`Backend::Cuda`], what a run asks of the device, in order.
+    pub fn launch_list(&self) -> impl fmt::Display + '_ {
+        igneous_runtime::cuda::launch_list(&self.program)
     }
 
     /// Where every buffer lies and how long it lives.

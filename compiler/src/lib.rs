@@ -27,5 +27,5 @@ mod schedule;
 pub mod split_scan;
 mod symbols;
 
-pub use driver::{Compiled, Options, Prepare, Variables, compile};
+pub use driver::{Backend, Compiled, Options, Prepare, Variables, compile};
 pub use precision::{Licence, Precision};

@@ -14,7 +14,7 @@ use igneous_ir::interp::interpret_f64;
 use igneous_ir::op::{Fill, Sample, Vjp};
 use igneous_ir::sample;
 use igneous_ir::types::{DType, TensorType};
-use programs::rounding::compare;
+use programs::rounding::{compare, near};
 use programs::{Report, check_kernel, compiled, generalised, halved, run, samples, without_egraph};
 
 /// Compiles `graph` and compares what it computes on `inputs` with the oracle.
@@ -33,24 +33,6 @@ fn check(graph: &Graph, inputs: &[Array], options: &Options, special: bool) -> R
     if special {
         for (k, (oracle, found)) in expected.iter().zip(&found).enumerate() {
             near(found, &oracle.native).map_err(|e| in_kernels(e.context(format_args!("result {k}"))))?;
-        }
-    }
-    Ok(())
-}
-
-/// Element by element, because numbers of all magnitudes stand side by side.
-fn near(found: &Array, native: &Array) -> Result<()> {
-    let epsilon = native.dtype().epsilon();
-    let smallest = match native.dtype() {
-        DType::F64 => 5e-324,
-        DType::F32 => 1.4e-45,
-        DType::F16 => 6e-8,
-        _ => 9.2e-41,
-    };
-    for i in 0..found.len() {
-        let (f, n) = (found.f(i), native.f(i));
-        if n.is_finite() && (f - n).abs() > 4.0 * (epsilon * n.abs() + smallest) {
-            return Err(Error::new(format!("element {i} is {f:e} where {n:e} is expected")));
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
 //! Every sample of every operator, lowered to kernels: they verify, their text reads back, the kernel interpreter gives the
-//! same bits in any order of points and what the graph interpreter gives, and the CUDA templates cover what they should.
+//! same bits in any order of points and what the graph interpreter gives, and they have a CUDA text.
 
 mod programs;
 
@@ -9,7 +9,7 @@ use igneous_compiler::lower::lower;
 use igneous_ir::autodiff::expand_gradients;
 use igneous_ir::graph::Graph;
 use igneous_ir::interp::interpret_f64;
-use igneous_ir::kernel::{Kernel, Stage, Store, Target};
+use igneous_ir::kernel::Kernel;
 use igneous_ir::op::{Sample, Samples};
 use igneous_ir::{Result, ops, sample};
 use programs::rounding::compare;
@@ -28,23 +28,14 @@ fn graph(sample: &Sample) -> Result<Graph> {
     Ok(graph)
 }
 
-fn is_scatter(stage: &Stage) -> bool {
-    let combining = |s: &Store| matches!(s.to, Target::Param { combine: Some(_), .. });
-    matches!(stage, Stage::Map { stores, .. } if stores.iter().any(combining))
-}
-
 fn check_kernel(kernel: &Kernel) {
     kernel.verify().unwrap_or_else(|e| panic!("{e}\n{kernel}"));
     let text = kernel.to_string();
     let parsed = Kernel::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(parsed.to_string(), text);
     assert_eq!(parsed.structure(), kernel.structure());
-    let stages = || kernel.sections.iter().flat_map(|s| &s.stages);
-    let covered = !stages().any(|s| matches!(s, Stage::Dot { .. }) || is_scatter(s));
-    match igneous_compiler::cuda::emit(kernel) {
-        Ok(cuda) => assert!(covered && !cuda.source.is_empty(), "{kernel}"),
-        Err(e) => assert!(!covered || e.message().contains("a scatter is realised"), "{e}\n{kernel}"),
-    }
+    let cuda = igneous_compiler::cuda::emit(kernel).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+    assert!(!cuda.is_empty() && cuda.iter().all(|work| work.kernel.source.contains("__global__")), "{kernel}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! threads never changes a result; a steady state allocates nothing; a run that fails has changed no variable.
 
 pub mod buffer;
+pub mod cuda;
 mod executor;
 mod gemm;
 pub mod library;

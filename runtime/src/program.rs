@@ -1,5 +1,6 @@
 //! A Program: a flat list of launches over one planned arena. Built by the compiler, run here.
 
+use crate::cuda::CudaWork;
 use crate::executor::Plans;
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::Loc;
@@ -124,6 +125,29 @@ pub enum Work {
     Library(Box<LibraryWork>),
     /// Copies param 0 to param 1.
     Copy,
+    /// Launches a kernel on a CUDA device. The works of a launch run one after the other there.
+    Cuda(Box<CudaWork>),
+}
+
+impl Work {
+    /// The programs that it runs.
+    pub fn programs(&self) -> Vec<&Arc<Program>> {
+        match self {
+            Work::Call(body) => vec![body],
+            Work::Scan(scan) => vec![&scan.body],
+            Work::Cond(cond) => vec![&cond.then, &cond.otherwise],
+            Work::While(repeated) => vec![&repeated.condition, &repeated.body],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Program {
+    /// Shows the program, then all inside of it.
+    pub fn visit(&self, see: &mut dyn FnMut(&Program)) {
+        see(self);
+        self.launches.iter().flat_map(|l| &l.work).flat_map(Work::programs).for_each(|p| p.visit(see));
+    }
 }
 
 /// An operator computed by a function of [`crate::library`]. The launch's params are its operands, then its results; none

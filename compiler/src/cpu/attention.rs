@@ -8,7 +8,7 @@ use igneous_ir::types::DType;
 use igneous_runtime::program::{AttentionMask, AttentionPass, AttentionWork, Elements};
 
 /// Whether a kernel has products for each index of serial axes, which only attention has.
-pub(super) fn is_attention(kernel: &Kernel) -> bool {
+pub(crate) fn is_attention(kernel: &Kernel) -> bool {
     let nested = |s: &Section| {
         s.stages.iter().any(|stage| matches!(stage, Stage::Dot { to, .. } if !s.locals[*to as usize].axes.is_empty()))
     };
@@ -16,7 +16,7 @@ pub(super) fn is_attention(kernel: &Kernel) -> bool {
 }
 
 /// The work of all sections of such a kernel together; none if it is not of the form that fusion builds.
-pub(super) fn attention_work(kernel: &Kernel) -> Option<AttentionWork> {
+pub(crate) fn attention_work(kernel: &Kernel) -> Option<AttentionWork> {
     let known = |p: &Param| matches!(p.ty.dtype, DType::F32 | DType::Bool);
     if !kernel.params.iter().all(known) {
         return None;

@@ -1,13 +1,14 @@
-//! CUDA C++ for map and reduce kernels.
+//! CUDA C++ for kernels.
 //!
 //! The text needs no header and no template, so that NVRTC compiles it in tens of milliseconds. A map gives a thread a
 //! few consecutive points and moves 16 bytes at once where elements are contiguous. A reduction gives a point 32 lanes,
 //! which are the 32 accumulators of the documented tree, so that a GPU adds in the order in which a CPU does: the lanes
 //! are a warp where the reduced axis is contiguous, else they lie across the points of a block. The sections of a
-//! kernel share one launch: each has a range of blocks.
+//! kernel share one launch: each has a range of blocks. A product is computed by blocks that pass through shared memory, of half types on tensor cores. What no other template takes, a thread does point by point.
 
-#[cfg(test)]
-mod emulate_tests;
+mod attention;
+mod library;
+mod mma;
 mod out;
 mod plan;
 mod prelude;
@@ -16,66 +17,70 @@ mod reduce;
 mod scalar;
 mod section;
 #[cfg(test)]
+mod test_kernels;
+#[cfg(test)]
 mod tests;
+mod tile;
 
+use crate::cpu::{attention_work, is_attention};
+use igneous_ir::Result;
 use igneous_ir::dim::{Dim, Symbol};
-use igneous_ir::kernel::{Access, Kernel, Stage, Store, Target};
+use igneous_ir::kernel::{Access, Kernel, Param};
 use igneous_ir::math;
 use igneous_ir::scalar::{Exprs, MathFn, S, ScalarOp};
 use igneous_ir::types::DType;
-use igneous_ir::{Error, Result};
+use igneous_runtime::cuda::{CudaWork, KernelText};
+use igneous_runtime::program::{LibraryWork, Work};
 use out::Out;
 use scalar::Unit;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Threads in each block of every kernel.
 pub const THREADS: u32 = 256;
 
-/// Options that the text must be compiled with: contraction to FMA would change results.
-pub const OPTIONS: [&str; 1] = ["--fmad=false"];
-
-/// The text of a kernel and how it is launched.
-#[derive(Clone, Debug)]
-pub struct CudaKernel {
-    /// The name of the `extern "C"` function.
-    pub name: String,
-    /// CUDA C++.
-    pub source: String,
-    /// The number of blocks; zero never occurs.
-    pub grid: Dim,
-    /// Threads in a block.
-    pub block: u32,
-    /// Bytes of dynamic shared memory.
-    pub shared: Dim,
-    /// The arguments are a pointer for each kernel parameter, a 64-bit integer for each of these symbols, and, if
-    /// `reports` is set, a pointer to the run's error word (code, then value).
-    pub symbols: Vec<Symbol>,
-    /// Whether the kernel has checks.
-    pub reports: bool,
-}
-
-/// Writes `kernel` as CUDA C++.
+/// Every kernel of a program as CUDA C++; equal texts are one.
 ///
 /// # Errors
-/// If the kernel is ill-formed, or if it has a dot or a scatter: those are not realised by these templates.
-pub fn emit(kernel: &Kernel) -> Result<CudaKernel> {
+/// If a kernel is ill-formed.
+pub fn compile_kernels(kernels: &[Kernel]) -> Result<Vec<Vec<Work>>> {
+    let mut known: HashMap<String, Arc<KernelText>> = HashMap::new();
+    let mut share = |mut work: CudaWork| {
+        let text = known.entry(work.kernel.source.clone()).or_insert_with(|| work.kernel.clone());
+        work.kernel = text.clone();
+        Work::Cuda(Box::new(work))
+    };
+    kernels.iter().map(|kernel| Ok(emit(kernel)?.into_iter().map(&mut share).collect())).collect()
+}
+
+/// Writes `kernel` as CUDA C++: one launch, or a few that follow each other.
+///
+/// # Errors
+/// If the kernel is ill-formed.
+pub fn emit(kernel: &Kernel) -> Result<Vec<CudaWork>> {
     kernel.verify()?;
-    let fail = |e: Error| e.context(format!("kernel {}", kernel.name));
-    kernel.sections.iter().flat_map(|s| &s.stages).try_for_each(realisable).map_err(fail)?;
+    let known = is_attention(kernel).then(|| attention_work(kernel)).flatten();
+    match known.and_then(|work| attention::emit(kernel, &work)) {
+        Some(works) => works,
+        None => Ok(vec![emit_sections(kernel)?]),
+    }
+}
+
+/// The sections of a kernel in one launch.
+fn emit_sections(kernel: &Kernel) -> Result<CudaWork> {
     let mut taken = scalar::reserved();
     let name = scalar::identifier(&kernel.name, &mut taken);
     let params: Vec<String> = kernel.params.iter().map(|p| scalar::identifier(&p.name, &mut taken)).collect();
     let unit = RefCell::new(Unit::default());
-    let mut plans = Vec::new();
-    for section in &kernel.sections {
-        plans.push(plan::Plan::new(kernel, section).map_err(fail)?);
-    }
-    let short_index = plan::short_index(kernel);
+    let plans: Vec<plan::Plan> = kernel.sections.iter().map(|section| plan::Plan::new(kernel, section)).collect();
+    let scratch: Dim = kernel.sections.iter().zip(&plans).fold(Dim::ZERO, |sum, (s, p)| sum + p.scratch(s));
+    let short_index = scratch == Dim::ZERO && plan::short_index(kernel);
     let mut out = Out::default();
-    let (mut grid, mut shared) = (Dim::ZERO, Dim::ZERO);
+    let (mut grid, mut shared, mut behind) = (Dim::ZERO, Dim::ZERO, Dim::ZERO);
     for (section, plan) in kernel.sections.iter().zip(&plans) {
         let emitter = section::Emitter::new(kernel, section, plan, &params, &unit, short_index, &taken);
+        let emitter = section::Emitter { scratch: behind, ..emitter };
         let blocks = emitter.blocks();
         match kernel.sections.len() {
             1 => emitter.write(&mut out, "blockIdx.x".into(), "gridDim.x".into()),
@@ -89,42 +94,41 @@ pub fn emit(kernel: &Kernel) -> Result<CudaKernel> {
         }
         grid = grid + blocks;
         shared = shared.max(emitter.shared());
+        behind = behind + plan.scratch(section);
     }
-    let reports = kernel.sections.iter().flat_map(|s| &s.stages).any(|s| matches!(s, Stage::Check { .. }));
-    let symbols = kernel.symbols();
-    let source = assemble(kernel, &name, &params, unit, short_index, &symbols, reports, out)?;
-    Ok(CudaKernel { name, source, grid, block: THREADS, shared, symbols, reports })
+    assemble(Text::of(kernel, name, &params, unit, short_index, scratch), grid, shared, out)
 }
 
-fn realisable(stage: &Stage) -> Result<()> {
-    match stage {
-        Stage::Dot { .. } => {
-            Err(Error::new("a dot is realised by the library or a matrix template, not by the map and reduce templates"))
-        }
-        Stage::Map { axes: _, stores } => match stores.iter().find(|s| is_combining(s)) {
-            Some(_) => Err(Error::new("a scatter is realised by its own template, not by the map and reduce templates")),
-            None => Ok(()),
-        },
-        _ => Ok(()),
-    }
+/// An operator over whole tensors as a kernel, if it has one: else the host computes it.
+pub fn library_work(work: &LibraryWork) -> Option<CudaWork> {
+    library::emit(work)
 }
 
-fn is_combining(store: &Store) -> bool {
-    matches!(store.to, Target::Param { combine: Some(_), .. })
+/// What the text of a kernel is made of besides its body.
+struct Text {
+    name: String,
+    /// The declarations of the parameters.
+    arguments: Vec<String>,
+    symbols: Vec<Symbol>,
+    unit: RefCell<Unit>,
+    short_index: bool,
+    scratch: Dim,
+}
+
+impl Text {
+    fn of(kernel: &Kernel, name: String, params: &[String], unit: RefCell<Unit>, short_index: bool, scratch: Dim) -> Text {
+        let argument = |(param, name): (&Param, &String)| {
+            let constant = if param.access == Access::Read { "const " } else { "" };
+            format!("{constant}{}* {name}", scalar::storage(param.ty.dtype))
+        };
+        let arguments = kernel.params.iter().zip(params).map(argument).collect();
+        Text { name, arguments, symbols: kernel.symbols(), unit, short_index, scratch }
+    }
 }
 
 /// The whole text: helpers, mathematical functions, the kernel.
-#[allow(clippy::too_many_arguments)]
-fn assemble(
-    kernel: &Kernel,
-    name: &str,
-    params: &[String],
-    unit: RefCell<Unit>,
-    short_index: bool,
-    symbols: &[Symbol],
-    reports: bool,
-    body: Out,
-) -> Result<String> {
+fn assemble(text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
+    let Text { name, mut arguments, symbols, unit, short_index, scratch } = text;
     let functions = math_functions(&unit)?;
     let unit = unit.into_inner();
     let mut out = Out::default();
@@ -136,20 +140,18 @@ fn assemble(
     }
     out.text.push_str(&prelude::text(&unit.helpers));
     out.text.push_str(&functions);
-    let mut arguments = Vec::new();
-    for (param, name) in kernel.params.iter().zip(params) {
-        let constant = if param.access == Access::Read { "const " } else { "" };
-        arguments.push(format!("{constant}{}* {name}", scalar::storage(param.ty.dtype)));
-    }
     arguments.extend(symbols.iter().map(|s| format!("long long {}_", scalar::symbol(s.name))));
-    arguments.extend(reports.then(|| "unsigned long long* error".to_owned()));
+    arguments.extend(["unsigned long long* error".to_owned(), "unsigned long long run".to_owned()]);
+    arguments.extend((scratch != Dim::ZERO).then(|| "unsigned char* scratch".to_owned()));
     out.open(format!("extern \"C\" __global__ void __launch_bounds__({THREADS}) {name}({}) {{", arguments.join(", ")));
-    for s in symbols {
+    for s in &symbols {
         out.line(format!("const idx {0} = (idx){0}_;", scalar::symbol(s.name)));
     }
+    out.line("if ((run & 1) && *error) return;");
     out.append(body);
     out.close();
-    Ok(out.text)
+    let kernel = Arc::new(KernelText { name, source: out.text, block: THREADS });
+    Ok(CudaWork { kernel, grid, shared, scratch, symbols })
 }
 
 /// Definitions of the mathematical functions that are used, those that others call first.

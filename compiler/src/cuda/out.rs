@@ -27,6 +27,12 @@ impl Out {
         self.line("}");
     }
 
+    /// A closing brace with what follows it.
+    pub fn close_with(&mut self, text: &str) {
+        self.depth -= 1;
+        self.line(text);
+    }
+
     /// Lines written elsewhere, indented as far as this text is.
     pub fn append(&mut self, other: Out) {
         other.text.lines().for_each(|l| self.line(l));

@@ -1,10 +1,11 @@
 //! How a section is spread over threads, and what is accessed as vectors.
 
+use super::mma;
 use super::range::ranges;
+use super::tile::{Product, SIDE, Tile};
 use igneous_ir::dim::Dim;
-use igneous_ir::kernel::{Access, CHUNK, Kernel, LANES, Section, Stage, Target};
+use igneous_ir::kernel::{Access, CHUNK, Kernel, LANES, Local, Section, Stage, Target};
 use igneous_ir::scalar::{ExprId, ScalarOp};
-use igneous_ir::{Error, Result};
 
 /// What the threads of a block do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,38 +21,58 @@ pub(super) enum Team {
     Warps(u32),
     /// The 32 threads of a column work on a point together.
     Column,
+    /// The threads of a block compute a block of a product together.
+    Tile(Tile),
+    /// The same for operands of a half type, on tensor cores.
+    HalfTile(Tile),
+    /// A thread does everything at a point, in order; large locals lie in scratch memory. What every section can be done by.
+    Alone,
 }
 
 /// The way a section is emitted.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub team: Team,
-    /// The number of points.
+    /// The number of points, or of blocks of a product.
     pub points: Dim,
 }
 
 /// The largest number of elements that one thread reduces by itself or keeps of a local.
 pub(super) const FEW: i64 = LANES as i64;
 
+/// The largest number of blocks of a section; more points are looped over.
+const BLOCKS: i64 = 4096;
+
+/// Of products.
+pub(super) const TILES: i64 = 1 << 20;
+
+/// With scratch memory, of which each point at work has its own.
+const BLOCKS_WITH_SCRATCH: i64 = 64;
+
 /// Shared memory that every device has.
 const SHARED: i64 = 48 << 10;
 
 impl Plan {
-    pub fn new(kernel: &Kernel, section: &Section) -> Result<Plan> {
+    pub fn new(kernel: &Kernel, section: &Section) -> Plan {
         let points = section.parallel().map(|a| section.axes[a as usize].extent).product();
+        if let Some(product) = Product::of(section) {
+            let tensor_cores = product.half(&section.exprs).is_some();
+            let tile = product.tile(section, if tensor_cores { mma::LEAST } else { SIDE });
+            let [rows, columns] = tile.counts(section, &product);
+            let team = if tensor_cores { Team::HalfTile(tile) } else { Team::Tile(tile) };
+            return Plan { team, points: extent(section, product.batch) * rows * columns };
+        }
+        if section.stages.iter().any(in_order) {
+            return Plan { team: Team::Alone, points };
+        }
         let reduced = section.stages.iter().filter(|s| matches!(s, Stage::Reduce { .. })).map(|s| extent(section, s.axes()));
-        let few = |d: Dim| d.bounds().1.is_some_and(|hi| hi <= FEW) && d.as_const().is_some();
         let large_local = section.locals.iter().any(|l| !few(extent(section, &l.axes)));
         if !large_local && reduced.clone().all(few) {
             let (vector, flat) = vectorize(kernel, section);
-            return Ok(Plan { team: Team::Thread { vector, flat }, points });
+            return Plan { team: Team::Thread { vector, flat }, points };
         }
-        if let Some(stage) = section.stages.iter().find(|s| !spreads(section, s)) {
-            let names: Vec<&str> = stage.axes().iter().map(|&a| section.axes[a as usize].name.as_str()).collect();
-            return Err(Error::new(format!(
-                "the stage over {} stores to places that may be equal: a scatter is realised by its own template",
-                names.join(", ")
-            )));
+        if !section.stages.iter().all(|s| spreads(section, s)) {
+            return Plan { team: Team::Alone, points };
         }
         let team = if prefers_columns(section) {
             Team::Column
@@ -62,10 +83,38 @@ impl Plan {
             Team::Warps(if long && few_points { 8 } else { 1 })
         };
         let plan = Plan { team, points };
-        match plan.shared(section).bounds() {
-            (_, Some(hi)) if hi <= SHARED => Ok(plan),
-            (lo, hi) => Err(Error::new(format!("locals need {} bytes of shared memory, a block has {SHARED}", hi.unwrap_or(lo)))),
+        match plan.shared(section).bounds().1 {
+            Some(hi) if hi <= SHARED => plan,
+            _ => Plan { team: Team::Alone, points },
         }
+    }
+
+    /// The number of blocks.
+    pub fn blocks(&self, section: &Section) -> Dim {
+        let most = match self.team {
+            Team::Tile(_) | Team::HalfTile(_) => TILES,
+            _ if self.scratch_locals(section).next().is_some() => BLOCKS_WITH_SCRATCH,
+            _ => BLOCKS,
+        };
+        self.points.div_ceil(Dim::constant(self.points_per_block())).min(Dim::constant(most)).max(1)
+    }
+
+    /// The locals that lie in scratch memory.
+    pub fn scratch_locals<'s>(&self, section: &'s Section) -> impl Iterator<Item = (usize, &'s Local)> {
+        let alone = self.team == Team::Alone;
+        let large = move |l: &Local| alone && !few(extent(section, &l.axes));
+        section.locals.iter().enumerate().filter(move |(_, l)| large(l))
+    }
+
+    /// Bytes of scratch memory.
+    pub fn scratch(&self, section: &Section) -> Dim {
+        let points = self.scratch_points(section);
+        self.scratch_locals(section).fold(Dim::ZERO, |sum, (_, l)| sum + points * scratch_bytes(section, l))
+    }
+
+    /// The number of points that are worked on at once.
+    pub fn scratch_points(&self, section: &Section) -> Dim {
+        self.points.min(self.blocks(section) * Dim::constant(i64::from(super::THREADS)))
     }
 
     /// Points that a block works on at once.
@@ -74,13 +123,20 @@ impl Plan {
             Team::Thread { vector, .. } => i64::from(super::THREADS * vector),
             Team::Warps(warps) => i64::from(8 / warps),
             Team::Column => 8,
+            Team::Tile(_) | Team::HalfTile(_) => 1,
+            Team::Alone => i64::from(super::THREADS),
         }
     }
 
     /// Bytes of shared memory for the locals of the points of a block.
     pub fn shared(&self, section: &Section) -> Dim {
         match self.team {
-            Team::Thread { .. } => Dim::ZERO,
+            Team::Thread { .. } | Team::Alone => Dim::ZERO,
+            Team::HalfTile(tile) => Dim::constant(mma::shared_bytes(tile)),
+            Team::Tile(tile) => {
+                let largest = section.locals.iter().map(|l| super::scalar::held_size(l.dtype)).max().unwrap_or(8);
+                Dim::constant(tile.shared_elements() * largest as i64)
+            }
             _ => section.locals.iter().fold(Dim::ZERO, |sum, l| sum + self.local_bytes(section, l)),
         }
     }
@@ -92,6 +148,25 @@ impl Plan {
         }
         let bytes = extent(section, &local.axes) * super::scalar::held_size(local.dtype);
         (bytes * Dim::constant(self.points_per_block())).div_ceil(16) * 16
+    }
+}
+
+/// Whether an extent is known and small.
+pub(super) fn few(extent: Dim) -> bool {
+    extent.as_const().is_some_and(|n| n <= FEW)
+}
+
+/// Scratch bytes of a local of one point, a multiple of 16.
+pub(super) fn scratch_bytes(section: &Section, local: &Local) -> Dim {
+    (extent(section, &local.axes) * super::scalar::held_size(local.dtype)).div_ceil(16) * 16
+}
+
+/// Whether the indices of a stage are taken one after the other, or it has a product for each of several.
+fn in_order(stage: &Stage) -> bool {
+    match stage {
+        Stage::Dot { .. } => true,
+        Stage::Map { stores, .. } => stores.iter().any(|s| matches!(s.to, Target::Param { combine: Some(_), .. })),
+        Stage::Reduce { .. } | Stage::Check { .. } => false,
     }
 }
 

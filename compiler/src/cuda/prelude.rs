@@ -161,11 +161,31 @@ const HELPERS: &[Helper] = &[
         &[],
         "bool argmin_i64(long long a, long long i, long long b, long long j) { return a < b || (a == b && i < j); }",
     ),
+    // Sixteen bytes to shared memory without waiting, zeros if they are outside; then the end of a group, and waiting for all groups
+    // but the last.
+    (
+        "copy_async",
+        &[],
+        "void copy_async(void* to, const void* from, bool inside) { asm volatile(\"cp.async.cg.shared.global [%0], [%1], 16, %2;\" :: \"r\"((unsigned)__cvta_generic_to_shared(to)), \"l\"(from), \"r\"(inside ? 16 : 0) : \"memory\"); }",
+    ),
+    ("copy_commit", &[], "void copy_commit() { asm volatile(\"cp.async.commit_group;\" ::: \"memory\"); }"),
+    ("copy_wait", &[], "void copy_wait() { asm volatile(\"cp.async.wait_group 1;\" ::: \"memory\"); }"),
+    // c += a · b, of 16×16 and 16×8 elements that the lanes of a warp hold.
+    (
+        "mma_f16",
+        &[],
+        "void mma_f16(float* c, const unsigned* a, const unsigned* b) { asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\" : \"+f\"(c[0]), \"+f\"(c[1]), \"+f\"(c[2]), \"+f\"(c[3]) : \"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3]), \"r\"(b[0]), \"r\"(b[1])); }",
+    ),
+    (
+        "mma_bf16",
+        &[],
+        "void mma_bf16(float* c, const unsigned* a, const unsigned* b) { asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\" : \"+f\"(c[0]), \"+f\"(c[1]), \"+f\"(c[2]), \"+f\"(c[3]) : \"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3]), \"r\"(b[0]), \"r\"(b[1])); }",
+    ),
     // Reports a failed check; the first report stays.
     (
         "report",
         &[],
-        "void report(unsigned long long* error, unsigned long long code, long long value) { if (atomicCAS(error, 0ull, code) == 0ull) ((long long*)error)[1] = value; }",
+        "void report(unsigned long long* error, unsigned long long run, unsigned long long code, long long value) { if (atomicCAS(error, 0ull, run >> 32 << 32 | code) == 0ull) ((long long*)error)[1] = value; }",
     ),
 ];
 

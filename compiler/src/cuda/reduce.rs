@@ -156,6 +156,52 @@ impl Emitter<'_> {
         out.close();
     }
 
+    /// Elements one after the other, by one thread.
+    pub fn reduce_in_order(&self, out: &mut Out, kind: ReduceKind, axes: &[u32], body: ExprId, to: &[u32]) {
+        let elements = plan::extent(self.section, axes);
+        let (n, dtype) = (dim(elements), self.section.exprs.dtype(body));
+        out.open("{");
+        for (i, pass) in self.passes(kind, dtype, to).iter().enumerate() {
+            self.start(out, pass);
+            out.open(format!("for (idx base = 0; base < {n}; base += {CHUNK}) {{"));
+            out.line(format!("const idx hi = base + {CHUNK} < {n} ? base + {CHUNK} : {n};"));
+            out.line(format!("{} lanes[{LANES}];", ctype(dtype)));
+            if pass.is_arg() {
+                out.line(format!("long long lanes_at[{LANES}];"));
+            }
+            out.open("for (idx e = base; e < hi; ++e) {");
+            self.element(out, axes, body, "element", true);
+            self.second(out, pass, "element");
+            out.line(format!("{}& a = lanes[e % {LANES}];", ctype(dtype)));
+            if pass.is_arg() {
+                out.line(format!("long long& a_at = lanes_at[e % {LANES}];"));
+            }
+            let first = format!("e < base + {LANES}");
+            self.take(out, pass, "a", "w", Some(&first));
+            out.close();
+            out.open(format!("for (int h = {}; h > 0; h /= 2) {{", LANES / 2));
+            out.open("for (int l = 0; l < h && base + l + h < hi; ++l) {");
+            out.line(format!("{}& a = lanes[l];", ctype(dtype)));
+            out.line(format!("const {} o = lanes[l + h];", ctype(dtype)));
+            if pass.is_arg() {
+                out.line("long long& a_at = lanes_at[l];");
+                out.line("const long long o_at = lanes_at[l + h];");
+            }
+            self.take(out, pass, "a", "o", None);
+            out.close();
+            out.close();
+            out.line(format!("const {} c = lanes[0];", ctype(dtype)));
+            if pass.is_arg() {
+                out.line("const long long c_at = lanes_at[0];");
+            }
+            self.take(out, pass, &pass.result, "c", Some("base == 0"));
+            out.close();
+            self.finish(out, pass, to);
+            self.after(out, kind, i, dtype, elements, to);
+        }
+        out.close();
+    }
+
     fn tree_in_registers(&self, out: &mut Out, pass: &Pass, count: i64) {
         out.open("{");
         self.accumulator(out, pass, "a", &format!("[{count}]"));

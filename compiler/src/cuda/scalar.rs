@@ -433,6 +433,19 @@ fn bitcast(writer: &Writer, from: DType, to: DType, arg: String) -> String {
     }
 }
 
+/// `l · r + a` as a dot adds it up: floats in single precision or the type's own, with one rounding.
+pub(super) fn multiply_add(unit: &RefCell<Unit>, dtype: DType, l: &str, r: &str, a: &str) -> String {
+    match dtype {
+        DType::F64 => format!("fma({l}, {r}, {a})"),
+        d if d.is_float() => format!("fmaf({l}, {r}, {a})"),
+        DType::I64 | DType::I32 => {
+            let product = call(unit, &format!("mul_{dtype}"), &[l.into(), r.into()]);
+            call(unit, &format!("add_{dtype}"), &[a.into(), product])
+        }
+        _ => format!("({})(({l}) * ({r}) + {a})", ctype(dtype)),
+    }
+}
+
 /// Words that generated names must not be.
 pub(super) fn reserved() -> HashSet<String> {
     const WORDS: &str = "alignas alignof and asm auto bitand bitor bool break case catch char class compl concept const constexpr \
@@ -442,7 +455,8 @@ pub(super) fn reserved() -> HashSet<String> {
         volatile while xor main threadIdx blockIdx gridDim blockDim fabs fabsf floor floorf ceil ceilf rint rintf trunc truncf \
         fma fmaf fmod fmodf \
         idx p q l e r v w a b c o h lo hi lane warp column block blocks base kept element error active part tree shared best \
-        v_at w_at a_at b_at c_at o_at part_at tree_at best_at";
+        v_at w_at a_at b_at c_at o_at part_at tree_at best_at run scratch there lanes lanes_at tx ty \
+        left right left_k right_k tile acc m0 n0 k0 mi ni steps fill group pair row0 column0 stage inside from";
     let math = MathFn::ALL.iter().flat_map(|f| [format!("{}_f32", f.name()), format!("{}_f64", f.name())]);
     WORDS.split_whitespace().map(str::to_owned).chain(prelude::names().map(str::to_owned)).chain(math).collect()
 }

@@ -6,13 +6,11 @@ use super::range::ranges;
 use super::scalar::{self, Overrides, Unit, Writer, ctype, dim};
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{Access, Kernel, Local, Section, Stage, Store, Target};
+use igneous_ir::op::ReduceKind;
 use igneous_ir::scalar::{ExprId, Exprs, ScalarOp};
 use igneous_ir::types::DType;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-
-/// The largest number of blocks of a section; more points are looped over.
-const BLOCKS: i64 = 4096;
 
 /// Writes one section.
 pub(super) struct Emitter<'a> {
@@ -20,6 +18,8 @@ pub(super) struct Emitter<'a> {
     pub section: &'a Section,
     pub plan: &'a Plan,
     pub writer: Writer<'a>,
+    /// Where in the scratch memory that of this section begins.
+    pub scratch: Dim,
 }
 
 impl<'a> Emitter<'a> {
@@ -38,12 +38,12 @@ impl<'a> Emitter<'a> {
         let interleave = if plan.team == Team::Column { " * 8 + column" } else { "" };
         let ranges = ranges(section, &plan::roots(section));
         let writer = Writer { kernel, section, unit, params, axes, locals, interleave, ranges, short_index, taken };
-        Emitter { kernel, section, plan, writer }
+        Emitter { kernel, section, plan, writer, scratch: Dim::ZERO }
     }
 
     /// The number of blocks.
     pub fn blocks(&self) -> Dim {
-        self.plan.points.div_ceil(Dim::constant(self.plan.points_per_block())).min(Dim::constant(BLOCKS)).max(1)
+        self.plan.blocks(self.section)
     }
 
     /// Bytes of dynamic shared memory.
@@ -55,13 +55,15 @@ impl<'a> Emitter<'a> {
     pub fn write(&self, out: &mut Out, block: String, blocks: String) {
         out.line(format!("const idx block = {block}, blocks = {blocks};"));
         match self.plan.team {
-            Team::Thread { vector: 1, .. } => {
+            Team::Thread { vector: 1, .. } | Team::Alone => {
                 let points = dim(self.plan.points);
                 out.open(format!("for (idx p = block * 256 + threadIdx.x; p < {points}; p += blocks * 256) {{"));
                 self.point(out);
                 out.close();
             }
             Team::Thread { vector, flat } => self.vectors(out, vector, flat),
+            Team::Tile(tile) => self.product(out, tile),
+            Team::HalfTile(tile) => self.half_product(out, tile),
             Team::Warps(_) | Team::Column => self.team(out),
         }
     }
@@ -72,7 +74,11 @@ impl<'a> Emitter<'a> {
         self.declare_locals(out);
         for stage in &self.section.stages {
             match stage {
-                Stage::Reduce { kind, axes, body, to } => self.reduce_alone(out, *kind, axes, *body, to),
+                Stage::Reduce { kind, axes, body, to } if plan::few(plan::extent(self.section, axes)) => {
+                    self.reduce_alone(out, *kind, axes, *body, to);
+                }
+                Stage::Reduce { kind, axes, body, to } => self.reduce_in_order(out, *kind, axes, *body, to),
+                Stage::Dot { axes, lhs, rhs, to, .. } => self.dot_in_order(out, axes, *lhs, *rhs, *to),
                 _ => {
                     for &a in stage.axes() {
                         let (axis, extent) = (&self.writer.axes[a as usize], dim(self.section.axes[a as usize].extent));
@@ -108,11 +114,21 @@ impl<'a> Emitter<'a> {
         out.line(format!("const idx {} = q;", name(first)));
     }
 
-    fn declare_locals(&self, out: &mut Out) {
+    pub fn declare_locals(&self, out: &mut Out) {
+        let mut offset = self.scratch;
+        for (number, local) in self.plan.scratch_locals(self.section) {
+            let (ty, name) = (ctype(local.dtype), &self.writer.locals[number]);
+            let bytes = plan::scratch_bytes(self.section, local);
+            let at = format!("(block * 256 + threadIdx.x) * {}", dim(bytes));
+            out.line(format!("{ty}* {name} = ({ty}*)(scratch + {} + {at});", dim(offset)));
+            offset = offset + bytes * self.plan.scratch_points(self.section);
+        }
         for (local, name) in self.section.locals.iter().zip(&self.writer.locals) {
             let array = match (local.axes.is_empty(), self.plan.team) {
                 (true, _) => String::new(),
-                (_, Team::Thread { .. }) => format!("[{}]", dim(plan::extent(self.section, &local.axes))),
+                (_, Team::Thread { .. } | Team::Alone) if plan::few(plan::extent(self.section, &local.axes)) => {
+                    format!("[{}]", dim(plan::extent(self.section, &local.axes)))
+                }
                 _ => continue,
             };
             out.line(format!("{} {name}{array};", ctype(local.dtype)));
@@ -138,7 +154,7 @@ impl<'a> Emitter<'a> {
                 let condition = self.writer.text(*ok, &named, scalar::UNARY);
                 let guard = guard.map_or(String::new(), |g| format!("{g} && "));
                 let code = u64::from(*code) + 1;
-                out.line(format!("if ({guard}!{condition}) report(error, {code}ull, {});", text(*value)));
+                out.line(format!("if ({guard}!{condition}) report(error, run, {code}ull, {});", text(*value)));
             }
             Stage::Map { axes, stores } => {
                 let values: Vec<String> =
@@ -147,15 +163,14 @@ impl<'a> Emitter<'a> {
                     Target::Param { param, index, .. } => {
                         self.writer.offset(index, &self.kernel.params[*param as usize].ty.shape, &named)
                     }
-                    Target::Local(_) => {
-                        let names: Vec<&str> = axes.iter().map(|&a| self.writer.axes[a as usize].as_str()).collect();
-                        let extents: Vec<String> = axes.iter().map(|&a| dim(self.section.axes[a as usize].extent)).collect();
-                        row_major(&names, &extents)
-                    }
+                    Target::Local(_) => self.position(axes),
                 };
                 for (k, (store, value)) in stores.iter().zip(values).enumerate() {
                     match (&store.to, vectors.get(&k)) {
                         (Target::Param { .. }, Some(vector)) => out.line(format!("{vector}.v[l] = {value};")),
+                        (Target::Param { param, combine: Some(kind), .. }, None) => {
+                            self.combine(out, *param, &offset(store), *kind, value)
+                        }
                         (Target::Param { param, .. }, None) => {
                             let guard = guard.map_or(String::new(), |g| format!("if ({g}) "));
                             out.line(format!("{guard}{}[{}] = {value};", self.writer.params[*param as usize], offset(store)));
@@ -166,6 +181,50 @@ impl<'a> Emitter<'a> {
             }
             Stage::Reduce { .. } | Stage::Dot { .. } => unreachable!("these stages have no stores"),
         }
+    }
+
+    /// Combines an element with what is there.
+    fn combine(&self, out: &mut Out, param: u32, offset: &str, kind: ReduceKind, value: String) {
+        let dtype = self.kernel.params[param as usize].ty.dtype;
+        let unit = self.writer.unit;
+        out.open("{");
+        out.line(format!("{}& there = {}[{offset}];", scalar::storage(dtype), self.writer.params[param as usize]));
+        let [old, new] = ["there".to_owned(), value].map(|text| scalar::from_memory(unit, dtype, text));
+        let combined = self.writer.combine(kind, dtype, old, format!("({new})"), false);
+        out.line(format!("there = {};", scalar::to_memory(unit, dtype, combined)));
+        out.close();
+    }
+
+    /// Sums of products by one thread, an element of the local after the other. Half types are summed in single precision.
+    fn dot_in_order(&self, out: &mut Out, axes: &[u32], lhs: ExprId, rhs: ExprId, to: u32) {
+        let local = &self.section.locals[to as usize];
+        let dtype = local.dtype;
+        let begin = |out: &mut Out, axes: &[u32]| {
+            for &a in axes {
+                let (axis, extent) = (&self.writer.axes[a as usize], dim(self.section.axes[a as usize].extent));
+                out.open(format!("for (idx {axis} = 0; {axis} < {extent}; ++{axis}) {{"));
+            }
+        };
+        out.open("{");
+        begin(out, &local.axes);
+        out.line(format!("{} a = 0;", ctype(dtype)));
+        begin(out, axes);
+        let (lines, named) = self.writer.block(&[lhs, rhs], &Overrides::new());
+        lines.iter().for_each(|l| out.line(l));
+        let [l, r] = [lhs, rhs].map(|side| self.writer.text(side, &named, 0));
+        out.line(format!("a = {};", scalar::multiply_add(self.writer.unit, dtype, &l, &r, "a")));
+        axes.iter().for_each(|_| out.close());
+        let place = self.writer.local(to, &self.position(&local.axes));
+        out.line(format!("{place} = {};", self.writer.rounded(dtype, ("a".into(), 0)).0));
+        local.axes.iter().for_each(|_| out.close());
+        out.close();
+    }
+
+    /// The row-major position of the current indices of these axes.
+    fn position(&self, axes: &[u32]) -> String {
+        let names: Vec<&str> = axes.iter().map(|&a| self.writer.axes[a as usize].as_str()).collect();
+        let extents: Vec<String> = axes.iter().map(|&a| dim(self.section.axes[a as usize].extent)).collect();
+        row_major(&names, &extents)
     }
 
     /// The value of a store as it is kept, in a variable if other stores come before it.

@@ -1,221 +1,22 @@
 //! The text of a handful of kernels.
 
 use super::emit;
+use super::test_kernels::KERNELS;
+use igneous_ir::dim::Dim;
 use igneous_ir::kernel::Kernel;
 
-/// Name and text of kernels that together use every template.
-pub(super) const KERNELS: [(&str, &str); 15] = [
-    (
-        "pointwise",
-        "\
-kernel gelu_gate(x: f32[33, 7], c: f32[33, 7], a: f32[]) -> (y: f32[33, 7], big: bool[33, 7])
-  axes i: par 33, j: par 7
-  map {
-    let t1 = x[i, j] * a + 1.0
-    y[i, j] = max(t1, 0.0) * sqrt(abs(c[i, j])) - x[i, j] / 3.0
-    big[i, j] = t1 > 0.5
-  }
-",
-    ),
-    (
-        "broadcast",
-        "\
-kernel bias(x: bf16[64, 48], b: bf16[48], row: f32[64]) -> (y: bf16[64, 48], t: f32[48, 64])
-  axes i: par 64, j: par 48
-  y[i, j] = bf16(f32(x[i, j]) * row[i]) + b[j]
-  t[j, i] = f32(x[i, j])
-",
-    ),
-    (
-        "softmax",
-        "\
-kernel softmax(x: f32[8, 100], b: f32[100]) -> (y: f32[8, 100])
-  axes i: par 8, j: ser 100
-  m, s = reduce online_softmax j { x[i, j] + b[j] }
-  map j { y[i, j] = exp(x[i, j] + b[j] - m) / s }
-",
-    ),
-    (
-        "layer_norm",
-        "\
-kernel layer_norm(x: f32[B, T], w: f32[T], b: f32[T]) -> (y: f32[B, T], mean: f32[B], rstd: f32[B])
-  dims B: 1..=64, T: 1..=8192
-  axes i: par B, j: ser T
-  mu, m2 = reduce welford j { x[i, j] }
-  r = 1.0 / sqrt(m2 / f32(dim(T)) + 1e-5)
-  map {
-    mean[i] = mu
-    rstd[i] = r
-  }
-  map j { y[i, j] = (x[i, j] - mu) * r * w[j] + b[j] }
-",
-    ),
-    (
-        "columns",
-        "\
-kernel column_sum(dy: f32[300, 20], x: f32[300, 20]) -> (db: f32[20], dw: f32[20], at: i64[20])
-  axes j: par 20, i: ser 300
-  s = reduce sum i { dy[i, j] }
-  p = reduce max i { dy[i, j] * x[i, j] }
-  k = reduce argmin i { dy[i, j] }
-  map {
-    db[j] = s
-    dw[j] = p
-    at[j] = k
-  }
-",
-    ),
-    (
-        "adam",
-        "\
-kernel adam(w0: f32[100], g0: f32[100], m0: f32[100], w1: f32[7], g1: f32[7], m1: f32[7], lr: f32[]) -> \
-(w0.new: f32[100], m0.new: f32[100], w1.new: f32[7], m1.new: f32[7])
-  section
-    axes i: par 100
-    map {
-      let t1 = m0[i] * 0.9 + g0[i] * 0.1
-      w0.new[i] = w0[i] - lr * t1
-      m0.new[i] = t1
-    }
-  section
-    axes i: par 7
-    map {
-      let t1 = m1[i] * 0.9 + g1[i] * 0.1
-      w1.new[i] = w1[i] - lr * t1
-      m1.new[i] = t1
-    }
-",
-    ),
-    (
-        "long_rows",
-        "\
-kernel total(x: f32[3, 50000], n: i64[3, 50000]) -> (y: f32[3], at: i64[3], p: i64[3])
-  axes i: par 3, j: ser 50000
-  s = reduce sum j { x[i, j] }
-  k = reduce argmax j { x[i, j] }
-  q = reduce prod j { n[i, j] }
-  map {
-    y[i] = s
-    at[i] = k
-    p[i] = q
-  }
-",
-    ),
-    (
-        "kept_row",
-        "\
-kernel row(x: f16[6, 96]) -> (y: f16[6, 96], total: f32[6])
-  axes i: par 6, j: ser 96
-  map j { h[j] = f32(x[i, j]) * 2.0 }
-  s = reduce sum j { h[95 - j] }
-  total[i] = s
-  map j { y[i, j] = f16(h[j] - s) }
-",
-    ),
-    (
-        "window",
-        "\
-kernel pool(x: f32[2, 3, 8, 8]) -> (y: f32[2, 3, 4, 4], at: i64[2, 3, 4, 4], mean: f32[2, 3, 4, 4])
-  axes n: par 2, c: par 3, i: par 4, j: par 4, u: ser 2, v: ser 2
-  m = reduce max u v { x[n, c, i * 2 + u, j * 2 + v] }
-  k = reduce argmax u v { x[n, c, i * 2 + u, j * 2 + v] }
-  s = reduce sum u v { x[n, c, i * 2 + u, j * 2 + v] }
-  map {
-    y[n, c, i, j] = m
-    at[n, c, i, j] = k
-    mean[n, c, i, j] = s * 0.25
-  }
-",
-    ),
-    (
-        "gather",
-        "\
-kernel embedding(ids: i64[B, T], table: f32[500, 16]) -> (y: f32[B, T, 16])
-  dims B: 1..=64, T: 1..=1024
-  axes b: par B, t: par T, c: par 16
-  check 3 { (ids[b, t] >= 0) & (ids[b, t] < 500) } { ids[b, t] }
-  y[b, t, c] = table[min(max(ids[b, t], 0), 499), c]
-",
-    ),
-    (
-        "integers",
-        "\
-kernel integers(x: i64[50], n: i32[50], u: u32[50], f: f64[50], b: u8[50]) -> \
-(y: i64[50], m: i32[50], v: u32[50], g: f64[50], c: u8[50], h: f16[50])
-  axes i: par 50
-  map {
-    y[i] = (x[i] * 7 - i) / -3 % 5 + i64(f[i])
-    m[i] = -n[i] / 3 + abs(n[i]) % 7 ^ (n[i] << 2)
-    v[i] = mulhi(u[i] >> 3, 3528531795) + u[i] * 2654435769
-    g[i] = f[i] % 1.5 + f64(x[i]) * floor(f[i])
-    c[i] = b[i] * 3 - u8(f[i])
-    h[i] = f16(f[i]) + f16(n[i])
-  }
-",
-    ),
-    (
-        "flip",
-        "\
-kernel flip(x: f32[6, 8], p: f32[5]) -> (y: f32[6, 8], z: f32[6, 8])
-  axes i: par 6, j: par 8
-  y[i, j] = select(j < 5, p[min(j, 4)], x[i, 7 - j])
-  z[i, j] = f32(i * 8 + j) + y[i, j]
-",
-    ),
-    (
-        "half_rows",
-        "\
-kernel half(x: f16[2, 3, 5, 14]) -> (y: f16[2, 3], n: f16[2, 3], z: f16[2, 3, 5, 14])
-  axes a: par 2, b: par 3, j: ser 5, k: ser 14
-  m, s = reduce online_softmax j k { x[a, b, j, k] }
-  mu, q = reduce welford j k { x[a, b, j, k] }
-  map {
-    y[a, b] = mu + s
-    n[a, b] = q
-  }
-  map j k { z[a, b, j, k] = exp(x[a, b, j, k] - m) / s + tanh(x[a, b, j, k]) }
-",
-    ),
-    (
-        "long_columns",
-        "\
-kernel moments(x: f64[T, 20]) -> (mean: f64[20], m2: f64[20], largest: f64[20])
-  dims T: 1..=100000
-  axes j: par 20, i: ser T
-  mu, q = reduce welford i { x[i, j] }
-  k = reduce max i { log1p(abs(x[i, j])) }
-  map {
-    mean[j] = mu
-    m2[j] = q
-    largest[j] = k
-  }
-",
-    ),
-    (
-        "short_rows",
-        "\
-kernel short(x: f32[7, 12], n: i64[7, 12]) -> (y: f32[7, 12], at: i64[7])
-  axes i: par 7, j: ser 12
-  map j { h[j] = x[i, j] * 0.5 }
-  m, s = reduce online_softmax j { h[11 - j] }
-  k = reduce argmin j { n[i, j] }
-  check 2 j { n[i, j] > 0 } { n[i, j] }
-  at[i] = k
-  map j { y[i, j] = exp(h[j] - m) / s }
-",
-    ),
-];
-
-fn cuda(text: &str) -> igneous_ir::Result<super::CudaKernel> {
-    emit(&Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")))
+fn cuda(text: &str) -> igneous_ir::Result<igneous_runtime::cuda::CudaWork> {
+    Ok(emit(&Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")))?.remove(0))
 }
 
 #[test]
 fn text_of_kernels() {
     for (name, text) in KERNELS {
         let cuda = cuda(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        let launch = format!("// {}: {} blocks of {} threads, {} bytes shared", cuda.name, cuda.grid, cuda.block, cuda.shared);
-        insta::assert_snapshot!(name, format!("{launch}\n{}", cuda.source));
+        let text = &cuda.kernel;
+        let launch = format!("// {}: {} blocks of {} threads, {} bytes shared", text.name, cuda.grid, text.block, cuda.shared);
+        let scratch = if cuda.scratch == Dim::ZERO { String::new() } else { format!(", {} bytes scratch", cuda.scratch) };
+        insta::assert_snapshot!(name, format!("{launch}{scratch}\n{}", text.source));
     }
 }
 
@@ -223,35 +24,15 @@ fn text_of_kernels() {
 fn large_buffers_are_indexed_with_64_bits() {
     let text =
         |rows: &str| format!("kernel k(x: f32[{rows}, 1000]) -> (y: f32[1000])\n axes j: par 1000\n y[j] = x[{rows} - 1, j]\n");
-    assert!(cuda(&text("1000")).unwrap().source.starts_with("typedef int idx;"));
-    assert!(cuda(&text("2000000")).unwrap().source.starts_with("typedef long long idx;"));
+    assert!(cuda(&text("1000")).unwrap().kernel.source.starts_with("typedef int idx;"));
+    assert!(cuda(&text("2000000")).unwrap().kernel.source.starts_with("typedef long long idx;"));
 }
 
 #[test]
 fn names_do_not_clash_with_the_words_of_the_language() {
     let text = "kernel float(t1: f32[4], double: f32[4], w.new: f32[4]) -> (w_new: f32[4])\n axes int: par 4\n \
                 w_new[int] = t1[int] * double[int] + w.new[int]\n";
-    let source = cuda(text).unwrap().source;
-    let signature = "float_(const float* t1_, const float* double_, const float* w_new, float* w_new_)";
+    let source = &cuda(text).unwrap().kernel.source;
+    let signature = "float_(const float* t1_, const float* double_, const float* w_new, float* w_new_, ";
     assert!(source.contains(signature), "{source}");
-}
-
-#[test]
-fn what_the_templates_do_not_cover_is_an_error() {
-    let message = |text: &str| cuda(text).unwrap_err().message().to_owned();
-    let dot = "kernel d(x: f32[4, 8], w: f32[8, 2]) -> (y: f32[4, 2])\n axes i: par 4, j: par 2, k: ser 8\n \
-               s = dot k m(i) n(j) { x[i, k] } { w[k, j] }\n y[i, j] = s\n";
-    assert!(message(dot).contains("a dot is realised by the library"));
-    let scatter = "kernel s(at: i64[9], u: f32[9]) -> (y: f32[4])\n axes i: ser 4, k: ser 9\n \
-                   map i { y[i] = 0.0 }\n map k { y[at[k]] += u[k] }\n";
-    assert!(message(scatter).contains("a scatter is realised by its own template"));
-    let last_wins = "kernel s(at: i64[99], u: f32[99]) -> (y: f32[4])\n axes i: ser 4, k: ser 99\n \
-                     m = reduce max k { u[k] }\n map i { y[i] = m }\n map k { y[at[k]] = u[k] }\n";
-    assert_eq!(
-        message(last_wins),
-        "kernel s: the stage over k stores to places that may be equal: a scatter is realised by its own template"
-    );
-    let large = "kernel l(x: f32[2, 20000]) -> (y: f32[2, 20000])\n axes i: par 2, k: ser 20000\n \
-                 map k { h[k] = x[i, k] * 2.0 }\n map k { y[i, k] = h[19999 - k] }\n";
-    assert_eq!(message(large), "kernel l: locals need 640000 bytes of shared memory, a block has 49152");
 }

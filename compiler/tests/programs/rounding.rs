@@ -4,12 +4,12 @@ use igneous_compiler::decompose::{decompose, for_each_region};
 use igneous_ir::array::Array;
 use igneous_ir::autodiff::expand_gradients;
 use igneous_ir::emit::Emitter;
-use igneous_ir::error::Result;
+use igneous_ir::error::{Error, Result};
 use igneous_ir::graph::{Graph, Region, Value};
 use igneous_ir::interp::{Bindings, Oracle, interpret, interpret_f64};
 use igneous_ir::op::{Attr, Lowering, Op};
 use igneous_ir::ops;
-use igneous_ir::types::Literal;
+use igneous_ir::types::{DType, Literal};
 use std::collections::HashMap;
 
 /// Compares what was computed for `graph` with the oracle. `rewritten` is the graph of primitives that was compiled.
@@ -28,6 +28,27 @@ pub fn compare(graph: &Graph, rewritten: &Graph, inputs: &[Array], expected: &[O
         let most = 64.0 * found.dtype().epsilon() * largest(&primitives, inputs)?;
         let extra = own.max(other.min(most));
         oracle.agrees_up_to(found, 4.0 * extra).map_err(|e| e.context(format_args!("output {k}")))?;
+    }
+    Ok(())
+}
+
+/// Compares element by element, because numbers of all magnitudes stand side by side.
+///
+/// # Errors
+/// What differs.
+pub fn near(found: &Array, native: &Array) -> Result<()> {
+    let epsilon = native.dtype().epsilon();
+    let smallest = match native.dtype() {
+        DType::F64 => 5e-324,
+        DType::F32 => 1.4e-45,
+        DType::F16 => 6e-8,
+        _ => 9.2e-41,
+    };
+    for i in 0..found.len() {
+        let (f, n) = (found.f(i), native.f(i));
+        if n.is_finite() && (f - n).abs() > 4.0 * (epsilon * n.abs() + smallest) {
+            return Err(Error::new(format!("element {i} is {f:e} where {n:e} is expected")));
+        }
     }
     Ok(())
 }

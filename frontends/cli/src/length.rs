@@ -1,11 +1,11 @@
 //! `igneous length`: the compile time of a recurrent layer's training step against the number of steps in time.
 
-use crate::bench::models::lstm;
 use crate::depth::Passes;
 use crate::median;
 use igneous::nn::{Forward, ModuleExt};
 use igneous::optim::{Adam, Optimizer};
 use igneous::{DType, Error, Result, Tensor, compile, manual_seed, spec};
+use igneous_models::LstmClassifier;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -41,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Err(Error::new("a sequence that is classified by its last step has at least one"));
     }
     manual_seed(0);
-    let net = Arc::new(lstm(128, 256, 10));
+    let net = Arc::new(LstmClassifier::new(128, 256, 10));
     let adam = Arc::new(Adam::new(net.parameters(), 1e-3)?);
     let mut rows: Vec<Row> = arguments.steps.iter().map(|_| Row::default()).collect();
     for _ in 0..arguments.runs {

@@ -4,11 +4,12 @@ use proc_macro::TokenStream;
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Data, DeriveInput, Error, Field, Fields, parse_macro_input, parse_quote};
+use syn::{Data, DeriveInput, Error, Field, Fields, LitStr, parse_macro_input, parse_quote};
 
 /// Implements `igneous::nn::Module` by visiting every field under its name, in order: layers, tensors, and `Vec`s,
 /// `Option`s, arrays and boxes of them; numbers and texts hold no parameters and are passed over.
-/// A field of any other type is left out with `#[module(skip)]`. Works for structs and enums, generic ones too.
+/// A field of any other type is left out with `#[module(skip)]`; `#[module(name = "LayerNorm")]` gives a field the name that it
+/// has in a state dict of PyTorch. Works for structs and enums, generic ones too.
 #[proc_macro_derive(Module, attributes(module))]
 pub fn derive_module(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -21,12 +22,12 @@ fn expand(mut input: DeriveInput) -> Result<proc_macro2::TokenStream, Error> {
     }
     let body = match &input.data {
         Data::Struct(data) => {
-            let visits = kept(&data.fields)?.into_iter().map(|(i, field)| {
-                let (member, name) = match &field.ident {
-                    Some(ident) => (quote!(#ident), ident.unraw().to_string()),
+            let visits = kept(&data.fields)?.into_iter().map(|Kept { index, name, field }| {
+                let member = match &field.ident {
+                    Some(ident) => quote!(#ident),
                     None => {
-                        let index = syn::Index::from(i);
-                        (quote!(#index), i.to_string())
+                        let index = syn::Index::from(index);
+                        quote!(#index)
                     }
                 };
                 quote!(visitor.child(#name, &self.#member);)
@@ -37,19 +38,18 @@ fn expand(mut input: DeriveInput) -> Result<proc_macro2::TokenStream, Error> {
             let arms = data.variants.iter().map(|variant| {
                 let ident = &variant.ident;
                 let kept = kept(&variant.fields)?;
-                let bindings = kept.iter().map(|(i, field)| {
-                    let binding = format_ident!("field_{i}");
+                let bindings = kept.iter().map(|Kept { index, field, .. }| {
+                    let binding = format_ident!("field_{index}");
                     match &field.ident {
                         Some(ident) => quote!(#ident: #binding),
                         None => {
-                            let index = syn::Index::from(*i);
+                            let index = syn::Index::from(*index);
                             quote!(#index: #binding)
                         }
                     }
                 });
-                let visits = kept.iter().map(|(i, field)| {
-                    let binding = format_ident!("field_{i}");
-                    let name = field.ident.as_ref().map_or_else(|| i.to_string(), |ident| ident.unraw().to_string());
+                let visits = kept.iter().map(|Kept { index, name, .. }| {
+                    let binding = format_ident!("field_{index}");
                     quote!(visitor.child(#name, #binding);)
                 });
                 Ok(quote!(Self::#ident { #(#bindings,)* .. } => { #(#visits)* }))
@@ -72,23 +72,34 @@ fn expand(mut input: DeriveInput) -> Result<proc_macro2::TokenStream, Error> {
     })
 }
 
-/// The fields that are visited, with their positions.
-fn kept(fields: &Fields) -> Result<Vec<(usize, &Field)>, Error> {
+/// A field that is visited.
+struct Kept<'f> {
+    index: usize,
+    name: String,
+    field: &'f Field,
+}
+
+/// The fields that are visited.
+fn kept(fields: &Fields) -> Result<Vec<Kept<'_>>, Error> {
     let mut kept = Vec::new();
-    for (i, field) in fields.iter().enumerate() {
+    for (index, field) in fields.iter().enumerate() {
         let mut skip = false;
+        let mut name = field.ident.as_ref().map_or_else(|| index.to_string(), |ident| ident.unraw().to_string());
         for attribute in field.attrs.iter().filter(|a| a.path().is_ident("module")) {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("skip") {
                     skip = true;
                     Ok(())
+                } else if meta.path.is_ident("name") {
+                    name = meta.value()?.parse::<LitStr>()?.value();
+                    Ok(())
                 } else {
-                    Err(Error::new(meta.path.span(), "the only attribute here is `skip`"))
+                    Err(Error::new(meta.path.span(), "the attributes here are `skip` and `name = \"…\"`"))
                 }
             })?;
         }
         if !skip {
-            kept.push((i, field));
+            kept.push(Kept { index, name, field });
         }
     }
     Ok(kept)

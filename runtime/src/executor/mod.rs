@@ -11,7 +11,7 @@ mod layout;
 mod library;
 mod panels;
 mod plan;
-mod scope;
+pub(crate) mod scope;
 mod steps;
 mod window;
 mod winograd;

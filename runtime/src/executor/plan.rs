@@ -216,6 +216,7 @@ impl Planner<'_> {
                     let bytes: Vec<usize> = launch.params.iter().map(|&p| self.bytes[p]).collect();
                     actions.push(Action::Library(PlannedLibrary::new(library, &bytes, self.scope)?));
                 }
+                Work::Cuda(_) => return Err(Error::new("the program was compiled for a CUDA device")),
                 Work::Call(body) => {
                     actions.push(Action::Call(PlannedCall::new(body, &self.shapes(launch)?, self.threads)?));
                 }

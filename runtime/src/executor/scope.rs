@@ -7,11 +7,11 @@ use igneous_ir::types::TensorType;
 use smallvec::SmallVec;
 
 /// One value for each of a program's symbols, in their order.
-pub(super) type Values = SmallVec<[i64; 8]>;
+pub(crate) type Values = SmallVec<[i64; 8]>;
 
 /// Evaluates dimensions.
 #[derive(Clone, Copy)]
-pub(super) struct Scope<'a> {
+pub(crate) struct Scope<'a> {
     pub symbols: &'a [(Symbol, usize, usize)],
     pub values: &'a [i64],
 }
@@ -45,7 +45,7 @@ impl Scope<'_> {
 }
 
 /// Reads the symbols from the inputs' extents, and checks those against the inputs' types.
-pub(super) fn bind_symbols(program: &Program, shapes: &[&[usize]]) -> Result<Values> {
+pub(crate) fn bind_symbols(program: &Program, shapes: &[&[usize]]) -> Result<Values> {
     if shapes.len() != program.inputs.len() {
         return Err(Error::new(format!(
             "program `{}` has {} inputs, but {} shapes are given",

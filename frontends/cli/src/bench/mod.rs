@@ -3,7 +3,6 @@
 mod check;
 mod kernels;
 mod limits;
-pub mod models;
 mod process;
 mod timing;
 mod workloads;

@@ -3,12 +3,12 @@
 
 use super::Mode;
 use super::limits::Work;
-use super::models::{gru, lenet, lstm, mlp};
 use igneous::nn::{Conv2d, Forward, Gelu, LayerNorm, Linear, ModuleExt, Sequential};
 use igneous::optim::{Adam, Optimizer, Sgd};
 use igneous::{
     Attention, Compiled, Conv, Error, LaunchTime, Lowered, Result, Tensor, compile, default, grad_with, manual_seed, no_grad,
 };
+use igneous_models::{GruClassifier, LeNet, LstmClassifier, mlp};
 use std::sync::Arc;
 
 /// A workload that can be built.
@@ -121,7 +121,7 @@ fn mlp_training(widths: &'static [usize], batch: usize) -> Result<Case> {
 
 fn lenet_training(batch: usize) -> Result<Case> {
     manual_seed(0);
-    let net = lenet();
+    let net = LeNet::new(3, 32, 10);
     let adam = Adam::new(net.parameters(), 1e-3)?;
     Case::train(net, adam, Tensor::randn((batch, 3, 32, 32)), labels(batch))
 }
@@ -133,12 +133,12 @@ fn recurrent_training(net: impl Forward + 'static) -> Result<Case> {
 
 fn lstm_training() -> Result<Case> {
     manual_seed(0);
-    recurrent_training(lstm(128, 256, 10))
+    recurrent_training(LstmClassifier::new(128, 256, 10))
 }
 
 fn gru_training() -> Result<Case> {
     manual_seed(0);
-    recurrent_training(gru(128, 256, 10))
+    recurrent_training(GruClassifier::new(128, 256, 10))
 }
 
 fn normal<const N: usize>(count: usize, shape: [usize; N]) -> Vec<Tensor> {

@@ -1,0 +1,415 @@
+//! Carrying out a program's launch list on a device.
+
+use super::buffer::DeviceBuffer;
+use super::plan::{Action, At, Inner, Library, Loaded, Plan, Scan, While};
+use super::{Device, ErrorTag, Launch, kernels};
+use crate::library::{Arguments, find};
+use crate::program::{Place, Program};
+use igneous_ir::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A program with its constants on a device.
+pub struct Executable<D: Device> {
+    device: Arc<D>,
+    programs: Vec<Loaded>,
+    /// For each of the programs, its constants.
+    constants: Vec<Vec<DeviceBuffer<D>>>,
+    /// Code and value of the first check that failed, and what they are before one has.
+    error: DeviceBuffer<D>,
+    no_error: DeviceBuffer<D>,
+    /// By the extents of the inputs. One run at a time asks the device for its steps.
+    prepared: Mutex<HashMap<Vec<Vec<usize>>, Prepared<D>>>,
+}
+
+/// What runs with the same extents have in common.
+struct Prepared<D: Device> {
+    plan: Plan,
+    frame: DeviceBuffer<D>,
+    /// The memory that the last run used, and its steps if it used the same as the one before: addresses seldom change in a loop.
+    last: Vec<u64>,
+    recording: Option<D::Recording>,
+}
+
+/// How many extents are kept; when there are more, all are prepared again.
+const MOST_PREPARED: usize = 32;
+
+/// Whether the steps of a program may go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Go {
+    On,
+    /// A check has failed.
+    Stop,
+}
+
+impl<D: Device> Executable<D> {
+    /// Puts what the program and those inside of it need on the device.
+    ///
+    /// # Errors
+    /// If the device has not enough memory.
+    pub fn new(device: &Arc<D>, program: &Arc<Program>) -> Result<Executable<D>> {
+        device.prepare(&kernels(program))?;
+        let programs = Loaded::all(program);
+        let constants = programs
+            .iter()
+            .map(|loaded| loaded.program.constants.iter().map(|bytes| DeviceBuffer::from_bytes(device, bytes)).collect())
+            .collect::<Result<_>>()?;
+        Ok(Executable {
+            device: device.clone(),
+            programs,
+            constants,
+            error: DeviceBuffer::new(device, 16)?,
+            no_error: DeviceBuffer::from_bytes(device, &[0; 16])?,
+            prepared: Mutex::default(),
+        })
+    }
+
+    /// Runs the program on `inputs`, whose extents are `shapes`, and returns the outputs. As for [`Program::run_with_shapes`], an
+    /// input that is updated in place must be the only handle of its memory. A program whose checks may fail is waited for;
+    /// else the device may still be at work.
+    ///
+    /// # Errors
+    /// If the inputs do not fit the program's, one that is updated in place is shared, a check fails, memory is short, or the
+    /// device fails. Unless the device fails no input has changed.
+    pub fn run(&self, inputs: &[DeviceBuffer<D>], shapes: &[&[usize]]) -> Result<Vec<DeviceBuffer<D>>> {
+        let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let key: Vec<Vec<usize>> = shapes.iter().map(|s| s.to_vec()).collect();
+        if !all.contains_key(&key) {
+            if all.len() >= MOST_PREPARED {
+                all.clear();
+            }
+            let plan = Plan::new(&self.programs, 0, shapes)?;
+            let frame = DeviceBuffer::new(&self.device, plan.memory).map_err(|e| self.out_of_memory(&plan, e))?;
+            all.insert(key.clone(), Prepared { plan, frame, last: Vec::new(), recording: None });
+        }
+        let prepared = all.get_mut(&key).expect("it was made above");
+        self.check_inputs(inputs, &prepared.plan)?;
+        let mut outputs: Vec<DeviceBuffer<D>> = Vec::with_capacity(prepared.plan.outputs.len());
+        for (j, &(buffer, bytes)) in prepared.plan.outputs.iter().enumerate() {
+            outputs.push(match prepared.plan.places[buffer] {
+                At::Input(input) | At::InOut { input, .. } => inputs[input].clone(),
+                At::Output(output) if output < j => outputs[output].clone(),
+                _ => DeviceBuffer::new(&self.device, bytes).map_err(|e| self.out_of_memory(&prepared.plan, e))?,
+            });
+        }
+        let addresses: Vec<u64> = inputs.iter().chain(&outputs).map(DeviceBuffer::address).collect();
+        // SAFETY: all blocks have the plan's sizes; fresh outputs and the frame are this run's alone, because the device does the
+        // steps of one run after those of another, and so are the inputs that are updated in place, as was checked.
+        unsafe { self.perform(prepared, addresses, inputs.len())? };
+        match prepared.plan.checks {
+            true => self.failure().and_then(|failure| failure.map_or(Ok(outputs), Err)),
+            false => Ok(outputs),
+        }
+    }
+
+    /// Asks for the steps of a run; for the third one with the same memory at once.
+    ///
+    /// # Safety
+    /// As [`execute`](Self::execute); the addresses are those of inputs, then outputs.
+    unsafe fn perform(&self, prepared: &mut Prepared<D>, addresses: Vec<u64>, inputs: usize) -> Result<()> {
+        let Prepared { plan, frame, last, recording } = prepared;
+        let (from, to) = addresses.split_at(inputs);
+        let mut work = || {
+            // SAFETY: by the caller.
+            unsafe {
+                if plan.checks {
+                    self.device.copy(self.no_error.address(), self.error.address(), 16)?;
+                }
+                self.execute(plan, from, to, frame.address()).map(|_| ())
+            }
+        };
+        if *last != addresses || plan.waits {
+            *recording = None;
+            work()?;
+            *last = addresses;
+            return Ok(());
+        }
+        let recording = match recording {
+            Some(recording) => recording,
+            None => recording.insert(self.device.record(&mut work)?),
+        };
+        // SAFETY: by the caller; the constants and the frame are kept as long as the recording.
+        unsafe { self.device.replay(recording) }
+    }
+
+    fn out_of_memory(&self, plan: &Plan, error: Error) -> Error {
+        let program = &self.programs[0].program;
+        let sum = |bytes: &mut dyn Iterator<Item = usize>| format!("{} bytes", bytes.sum::<usize>());
+        error
+            .context(format!("memory of program `{}`", program.name))
+            .note("inputs", sum(&mut plan.inputs.iter().copied()))
+            .note("outputs", sum(&mut plan.outputs.iter().map(|o| o.1)))
+            .note("temporaries", format!("{} bytes", plan.memory))
+    }
+
+    fn check_inputs(&self, inputs: &[DeviceBuffer<D>], plan: &Plan) -> Result<()> {
+        let program = &self.programs[0].program;
+        let of = |input: usize| format!("input {input} of program `{}`", program.name);
+        if inputs.len() != plan.inputs.len() {
+            let given = format!("program `{}` has {} inputs, but {} are given", program.name, plan.inputs.len(), inputs.len());
+            return Err(Error::new(given));
+        }
+        for (input, (buffer, &bytes)) in inputs.iter().zip(&plan.inputs).enumerate() {
+            if buffer.len() != bytes {
+                return Err(Error::new(format!("{} has {} bytes, not {bytes}", of(input), buffer.len())));
+            }
+        }
+        for spec in &program.buffers {
+            if let Place::InOut(input) = spec.place
+                && !inputs[input].is_unique()
+            {
+                return Err(Error::new(format!("{} is updated in place, but somebody else holds it, too", of(input))));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the error word says; waits for the device.
+    fn failure(&self) -> Result<Option<Error>> {
+        let mut word = [0; 16];
+        // SAFETY: the error word has 16 bytes.
+        unsafe { self.device.download(self.error.address(), &mut word)? };
+        let (code, value) = word.split_at(8);
+        let code = u64::from_le_bytes(code.try_into().expect("eight bytes"));
+        let value = i64::from_le_bytes(value.try_into().expect("eight bytes"));
+        if code == 0 {
+            return Ok(None);
+        }
+        let (program, check) = ErrorTag::read(code);
+        let check = self.programs.get(program).and_then(|loaded| loaded.program.checks.get(check));
+        Ok(Some(match check {
+            None => Error::new("a check that the program does not have failed"),
+            Some((message, loc)) => {
+                let error = Error::new(message).note("value", value);
+                loc.map_or(error.clone(), |loc| error.at(loc))
+            }
+        }))
+    }
+
+    /// Whether no check has failed yet; waits for the device.
+    fn go(&self, plan: &Plan) -> Result<Go> {
+        Ok(if plan.checks && self.failure()?.is_some() { Go::Stop } else { Go::On })
+    }
+
+    /// Asks for all steps of a program.
+    ///
+    /// # Safety
+    /// There are as many addresses as the program has inputs and outputs, each of memory of the size that the plan says; no
+    /// output's memory is used by anybody else, nor overlaps an input, except that it may be that of the input which the output
+    /// is or is made from in place. The frame is this run's alone.
+    unsafe fn execute(&self, plan: &Plan, inputs: &[u64], outputs: &[u64], frame: u64) -> Result<Go> {
+        let device = &*self.device;
+        let address = |buffer: usize| match plan.places[buffer] {
+            At::Input(input) => inputs[input],
+            At::InOut { output, .. } | At::Output(output) => outputs[output],
+            At::Memory(offset) => frame + offset as u64,
+            At::Constant(constant) => self.constants[plan.program][constant].address(),
+        };
+        for &place in &plan.places {
+            if let At::InOut { input, output } = place
+                && inputs[input] != outputs[output]
+            {
+                // SAFETY: by the caller.
+                unsafe { device.copy(inputs[input], outputs[output], plan.inputs[input])? };
+            }
+        }
+        for step in &plan.steps {
+            let params: Vec<u64> = step.params.iter().map(|&p| address(p)).collect();
+            // SAFETY: the addresses are those of the launch's parameters; what lies behind the arena is one step's at a time.
+            let go = unsafe {
+                match &step.action {
+                    Action::Kernel { kernel, grid, shared, symbols, scratch } => {
+                        let mut arguments = params;
+                        arguments.extend(symbols.iter().map(|&v| v as u64));
+                        arguments.push(self.error.address());
+                        arguments.push(ErrorTag::new(plan.program, step.commits && plan.checks).argument());
+                        arguments.extend(scratch.map(|offset| frame + offset as u64));
+                        device.launch(Launch { kernel, grid: *grid, shared: *shared, arguments: &arguments })?;
+                        Go::On
+                    }
+                    Action::Copy { bytes } => {
+                        device.copy(params[0], params[1], *bytes)?;
+                        Go::On
+                    }
+                    Action::Library(library) => match self.go(plan)? {
+                        Go::Stop => Go::Stop,
+                        Go::On => self.library(library, &params)?,
+                    },
+                    Action::Call(body) => self.inner(body, &params, frame)?,
+                    Action::Scan(scan) => self.scan(scan, &params, frame)?,
+                    Action::Cond { then, otherwise } => match self.go(plan)? {
+                        Go::Stop => Go::Stop,
+                        Go::On => {
+                            let body = if self.holds(params[0])? { then } else { otherwise };
+                            self.inner(body, &params[1..], frame)?
+                        }
+                    },
+                    Action::While(repeated) => self.repeat(repeated, plan, &params, frame)?,
+                }
+            };
+            if go == Go::Stop {
+                return Ok(Go::Stop);
+            }
+        }
+        for (&(buffer, bytes), &output) in plan.outputs.iter().zip(outputs) {
+            let from = address(buffer);
+            if from != output {
+                // SAFETY: both have that many bytes, and are apart by the caller.
+                unsafe { device.copy(from, output, bytes)? };
+            }
+        }
+        Ok(Go::On)
+    }
+
+    /// Runs a program whose inputs and outputs are `params`.
+    ///
+    /// # Safety
+    /// As [`execute`](Self::execute).
+    unsafe fn inner(&self, inner: &Inner, params: &[u64], frame: u64) -> Result<Go> {
+        let (inputs, outputs) = params.split_at(inner.plan.inputs.len());
+        // SAFETY: by the caller.
+        unsafe { self.execute(&inner.plan, inputs, outputs, frame + inner.frame as u64) }
+    }
+
+    /// Reads a bool; waits for the device.
+    ///
+    /// # Safety
+    /// There is one.
+    unsafe fn holds(&self, address: u64) -> Result<bool> {
+        let mut byte = [0];
+        // SAFETY: by the caller.
+        unsafe { self.device.download(address, &mut byte)? };
+        Ok(byte[0] != 0)
+    }
+
+    /// A function of the host: operands are copied to it, and results back.
+    ///
+    /// # Safety
+    /// The addresses are those of its operands and results.
+    unsafe fn library(&self, library: &Library, params: &[u64]) -> Result<Go> {
+        let (from, to) = params.split_at(library.operands.len());
+        // Eight bytes at a time, because elements are aligned.
+        let blocks = |layouts: &[crate::library::Layout]| -> Vec<Vec<u64>> {
+            layouts.iter().map(|l| vec![0; l.bytes().div_ceil(8)]).collect()
+        };
+        let (mut operands, mut results) = (blocks(&library.operands), blocks(&library.results));
+        for ((block, layout), &address) in operands.iter_mut().zip(&library.operands).zip(from) {
+            // SAFETY: by the caller.
+            unsafe { self.device.download(address, bytes_of(block, layout.bytes()))? };
+        }
+        let name = library.work.op.name();
+        let function = find(name).ok_or_else(|| Error::new(format!("no function computes {name}")))?;
+        let mut arguments = Arguments {
+            op: &library.work.op,
+            operands: operands.iter_mut().zip(&library.operands).map(|(b, l)| (l, &*bytes_of(b, l.bytes()))).collect(),
+            results: results.iter_mut().zip(&library.results).map(|(b, l)| (l, bytes_of(b, l.bytes()))).collect(),
+        };
+        function(&mut arguments).map_err(|e| library.work.loc.map_or(e.clone(), |loc| e.at(loc)))?;
+        drop(arguments);
+        for ((block, layout), &address) in results.iter_mut().zip(&library.results).zip(to) {
+            // SAFETY: by the caller.
+            unsafe { self.device.upload(address, bytes_of(block, layout.bytes()))? };
+        }
+        Ok(Go::On)
+    }
+
+    /// A loop over steps: nothing is waited for.
+    ///
+    /// # Safety
+    /// As [`execute`](Self::execute).
+    unsafe fn scan(&self, scan: &Scan, params: &[u64], frame: u64) -> Result<Go> {
+        let plan = &scan.body.plan;
+        let carries = scan.spare.len();
+        let (initial, last) = params.split_at(plan.inputs.len());
+        let mut inputs = initial.to_vec();
+        let mut outputs = last.to_vec();
+        for step in 0..scan.steps {
+            let at = if scan.reverse { scan.steps - 1 - step } else { step };
+            for s in scan.constants + carries..inputs.len() {
+                inputs[s] = initial[s] + (at * plan.inputs[s]) as u64;
+            }
+            for j in carries..outputs.len() {
+                outputs[j] = last[j] + (at * plan.outputs[j].1) as u64;
+            }
+            for (c, spare) in scan.spare.iter().enumerate() {
+                // The last step writes to the final place.
+                outputs[c] = match spare {
+                    None => inputs[scan.constants + c],
+                    Some(_) if (scan.steps - 1 - step).is_multiple_of(2) => last[c],
+                    Some(spare) => frame + *spare as u64,
+                };
+            }
+            // SAFETY: by the caller; a step writes where the one before did not, and never to the initial carries, which no
+            // final one overlaps.
+            if unsafe { self.execute(plan, &inputs, &outputs, frame + scan.body.frame as u64)? } == Go::Stop {
+                return Ok(Go::Stop);
+            }
+            inputs[scan.constants..scan.constants + carries].copy_from_slice(&outputs[..carries]);
+        }
+        // SAFETY: by the caller.
+        unsafe { self.settle(plan, &inputs[scan.constants..], &last[..carries])? };
+        Ok(Go::On)
+    }
+
+    /// A loop that ends when its condition does, which is read after each step.
+    ///
+    /// # Safety
+    /// As [`execute`](Self::execute).
+    unsafe fn repeat(&self, repeated: &While, outer: &Plan, params: &[u64], frame: u64) -> Result<Go> {
+        let plan = &repeated.body.plan;
+        let (initial, last) = params.split_at(plan.inputs.len());
+        let mut inputs = initial.to_vec();
+        let holds = frame + repeated.holds as u64;
+        let mut steps = 0;
+        while repeated.bound.is_none_or(|bound| steps < bound) {
+            // SAFETY: by the caller; the byte is this loop's.
+            unsafe {
+                self.execute(&repeated.condition.plan, &inputs, &[holds], frame + repeated.condition.frame as u64)?;
+                if self.go(outer)? == Go::Stop {
+                    return Ok(Go::Stop);
+                }
+                if !self.holds(holds)? {
+                    break;
+                }
+            }
+            let place = |(c, spare): (usize, &Option<usize>)| match spare {
+                None => inputs[repeated.constants + c],
+                Some(spare) if inputs[repeated.constants + c] == last[c] => frame + *spare as u64,
+                Some(_) => last[c],
+            };
+            let outputs: Vec<u64> = repeated.spare.iter().enumerate().map(place).collect();
+            // SAFETY: by the caller; a step writes where the one before did not, and never to the initial carries.
+            if unsafe { self.execute(plan, &inputs, &outputs, frame + repeated.body.frame as u64)? } == Go::Stop {
+                return Ok(Go::Stop);
+            }
+            inputs[repeated.constants..].copy_from_slice(&outputs);
+            steps = steps.saturating_add(1);
+        }
+        // SAFETY: by the caller.
+        unsafe { self.settle(plan, &inputs[repeated.constants..], last)? };
+        Ok(Go::On)
+    }
+
+    /// Copies the carries of the last step to where they belong.
+    ///
+    /// # Safety
+    /// The addresses are those of carries of the body.
+    unsafe fn settle(&self, body: &Plan, carries: &[u64], last: &[u64]) -> Result<()> {
+        for ((&from, &to), &(_, bytes)) in carries.iter().zip(last).zip(&body.outputs) {
+            if from != to {
+                // SAFETY: by the caller.
+                unsafe { self.device.copy(from, to, bytes)? };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first bytes of a block.
+fn bytes_of(block: &mut [u64], bytes: usize) -> &mut [u8] {
+    let (_, all, _) = {
+        // SAFETY: every byte of a number is a byte.
+        unsafe { block.align_to_mut::<u8>() }
+    };
+    &mut all[..bytes]
+}

@@ -1,0 +1,188 @@
+//! Programs for CUDA devices: what a launch is, and how a program is carried out on a device.
+//!
+//! A program for CUDA is a [`Program`] whose kernels are [`CudaWork`]; everything else in its launch list means what it
+//! does on a CPU. [`Executable`] walks the list. It reaches the device through [`Device`] alone, so that the same walk serves
+//! the driver and a host that runs the text of the kernels itself.
+//!
+//! Invariants: all that is asked of a device happens in the order of asking; only reading back waits.
+
+mod buffer;
+#[cfg(feature = "cuda")]
+mod cache;
+#[cfg(feature = "cuda")]
+mod driver;
+mod execute;
+#[cfg(feature = "cuda")]
+mod gpu;
+mod list;
+#[cfg(feature = "cuda")]
+mod nvrtc;
+mod plan;
+
+pub use buffer::DeviceBuffer;
+pub use execute::Executable;
+#[cfg(feature = "cuda")]
+pub use gpu::{Gpu, Recording};
+pub use list::launch_list;
+#[cfg(feature = "cuda")]
+pub use nvrtc::{Cubin, Nvrtc};
+
+use crate::program::Program;
+use igneous_ir::dim::{Dim, Symbol};
+use igneous_ir::error::Result;
+use std::sync::Arc;
+
+/// The text of a kernel.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct KernelText {
+    /// The name of the `extern "C"` function.
+    pub name: String,
+    /// CUDA C++ that includes nothing.
+    pub source: String,
+    /// Threads in a block.
+    pub block: u32,
+}
+
+/// A launch of one kernel. Its arguments, of eight bytes each, are the addresses of its parameters, the values of `symbols`, the
+/// address of the error word, an [`ErrorTag`], and, if there is scratch memory, its address.
+#[derive(Clone, Debug)]
+pub struct CudaWork {
+    /// The kernel; equal launches share one.
+    pub kernel: Arc<KernelText>,
+    /// The number of blocks, at least one.
+    pub grid: Dim,
+    /// Bytes of dynamic shared memory.
+    pub shared: Dim,
+    /// Bytes of device memory for this launch alone; several kernels of one launch use the same.
+    pub scratch: Dim,
+    /// The symbols whose values the kernel takes.
+    pub symbols: Vec<Symbol>,
+}
+
+/// What a kernel is told about its run: the number of the program it belongs to, in the upper 32 bits, which it adds to the code
+/// of a check that fails; and in the lowest bit whether it overwrites an input, and does nothing once a check has failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ErrorTag(u64);
+
+impl ErrorTag {
+    /// The tag of a launch of the program with this number.
+    pub fn new(program: usize, commits: bool) -> ErrorTag {
+        ErrorTag((program as u64) << 32 | u64::from(commits))
+    }
+
+    /// The program and the index of the check in a code that a kernel reported.
+    pub fn read(code: u64) -> (usize, usize) {
+        ((code >> 32) as usize, (code as u32).saturating_sub(1) as usize)
+    }
+
+    /// The argument.
+    pub fn argument(self) -> u64 {
+        self.0
+    }
+}
+
+/// A launch with numbers for everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch<'a> {
+    /// The kernel.
+    pub kernel: &'a Arc<KernelText>,
+    /// The number of blocks.
+    pub grid: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared: u32,
+    /// The arguments.
+    pub arguments: &'a [u64],
+}
+
+/// A device, or something that stands in for one. It does what it is asked in order.
+pub trait Device: Send + Sync {
+    /// Work that was recorded, to be asked for again as a whole.
+    type Recording: Send;
+
+    /// Compiles and loads kernels, so that launching them takes no time later.
+    ///
+    /// # Errors
+    /// If a text does not compile or the device fails.
+    fn prepare(&self, kernels: &[Arc<KernelText>]) -> Result<()>;
+
+    /// Memory of this size, at least one byte, aligned to 256 bytes.
+    ///
+    /// # Errors
+    /// If there is not enough.
+    fn allocate(&self, bytes: usize) -> Result<u64>;
+
+    /// Gives memory back.
+    ///
+    /// # Safety
+    /// The address is one that [`allocate`](Device::allocate) gave for this size, and is not used from here on.
+    unsafe fn free(&self, address: u64, bytes: usize);
+
+    /// Copies from the host. The slice may change afterwards.
+    ///
+    /// # Safety
+    /// There are as many bytes at the address.
+    ///
+    /// # Errors
+    /// If the device fails.
+    unsafe fn upload(&self, to: u64, from: &[u8]) -> Result<()>;
+
+    /// Copies to the host, and waits for that.
+    ///
+    /// # Safety
+    /// There are as many bytes at the address.
+    ///
+    /// # Errors
+    /// If the device fails, also in what it was asked before.
+    unsafe fn download(&self, from: u64, to: &mut [u8]) -> Result<()>;
+
+    /// Copies from one place to another that does not overlap it.
+    ///
+    /// # Safety
+    /// There are as many bytes at both addresses.
+    ///
+    /// # Errors
+    /// If the device fails.
+    unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()>;
+
+    /// Runs a kernel.
+    ///
+    /// # Safety
+    /// The arguments are those the text asks for.
+    ///
+    /// # Errors
+    /// If the text does not compile or the device fails.
+    unsafe fn launch(&self, launch: Launch<'_>) -> Result<()>;
+
+    /// Records the copies and launches that `work` asks for, instead of doing them.
+    ///
+    /// # Errors
+    /// That of the work, or if the device fails.
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Self::Recording>;
+
+    /// Does what was recorded.
+    ///
+    /// # Safety
+    /// All memory that was named is still there, and is free to be used as it was then.
+    ///
+    /// # Errors
+    /// If the device fails.
+    unsafe fn replay(&self, recording: &Self::Recording) -> Result<()>;
+}
+
+/// The distinct kernels of a program and of those inside it, in order of first use.
+pub fn kernels(program: &Program) -> Vec<Arc<KernelText>> {
+    let mut found: Vec<Arc<KernelText>> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    program.visit(&mut |program| {
+        for launch in &program.launches {
+            for work in &launch.work {
+                if let crate::program::Work::Cuda(work) = work
+                    && seen.insert(work.kernel.clone())
+                {
+                    found.push(work.kernel.clone());
+                }
+            }
+        }
+    });
+    found
+}

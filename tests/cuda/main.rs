@@ -1,0 +1,258 @@
+//! The CUDA back end without a GPU: every graph that compiles for a CPU compiles for CUDA, its launch list run by a host that
+//! executes the very text of the kernels computes what the interpreter does, and NVRTC makes machine code of every kernel.
+//!
+//! An optimised build (`cargo test --release --test cuda -- --nocapture`) tries all samples of all operators, in all types, and
+//! hundreds of random graphs; others, a part of that. `IGNEOUS_OPERATOR=name` chooses one operator. Running needs a C++ compiler.
+
+mod cases;
+mod emulator;
+mod exact;
+#[allow(dead_code)]
+#[path = "../../compiler/tests/fuzz/generate.rs"]
+mod generate;
+#[path = "../../compiler/tests/fuzz/instance.rs"]
+mod instance;
+#[path = "../../compiler/src/cuda/test_kernels.rs"]
+mod kernels;
+mod machine_code;
+#[path = "../../compiler/tests/programs/mod.rs"]
+mod programs;
+mod steps;
+
+use cases::{Case, Cases, Extent};
+use emulator::{Emulator, compiler};
+use igneous_ir::array::Array;
+use igneous_ir::dim::Symbol;
+use igneous_ir::error::{Error, Result};
+use igneous_ir::interp::interpret_f64;
+use igneous_runtime::Program;
+use igneous_runtime::cuda::{self, Device, DeviceBuffer, Executable, Gpu, KernelText, Nvrtc};
+use igneous_runtime::program::{Output, Place, Work};
+use programs::rounding::{compare, near};
+use programs::{guarded, same_bits};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What machine code is made for.
+const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100"];
+
+/// What is tried by this build.
+fn cases() -> Cases {
+    let mut cases = Cases::default();
+    let extent = if cfg!(debug_assertions) { Extent::Some } else { Extent::All };
+    cases.samples(extent);
+    if std::env::var("IGNEOUS_OPERATOR").is_err() {
+        steps::steps().expect("the steps can be traced").into_iter().for_each(|step| cases.step(step));
+        cases.random(1..if extent == Extent::All { 400 } else { 40 });
+    }
+    cases
+}
+
+/// The distinct kernels of all cases.
+fn distinct<'c>(cases: impl Iterator<Item = &'c Case>) -> Vec<Arc<KernelText>> {
+    let mut seen = HashSet::new();
+    let programs = cases.flat_map(|c| c.prepare.iter().map(|p| &p.0).chain([&c.program]));
+    programs.flat_map(|p| cuda::kernels(p)).filter(|k| seen.insert(k.clone())).collect()
+}
+
+/// Runs a program on a device; the launch list is all that is asked of it.
+fn run<D: Device>(device: &Arc<D>, program: &Arc<Program>, inputs: &[Array]) -> Result<Vec<Array>> {
+    let buffers: Vec<DeviceBuffer<D>> =
+        inputs.iter().map(|a| DeviceBuffer::from_bytes(device, &a.to_bytes())).collect::<Result<_>>()?;
+    let shapes: Vec<&[usize]> = inputs.iter().map(Array::shape).collect();
+    let outputs = Executable::new(device, program)?.run(&buffers, &shapes)?;
+    arrays(program, inputs, &outputs)
+}
+
+/// The outputs of a run on these inputs.
+fn arrays<D: Device>(program: &Program, inputs: &[Array], outputs: &[DeviceBuffer<D>]) -> Result<Vec<Array>> {
+    let value = |symbol: Symbol| {
+        let &(_, input, axis) = program.symbols.iter().find(|(s, _, _)| *s == symbol)?;
+        let (_, factor, constant) = program.inputs[input].shape[axis].linear()?;
+        Some((inputs[input].shape()[axis] as i64 - constant) / factor)
+    };
+    let array = |(output, buffer): (&Output, &DeviceBuffer<D>)| {
+        let extents: Option<Vec<usize>> = output.ty.shape.iter().map(|d| d.eval(&value).map(|n| n as usize)).collect();
+        let extents = extents.ok_or_else(|| Error::new("an extent has no value"))?;
+        Array::from_bytes(output.ty.dtype, extents, &buffer.to_bytes()?)
+    };
+    program.outputs.iter().zip(outputs).map(array).collect()
+}
+
+/// Runs what is prepared, then the program.
+fn run_case<D: Device>(device: &Arc<D>, case: &Case) -> Result<Vec<Array>> {
+    guarded(|| match &case.prepare {
+        None => run(device, &case.program, &case.inputs),
+        Some((prepare, chosen)) => {
+            let given: Vec<Array> = chosen.iter().map(|&i| case.inputs[i].clone()).collect();
+            let prepared = run(device, prepare, &given)?;
+            run(device, &case.program, &[&case.inputs[..], &prepared].concat())
+        }
+    })
+}
+
+/// Compares what was found with the interpreter.
+fn compare_case(case: &Case, found: &Result<Vec<Array>>) -> Result<()> {
+    let (expected, found) = match (guarded(|| interpret_f64(&case.graph, &case.inputs)), found) {
+        (Err(_), Err(_)) => return Ok(()),
+        (Err(_), Ok(_)) => return Err(Error::new("a check fails in the interpreter alone")),
+        (Ok(_), Err(error)) => return Err(error.clone()),
+        (Ok(expected), Ok(found)) => (expected, found),
+    };
+    compare(&case.graph, &case.rewritten, &case.inputs, &expected, found)?;
+    if case.special {
+        expected.iter().zip(found).try_for_each(|(oracle, found)| near(found, &oracle.native))?;
+    }
+    Ok(())
+}
+
+/// Runs a case with threads in both orders, and compares it with the interpreter.
+fn check(device: &Arc<Emulator>, case: &Case) -> Result<()> {
+    let in_order = |backwards| {
+        device.run_backwards(backwards);
+        let found = run_case(device, case);
+        match &device.take_violations()[..] {
+            [] => found,
+            all => Err(Error::new(all.join(", "))),
+        }
+    };
+    let found = in_order(false);
+    compare_case(case, &found)?;
+    if let (Ok(found), Ok(again)) = (&found, in_order(true))
+        && let Some(k) = found.iter().zip(&again).position(|(a, b)| !same_bits(a, b))
+    {
+        return Err(Error::new(format!("output {k} depends on the order of the threads")));
+    }
+    Ok(())
+}
+
+/// Runs a program again and again on the same memory: from the third time on, what was recorded.
+fn check_repeated(device: &Arc<Emulator>, case: &Case) -> Result<()> {
+    device.run_backwards(false);
+    let buffers: Vec<DeviceBuffer<Emulator>> =
+        case.inputs.iter().map(|a| DeviceBuffer::from_bytes(device, &a.to_bytes())).collect::<Result<_>>()?;
+    let shapes: Vec<&[usize]> = case.inputs.iter().map(Array::shape).collect();
+    let executable = Executable::new(device, &case.program)?;
+    let before = device.replays();
+    let mut first: Option<Vec<Array>> = None;
+    for _ in 0..5 {
+        let found = arrays(&case.program, &case.inputs, &executable.run(&buffers, &shapes)?)?;
+        match &first {
+            Some(first) if !first.iter().zip(&found).all(|(a, b)| same_bits(a, b)) => {
+                return Err(Error::new("another run gives other results"));
+            }
+            _ => first = Some(found),
+        }
+    }
+    match device.replays() - before {
+        3.. => Ok(()),
+        n => Err(Error::new(format!("of five runs {n} were replayed"))),
+    }
+}
+
+#[test]
+fn without_a_gpu_the_error_says_so() {
+    if let Err(error) = Gpu::new(Gpu::count()) {
+        let text = error.to_string();
+        assert!(text.contains("there is no CUDA driver on this machine") || text.contains("there is no device cuda:"), "{text}");
+    }
+}
+
+#[test]
+fn launch_lists_compute_what_the_interpreter_does() {
+    let start = Instant::now();
+    let took = |what: &str| println!("{what} after {:.1} s", start.elapsed().as_secs_f64());
+    let cases = cases();
+    let mut all = distinct(cases.compiled.iter());
+    let exact = exact::kernels();
+    let known: HashSet<Arc<KernelText>> = all.iter().cloned().collect();
+    all.extend(exact.iter().flat_map(|e| cuda::kernels(&e.program)).filter(|k| !known.contains(k)));
+    took(&format!("{} graphs compiled", cases.compiled.len()));
+    let mut failures: Vec<String> = cases.refused.iter().map(|(name, why)| format!("{name}: not compiled: {why}")).collect();
+    let mut executed = 0;
+    if let Some(compiler) = compiler() {
+        let device = Arc::new(Emulator::new(compiler, &all));
+        took("kernels compiled for the host");
+        for case in &cases.compiled {
+            match check(&device, case) {
+                Ok(()) => executed += 1,
+                Err(error) => {
+                    let list = igneous_runtime::cuda::launch_list(&case.program);
+                    failures.push(format!("{}: {error}\n{list}", case.name));
+                }
+            }
+        }
+        took(&format!("{} launches run", device.launches()));
+        for backwards in [false, true] {
+            device.run_backwards(backwards);
+            failures.extend(exact.iter().filter_map(|e| e.check(&device, backwards).err()).map(|error| error.to_string()));
+        }
+        let repeatable = |c: &&Case| c.prepare.is_none() && c.program.buffers.iter().all(|b| !matches!(b.place, Place::InOut(_)));
+        for case in cases.compiled.iter().filter(|c| c.name.starts_with("softmax")).filter(repeatable) {
+            let result = check_repeated(&device, case);
+            failures.extend(result.err().map(|error| format!("{}, repeated: {error}", case.name)));
+        }
+        assert!(device.replays() > 0 || std::env::var("IGNEOUS_OPERATOR").is_ok(), "nothing was recorded");
+    } else {
+        println!("execution is skipped: there is no C++ compiler");
+    }
+    let mut operators = BTreeSet::new();
+    for case in &cases.compiled {
+        case.program.visit(&mut |program| {
+            for launch in &program.launches {
+                operators.extend(launch.work.iter().filter_map(|w| match w {
+                    Work::Library(work) => Some(work.op.name()),
+                    _ => None,
+                }));
+            }
+        });
+    }
+    if Gpu::count() > 0 {
+        let gpu = Arc::new(Gpu::new(0).expect("the first GPU can be used"));
+        let mut passed = 0;
+        for case in &cases.compiled {
+            match compare_case(case, &run_case(&gpu, case)) {
+                Ok(()) => passed += 1,
+                Err(error) => failures.push(format!("{} on {gpu:?}: {error}", case.name)),
+            }
+        }
+        failures.extend(exact.iter().filter_map(|e| e.check(&gpu, true).err()).map(|error| format!("on {gpu:?}: {error}")));
+        took(&format!("{passed} graphs run on {gpu:?}"));
+    }
+    let mut compiled = 0;
+    match Nvrtc::get() {
+        Err(error) => println!("machine code is skipped: {error}"),
+        Ok(nvrtc) => {
+            let standard = distinct(cases.compiled.iter().filter(|c| c.name.starts_with("step of")));
+            let (architectures, one_in) =
+                if cfg!(debug_assertions) { (&ARCHITECTURES[1..2], 8) } else { (&ARCHITECTURES[..], 1) };
+            let chosen = |(i, k): &(usize, &Arc<KernelText>)| i % one_in == 0 || standard.contains(k);
+            let chosen: Vec<Arc<KernelText>> = all.iter().enumerate().filter(chosen).map(|c| c.1.clone()).collect();
+            match machine_code::compile(nvrtc, &chosen, architectures) {
+                Ok(resources) => {
+                    compiled = resources.len() / architectures.len();
+                    let spills = |r: &&machine_code::Resources| r.spilled > 0;
+                    let in_steps = |r: &&machine_code::Resources| standard.contains(&r.kernel);
+                    failures.extend(resources.iter().filter(spills).filter(in_steps).map(|r| format!("spills: {r}")));
+                    println!("{} kernels outside of the steps spill", resources.iter().filter(spills).count());
+                    let most = |of: fn(&machine_code::Resources) -> u32| resources.iter().map(of).max().unwrap_or(0);
+                    println!(
+                        "at most {} registers, {} bytes of stack, {} bytes of static shared memory",
+                        most(|r| r.registers),
+                        most(|r| r.stack),
+                        most(|r| r.shared)
+                    );
+                }
+                Err(error) => failures.push(error),
+            }
+            took(&format!("{compiled} kernels compiled for {}", architectures.join(", ")));
+        }
+    }
+    println!("on the host: {}", operators.into_iter().collect::<Vec<_>>().join(", "));
+    println!("cuda: {} generated, {compiled} compiled, {executed} graphs executed", all.len());
+    for failure in failures.iter().take(40) {
+        println!("{failure}");
+    }
+    assert!(failures.is_empty(), "{} of {} graphs fail", failures.len(), cases.compiled.len() + cases.refused.len());
+}
