@@ -335,7 +335,7 @@ impl Compiled {
     /// The CUDA C++ text of every kernel.
     pub fn cuda(&self) -> impl fmt::Display + '_ {
         report::from_fn(|f| {
-            self.kernels.iter().try_for_each(|kernel| match crate::cuda::emit(kernel) {
+            self.kernels.iter().try_for_each(|kernel| match crate::cuda::emit(kernel, self.precision) {
                 Ok(works) => works.iter().try_for_each(|work| writeln!(f, "{}", work.kernel.source)),
                 Err(error) => writeln!(f, "// {}: {error}", kernel.name),
             })

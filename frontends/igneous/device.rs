@@ -1,15 +1,25 @@
-//! Where tensors live.
+//! Where tensors live and programs run.
 
-use igneous_ir::Error;
+use igneous_ir::{Error, Result};
+use igneous_runtime::Buffer;
+use igneous_runtime::cuda::{self, DeviceBuffer};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
 /// A place that holds tensors and runs programs.
 ///
+/// A compiled function runs where its arguments live, or where [`Compiled::device`](crate::Compiled::device) says; variables follow
+/// it there, and stay between runs. What is read of them on the host is fetched then. Operators of eager mode run on the host.
+///
 /// ```
-/// use igneous::Device;
+/// use igneous::{Device, Tensor, compile};
 /// assert!(Device::Cpu.is_available());
 /// assert_eq!("cuda:1".parse::<Device>()?, Device::Cuda(1));
+///
+/// // On the first GPU, if there is one.
+/// let f = compile(|x: Tensor| x.exp().sum_all()).device(Device::best());
+/// assert_eq!(f.run(Tensor::zeros(3))?.item()?, 3.0);
 /// # Ok::<(), igneous::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -17,20 +27,47 @@ pub enum Device {
     /// The processor and its memory.
     #[default]
     Cpu,
-    /// An NVIDIA GPU by number. The compiler emits its kernels ([`Lowered::cuda`](crate::Lowered)); launching them is not
-    /// part of this version, so none is available.
+    /// An NVIDIA GPU by number.
     Cuda(usize),
 }
 
 impl Device {
-    /// The fastest device of this machine that igneous can use.
-    pub fn best() -> Device {
-        Device::Cpu
+    /// An NVIDIA GPU by number; [`check`](Device::check) says whether it can be used.
+    pub fn cuda(number: usize) -> Device {
+        Device::Cuda(number)
     }
 
-    /// Whether tensors can live here on this machine.
+    /// The first GPU that can be used, else the CPU.
+    pub fn best() -> Device {
+        if Device::Cuda(0).is_available() { Device::Cuda(0) } else { Device::Cpu }
+    }
+
+    /// Whether tensors can live and programs run here on this machine.
     pub fn is_available(self) -> bool {
-        self == Device::Cpu
+        self.check().is_ok()
+    }
+
+    /// Whether tensors can live and programs run here on this machine.
+    ///
+    /// # Errors
+    /// Otherwise; the error names what is missing: the driver, the GPU, or the compiler for it.
+    pub fn check(self) -> Result<()> {
+        match self {
+            Device::Cpu => Ok(()),
+            Device::Cuda(number) => cuda::device(number).map(drop).map_err(|e| e.context(format!("device {self}"))),
+        }
+    }
+
+    /// Waits until everything that was asked of the device is done (PyTorch's `torch.cuda.synchronize`): runs return before. Reading
+    /// elements waits, too.
+    ///
+    /// # Errors
+    /// If the device is not available, or something failed there.
+    pub fn synchronize(self) -> Result<()> {
+        match self {
+            Device::Cpu => Ok(()),
+            Device::Cuda(number) => cuda::device(number).and_then(|device| device.synchronize()).map_err(|e| e.context(format!("device {self}"))),
+        }
     }
 }
 
@@ -54,5 +91,36 @@ impl FromStr for Device {
             (_, Some(Ok(number))) => Ok(Device::Cuda(number)),
             _ => Err(Error::new(format!("there is no device called `{name}`: the names are cpu, cuda, cuda:0, cuda:1, …"))),
         }
+    }
+}
+
+/// Elements on a device, row-major, and what the host knows of them.
+#[derive(Clone)]
+pub(crate) struct Remote {
+    pub(crate) device: Device,
+    pub(crate) block: DeviceBuffer,
+    /// The same elements in the host's memory, once somebody has asked for them.
+    host: Arc<OnceLock<Buffer>>,
+}
+
+impl Remote {
+    pub(crate) fn new(device: Device, block: DeviceBuffer) -> Remote {
+        Remote { device, block, host: Arc::default() }
+    }
+
+    /// Copies elements to a GPU.
+    pub(crate) fn upload(number: usize, host: Buffer) -> Result<Remote> {
+        let block = DeviceBuffer::from_bytes(&cuda::device(number)?, host.bytes())?;
+        Ok(Remote { device: Device::Cuda(number), block, host: Arc::new(OnceLock::from(host)) })
+    }
+
+    /// The elements in the host's memory.
+    pub(crate) fn host(&self) -> Result<Buffer> {
+        if let Some(host) = self.host.get() {
+            return Ok(host.clone());
+        }
+        let fetched = self.block.to_host()?;
+        // Another thread may have been faster; both have fetched the same elements.
+        Ok(self.host.get_or_init(|| fetched).clone())
     }
 }

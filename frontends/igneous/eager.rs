@@ -6,6 +6,7 @@
 use crate::anomaly;
 use crate::apply::{Tensors, infer};
 use crate::backend::{Executable, Options, Precision, Variables};
+use crate::device::Device;
 use crate::func::apply::apply_graph;
 use crate::grad_mode::{is_grad_enabled, no_grad};
 use crate::tape;
@@ -34,11 +35,14 @@ pub(crate) struct View {
 const DEEPEST_VIEW: usize = 2;
 
 impl Eager {
-    /// The same tensor with its elements in row-major order in its own buffer.
+    /// The same tensor with its elements in row-major order in its own buffer, in the host's memory.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory is short, or the device they are fetched from fails.
     pub(crate) fn dense(self: &Arc<Eager>) -> Result<Arc<Eager>> {
+        if let Some(remote) = &self.remote {
+            return Ok(Arc::new(Eager { buffer: remote.host()?, ..Eager::clone(self) }));
+        }
         let Some(view) = &self.view else { return Ok(self.clone()) };
         if view.dense.get().is_none() {
             let (identity, buffers) = Call::new(None, std::slice::from_ref(self));
@@ -101,8 +105,12 @@ pub(crate) fn run(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
 
 fn value_of(tensor: &Tensor) -> Result<Arc<Eager>> {
     match &tensor.0 {
+        Repr::Eager(value) if value.remote.is_some() => value.dense(),
         Repr::Eager(value) => Ok(value.clone()),
-        Repr::Variable(variable) => Ok(Arc::new(variable.read())),
+        Repr::Variable(variable) => {
+            let value = Arc::new(variable.read());
+            if value.remote.is_some() { value.dense() } else { Ok(value) }
+        }
         Repr::Traced(traced) => Err(crate::trace::stale_error(traced)),
         Repr::Invalid(error) => Err(error.clone()),
     }
@@ -195,7 +203,7 @@ impl Call {
         let executable = match found {
             Some(executable) => executable,
             None => {
-                let made = Arc::new(Executable::build(&key.graph()?, &Variables::default(), &OPTIONS)?);
+                let made = Arc::new(Executable::build(&key.graph()?, &Variables::default(), &OPTIONS, Device::Cpu)?);
                 PROGRAMS.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(made).clone()
             }
         };

@@ -4,6 +4,7 @@
 //! value before (`detach`, a recorded operation) keeps the old elements.
 
 use crate::bound;
+use crate::device::{Device, Remote};
 use crate::grad_mode::no_grad;
 use crate::location::{entered, here};
 use crate::slot::{Slot, next_id};
@@ -42,6 +43,19 @@ pub(crate) struct Variable {
 pub(crate) struct Contents {
     pub(crate) ty: TensorType,
     pub(crate) buffer: Buffer,
+    /// As of [`Eager::remote`].
+    pub(crate) remote: Option<Remote>,
+}
+
+impl Contents {
+    pub(crate) fn of(value: &Eager) -> Contents {
+        Contents { ty: value.ty.clone(), buffer: value.buffer.clone(), remote: value.remote.clone() }
+    }
+
+    /// The value, without a history.
+    pub(crate) fn value(&self, loc: Option<Loc>) -> Eager {
+        Eager { remote: self.remote.clone(), ..Eager::new(self.ty.clone(), self.buffer.clone(), loc) }
+    }
 }
 
 impl Variable {
@@ -50,7 +64,7 @@ impl Variable {
             id: next_id(),
             kind,
             name: RwLock::new(None),
-            value: RwLock::new(Contents { ty: value.ty.clone(), buffer: value.buffer.clone() }),
+            value: RwLock::new(Contents::of(value)),
             version: AtomicU64::new(0),
             requires_grad: Tracked::new("requires_grad", kind == VariableKind::Parameter && value.ty.dtype.is_float()),
             slot: Slot::new(),
@@ -98,27 +112,29 @@ impl Variable {
     /// The value now, as a leaf if the variable requires gradients.
     pub(crate) fn read(&self) -> Eager {
         let slot = self.requires_grad.get().then(|| self.slot.clone());
-        let contents = self.lock_shared();
-        Eager { slot, ..Eager::new(contents.ty.clone(), contents.buffer.clone(), self.loc) }
+        Eager { slot, ..self.read_untracked() }
     }
 
     /// The value now, without a trace taking notice: for printing.
     pub(crate) fn read_untracked(&self) -> Eager {
-        let contents = self.lock_shared();
-        Eager::new(contents.ty.clone(), contents.buffer.clone(), self.loc)
+        self.lock_shared().value(self.loc)
+    }
+
+    /// Where the value lives.
+    pub(crate) fn device(&self) -> Device {
+        self.lock_shared().remote.as_ref().map_or(Device::Cpu, |remote| remote.device)
     }
 
     /// Puts a value in, whatever its type.
     pub(crate) fn store(&self, value: &Eager) {
         let mut contents = self.lock();
-        *contents = Contents { ty: value.ty.clone(), buffer: value.buffer.clone() };
+        *contents = Contents::of(value);
         self.changed();
     }
 
     pub(crate) fn duplicate(&self) -> Result<Variable> {
-        let contents = self.lock_shared();
-        let value = Eager::new(contents.ty.clone(), contents.buffer.duplicate()?, self.loc);
-        drop(contents);
+        let value = Arc::new(self.read_untracked()).dense()?;
+        let value = Eager::new(value.ty.clone(), value.buffer.duplicate()?, self.loc);
         let copy = Variable::new(self.kind, &value, self.loc);
         copy.requires_grad.set(self.requires_grad.get());
         *copy.name.write().unwrap_or_else(PoisonError::into_inner) = self.name();

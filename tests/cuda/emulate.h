@@ -1,21 +1,24 @@
 // What the text of kernels needs to run on a CPU: the threads of a block are fibers, blocks run one after the other.
-// A barrier that not all threads reach is reported; so is a missing one, by another result in one of the two orders in which
-// threads are run. Kernels without barriers need no fibers.
+// A barrier that not all threads reach is reported; so is a missing one, by a race, or by another result in one of the two orders in
+// which threads are run. Kernels without barriers need no fibers.
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
-#include <vector>
 
 #define __device__
 #define __global__
 #define __launch_bounds__(...)
-#define __shared__ static
+#define __shared__ static __attribute__((section("shared_memory")))
 #define __align__(n) __attribute__((aligned(n)))
 #define __restrict__
 #define __forceinline__ inline
+
+// What no access is noted of: it would be noted by itself.
+#define UNSEEN __attribute__((no_sanitize("thread")))
 
 const int MOST_THREADS = 1024;
 const size_t STACK = 128 << 10;
@@ -24,7 +27,8 @@ static Index threadIdx, blockIdx, gridDim, blockDim;
 static int threads;
 static bool done[MOST_THREADS];
 static unsigned progress;
-alignas(64) static unsigned char shared[228 << 10];
+const size_t MOST_SHARED = 228 << 10;
+alignas(64) static unsigned char shared[MOST_SHARED];
 
 #if defined(__x86_64__) && defined(__ELF__)
 // The registers that a call keeps are on the stack of a fiber that waits.
@@ -62,22 +66,128 @@ static void resume(int t) { swapcontext(&scheduler, &fibers[t]); }
 static void leave(int t) { swapcontext(&fibers[t], &scheduler); }
 #endif
 
-struct Barrier { int arrived; unsigned generation; };
+// The epoch counts the barriers that order what threads do to memory: exchanges between the threads of a warp do not.
+struct Barrier { int arrived; unsigned generation, epoch; };
 static Barrier block_barrier, warp_barriers[MOST_THREADS / 32];
 
-static void meet(Barrier& barrier, int count) {
+static void meet(Barrier& barrier, int count, unsigned orders) {
   unsigned generation = barrier.generation;
   ++progress;
   if (++barrier.arrived == count) {
     barrier.arrived = 0;
     ++barrier.generation;
+    barrier.epoch += orders;
   }
   while (barrier.generation == generation) leave(threadIdx.x);
 }
 
-static void __syncthreads() { meet(block_barrier, threads); }
-static void __syncwarp() { meet(warp_barriers[threadIdx.x / 32], 32); }
+static void __syncthreads() { meet(block_barrier, threads, 1); }
+static void __syncwarp() { meet(warp_barriers[threadIdx.x / 32], 32, 1); }
 static void __threadfence() {}
+
+// Races: two accesses to a byte by different threads of a launch, one of them at least a write and one at least not atomic, that no
+// barrier orders. The compiler calls a function before each access (as for ThreadSanitizer, whose library is not there); those to the
+// arena of the device and to shared memory are kept, byte by byte.
+struct Access { void* code; unsigned block, thread, epoch, warp_epoch; bool atomic; };
+const unsigned NOBODY = ~0u;
+struct Cell {
+  uint64_t stamp;
+  Access write;
+  // Since then: the last reader, another one of its warp, one of another warp, and the first one.
+  Access read, near, far, first;
+};
+const int PAGE = 256;
+struct Memory { const char* name; uintptr_t start, end; Cell** pages; };
+extern "C" char __start_shared_memory[] __attribute__((weak, visibility("hidden")));
+extern "C" char __stop_shared_memory[] __attribute__((weak, visibility("hidden")));
+extern "C" char __ehdr_start[] __attribute__((visibility("hidden")));
+static Memory memories[3];
+static uint64_t launch_number;
+static char race[400];
+static size_t race_code[2];
+
+UNSEEN static void remember(Memory& memory, const char* name, const void* start, const void* end) {
+  size_t bytes = (uintptr_t)end - (uintptr_t)start;
+  memory = {name, (uintptr_t)start, (uintptr_t)end, (Cell**)calloc(bytes / PAGE + 1, sizeof(Cell*))};
+}
+extern "C" void watch(uint64_t start, uint64_t end) {
+  remember(memories[0], "the device's memory", (void*)start, (void*)end);
+  remember(memories[1], "dynamic shared memory", shared, shared + MOST_SHARED);
+  remember(memories[2], "static shared memory", __start_shared_memory, __stop_shared_memory);
+}
+extern "C" const char* found_race(size_t* code) {
+  code[0] = race_code[0];
+  code[1] = race_code[1];
+  return race;
+}
+
+UNSEEN static bool ordered(const Access& before, const Access& now) {
+  if (before.thread == NOBODY) return true;
+  if (before.block != now.block) return false;
+  if (before.thread == now.thread || before.epoch < now.epoch) return true;
+  return before.thread / 32 == now.thread / 32 && before.warp_epoch < now.warp_epoch;
+}
+UNSEEN static void report_race(const Memory& memory, uintptr_t at, const Access& before, const char* did, const Access& now, const char* does) {
+  if (race[0]) return;
+  snprintf(race, sizeof race, "thread %u of block %u %s what thread %u of block %u %s, with no barrier between: %s at byte %zu", now.thread,
+           now.block, does, before.thread, before.block, did, memory.name, (size_t)(at - memory.start));
+  race_code[0] = (char*)now.code - __ehdr_start;
+  race_code[1] = (char*)before.code - __ehdr_start;
+}
+UNSEEN static void note(const void* address, size_t bytes, bool writes, bool atomic, void* code) {
+  uintptr_t at = (uintptr_t)address;
+  int which = 0;
+  while (which < 3 && !(at >= memories[which].start && at < memories[which].end)) ++which;
+  if (which == 3) return;
+  Memory& memory = memories[which];
+  Access now = {code, blockIdx.x, threadIdx.x, block_barrier.epoch, warp_barriers[threadIdx.x / 32].epoch, atomic};
+  // Each block has shared memory of its own.
+  uint64_t stamp = launch_number << 32 | (which ? blockIdx.x + 1 : 0);
+  for (size_t i = 0; i < bytes; ++i, ++at) {
+    Cell*& page = memory.pages[(at - memory.start) / PAGE];
+    if (!page) page = (Cell*)calloc(PAGE, sizeof(Cell));
+    Cell& cell = page[(at - memory.start) % PAGE];
+    if (cell.stamp != stamp) {
+      cell.stamp = stamp;
+      cell.write.thread = cell.read.thread = cell.near.thread = cell.far.thread = cell.first.thread = NOBODY;
+    }
+    if (!(atomic && cell.write.atomic) && !ordered(cell.write, now)) report_race(memory, at, cell.write, "wrote", now, writes ? "writes" : "reads");
+    if (!writes) {
+      if (cell.first.thread == NOBODY) cell.first = now;
+      if (cell.read.thread != NOBODY && !(cell.read.thread == now.thread && cell.read.block == now.block)) {
+        bool same_warp = cell.read.thread / 32 == now.thread / 32 && cell.read.block == now.block;
+        if (!same_warp) cell.far = cell.read;
+        cell.near = cell.read;
+        if (!same_warp) cell.near.thread = NOBODY;
+      }
+      cell.read = now;
+      continue;
+    }
+    for (const Access* before : {&cell.read, &cell.near, &cell.far, &cell.first})
+      if (!ordered(*before, now)) report_race(memory, at, *before, "read", now, "writes");
+    cell.write = now;
+    cell.read.thread = cell.near.thread = cell.far.thread = cell.first.thread = NOBODY;
+  }
+}
+
+#define CALLER __builtin_return_address(0)
+#define ACCESS(n) \
+  UNSEEN void __tsan_read##n(void* at) { note(at, n, false, false, CALLER); } \
+  UNSEEN void __tsan_write##n(void* at) { note(at, n, true, false, CALLER); } \
+  UNSEEN void __tsan_unaligned_read##n(void* at) { note(at, n, false, false, CALLER); } \
+  UNSEEN void __tsan_unaligned_write##n(void* at) { note(at, n, true, false, CALLER); }
+extern "C" {
+ACCESS(1)
+ACCESS(2)
+ACCESS(4)
+ACCESS(8)
+ACCESS(16)
+UNSEEN void __tsan_read_range(void* at, size_t bytes) { note(at, bytes, false, false, CALLER); }
+UNSEEN void __tsan_write_range(void* at, size_t bytes) { note(at, bytes, true, false, CALLER); }
+UNSEEN void __tsan_func_entry(void*) {}
+UNSEEN void __tsan_func_exit() {}
+UNSEEN void __tsan_init() {}
+}
 
 // Values that the threads of a warp show each other; every thread has shown its own when this returns.
 const int SLOT = 32;
@@ -87,7 +197,7 @@ template <class T> static const T* show(T value) {
   unsigned own = threadIdx.x;
   auto* shown = slots[turn[own]++ % 2];
   memcpy(shown[own], &value, sizeof value);
-  __syncwarp();
+  meet(warp_barriers[own / 32], 32, 0);
   return (const T*)shown[own / 32 * 32];
 }
 template <class T> static T shown(const T* of, int lane) { return *(const T*)((const unsigned char*)of + lane * SLOT); }
@@ -129,32 +239,47 @@ static float __double2float_rz(double x) {
 }
 static float from_f16(unsigned short h) { return (float)bits<_Float16>(h); }
 static unsigned short to_f16(float x) { return bits<unsigned short>((_Float16)x); }
-template <class T> T atomicCAS(T* at, T old, T desired) {
+template <class T> UNSEEN T atomicCAS(T* at, T old, T desired) {
+  note(at, sizeof old, true, true, CALLER);
   T found = *at;
   if (found == old) *at = desired;
   return found;
 }
-template <class T> T atomicAdd(T* at, T value) {
+template <class T> UNSEEN T atomicAdd(T* at, T value) {
+  note(at, sizeof value, true, true, CALLER);
   T found = *at;
   *at = found + value;
   return found;
 }
 
-// Copies happen when they are waited for: a wait that is missing gives another result.
-struct Copy { void* to; const void* from; bool inside; unsigned group; };
-static std::vector<Copy> copies[MOST_THREADS];
+// Copies happen when they are waited for: a wait that is missing gives another result. The place is taken from the moment they are
+// asked for.
+struct Copy { void* to; const void* from; bool inside; unsigned group; void* code; };
+const int MOST_COPIES = 256;
+static Copy copies[MOST_THREADS][MOST_COPIES];
+static int copies_left[MOST_THREADS];
 static unsigned groups[MOST_THREADS];
-static void copy_async(void* to, const void* from, bool inside) { copies[threadIdx.x].push_back({to, from, inside, groups[threadIdx.x]}); }
-static void copy_commit() { ++groups[threadIdx.x]; }
-static void copy_wait() {
-  auto& own = copies[threadIdx.x];
-  size_t done = 0;
-  for (; done < own.size() && own[done].group + 1 < groups[threadIdx.x]; ++done) {
-    if (own[done].inside) memcpy(own[done].to, own[done].from, 16);
-    else memset(own[done].to, 0, 16);
-  }
-  own.erase(own.begin(), own.begin() + done);
+UNSEEN static void copy_async(void* to, const void* from, bool inside) {
+  int own = threadIdx.x;
+  if (copies_left[own] == MOST_COPIES) abort();
+  note(to, 16, true, false, CALLER);
+  if (inside) note(from, 16, false, false, CALLER);
+  copies[own][copies_left[own]++] = {to, from, inside, groups[own], CALLER};
 }
+UNSEEN static void copy_commit() { ++groups[threadIdx.x]; }
+UNSEEN static void finish_copies(unsigned pending) {
+  int own = threadIdx.x, done = 0;
+  for (; done < copies_left[own] && copies[own][done].group + pending < groups[own]; ++done) {
+    Copy& copy = copies[own][done];
+    note(copy.to, 16, true, false, copy.code);
+    if (copy.inside) memcpy(copy.to, copy.from, 16);
+    else memset(copy.to, 0, 16);
+  }
+  copies_left[own] -= done;
+  memmove(copies[own], copies[own] + done, copies_left[own] * sizeof(Copy));
+}
+UNSEEN static void copy_wait() { finish_copies(1); }
+UNSEEN static void copy_wait_all() { finish_copies(0); }
 
 static float from_bf16_bits(unsigned short h) { return __uint_as_float((unsigned)h << 16); }
 struct Fragments { unsigned a[4], b[2]; };
@@ -188,13 +313,14 @@ static void entry() {
 }
 
 // The threads of a block take turns until all are done. 0, or 1 if those that are left wait for ever.
+static unsigned char* stacks;
 static int run_fibers(bool backwards) {
-  static unsigned char* stacks = (unsigned char*)aligned_alloc(64, MOST_THREADS * STACK);
+  if (!stacks) stacks = (unsigned char*)aligned_alloc(64, MOST_THREADS * STACK);
   for (int t = 0; t < threads; ++t) {
     done[t] = false;
     turn[t] = 0;
     groups[t] = 0;
-    copies[t].clear();
+    copies_left[t] = 0;
     start_fiber(t, stacks + t * STACK, entry);
   }
   block_barrier = Barrier();
@@ -217,6 +343,8 @@ static int run_fibers(bool backwards) {
 static int launch(Body kernel, const uint64_t* given, unsigned blocks, unsigned block, unsigned bytes, bool barriers, bool backwards) {
   body = kernel;
   arguments = given;
+  race[0] = 0;
+  ++launch_number;
   gridDim.x = blocks;
   blockDim.x = threads = block;
   for (unsigned b = 0; b < blocks; ++b) {
@@ -231,7 +359,7 @@ static int launch(Body kernel, const uint64_t* given, unsigned blocks, unsigned 
       kernel(given);
     }
   }
-  return 0;
+  return race[0] ? 2 : 0;
 }
 
 // Calls a kernel with arguments of eight bytes each.

@@ -1,48 +1,100 @@
 //! A host that stands in for a CUDA device: the very text of kernels, compiled by a C++ compiler under `emulate.h`.
 
 use igneous_ir::error::{Error, Result};
-use igneous_runtime::cuda::{Device, KernelText, Launch};
+use igneous_runtime::cuda::{Device, KernelText, Launch, Recording};
 use libloading::Library;
 use std::alloc::Layout;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{CStr, c_char};
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-/// A kernel: arguments, blocks, bytes of shared memory, whether threads run from last to first. 0, or 1 if threads wait for ever.
-type Entry = unsafe extern "C" fn(*const u64, u32, u32, bool) -> i32;
+/// A kernel: arguments, blocks, bytes of shared memory, whether threads run from last to first. 0; 1 if threads wait for ever; 2 if
+/// there was a race.
+type Run = unsafe extern "C" fn(*const u64, u32, u32, bool) -> i32;
+/// What the race was, and where in the library its two accesses are.
+type FoundRace = unsafe extern "C" fn(*mut [usize; 2]) -> *const c_char;
+
+/// A kernel that was compiled.
+#[derive(Clone)]
+struct Entry {
+    run: Run,
+    found_race: FoundRace,
+    file: PathBuf,
+}
 
 /// See the module.
 pub struct Emulator {
-    entries: HashMap<String, Entry>,
+    compiler: &'static str,
+    folder: PathBuf,
+    entries: Mutex<HashMap<String, Entry>>,
     /// Keeps the code alive.
-    _libraries: Vec<Library>,
+    libraries: Mutex<Vec<Library>>,
+    /// Files that are in use.
+    used: Mutex<HashSet<PathBuf>>,
     backwards: AtomicBool,
     launches: AtomicUsize,
+    uploads: AtomicUsize,
+    downloads: AtomicUsize,
     /// Writes outside of blocks.
     violations: Mutex<Vec<String>>,
-    /// Blocks that were given back, by size: who asks for as many bytes gets the last one.
-    free: Mutex<HashMap<usize, Vec<u64>>>,
+    arena: Arena,
     recording: Mutex<Option<Vec<Asked>>>,
     replays: AtomicUsize,
 }
 
+/// The device's memory.
+struct Arena {
+    start: *mut u8,
+    blocks: Mutex<Blocks>,
+}
+
+#[derive(Default)]
+struct Blocks {
+    /// Bytes that were ever taken.
+    taken: usize,
+    /// Blocks that were given back, by size: who asks for as many bytes gets the last one.
+    free: HashMap<usize, Vec<u64>>,
+}
+
+// SAFETY: the address of memory that is kept until the end.
+unsafe impl Send for Arena {}
+// SAFETY: as above; what changes is behind a lock.
+unsafe impl Sync for Arena {}
+
 /// A step of recorded work.
-pub enum Asked {
+enum Asked {
     Copy { from: u64, to: u64, bytes: usize },
     Launch { kernel: Arc<KernelText>, grid: u32, shared: u32, arguments: Vec<u64> },
 }
 
+/// How often a device was asked for something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// Kernels.
+    pub launches: usize,
+    /// Copies from the host.
+    pub uploads: usize,
+    /// Copies to the host.
+    pub downloads: usize,
+    /// Recordings.
+    pub replays: usize,
+}
+
+/// The memory of the device; the system gives pages of it when they are used.
+const MEMORY: usize = 1 << 30;
 /// Bytes on both sides of each block that nobody may change.
 const GUARD: usize = 256;
 const UNTOUCHED: u8 = 0x5a;
 /// What memory holds before anybody writes to it: no number that a result would be.
 const UNWRITTEN: u8 = 0xcd;
 /// Contraction would change results; optimising takes longer than it saves.
-const OPTIONS: [&str; 6] = ["-std=c++17", "-O0", "-ffp-contract=off", "-w", "-shared", "-fPIC"];
+const OPTIONS: [&str; 8] =
+    ["-std=c++17", "-O0", "-g1", "-ffp-contract=off", "-w", "-fPIC", "-fsanitize=thread", "-fno-threadsafe-statics"];
 /// Kernels that are compiled together.
 const BATCH: usize = 80;
 
@@ -52,68 +104,95 @@ pub fn compiler() -> Option<&'static str> {
     ["c++", "g++", "clang++"].into_iter().find(works)
 }
 
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().expect("nobody panics with it")
+}
+
 impl Emulator {
-    /// Compiles the kernels, several files at a time; what an earlier run of the test has compiled is used again.
-    pub fn new(compiler: &str, kernels: &[Arc<KernelText>]) -> Emulator {
-        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cuda");
-        std::fs::create_dir_all(&dir).expect("the folder for tests can be made");
-        let files: Vec<(PathBuf, String)> = kernels
-            .chunks(BATCH)
-            .map(|batch| {
-                let text = unit(batch);
-                let mut hasher = DefaultHasher::new();
-                (compiler, OPTIONS, &text).hash(&mut hasher);
-                (dir.join(format!("kernels-{:016x}", hasher.finish())), text)
-            })
-            .collect();
-        let kept = |path: &Path| files.iter().any(|(file, _)| file.with_extension("so") == path);
-        for entry in std::fs::read_dir(&dir).expect("the folder is there").flatten().filter(|e| !kept(&e.path())) {
-            // Another run of the test may have been quicker.
-            let _ = std::fs::remove_file(entry.path());
-        }
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..std::thread::available_parallelism().map_or(2, |n| n.get()) {
-                scope.spawn(|| {
-                    while let Some((file, text)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        compile(compiler, file, text);
-                    }
-                });
-            }
-        });
-        let mut entries = HashMap::new();
-        let mut libraries = Vec::new();
-        for (batch, (file, _)) in kernels.chunks(BATCH).zip(&files) {
-            // SAFETY: the library was made from the text above, and does nothing when it is loaded.
-            let library = unsafe { Library::new(file.with_extension("so")) }.expect("a library that was compiled can be loaded");
-            for (k, kernel) in batch.iter().enumerate() {
-                // SAFETY: the function has this type.
-                let entry = unsafe { *library.get::<Entry>(format!("run_{k}").as_bytes()).expect("the library has the kernel") };
-                entries.insert(kernel.source.clone(), entry);
-            }
-            libraries.push(library);
-        }
+    /// A device without kernels. What an earlier device of this name has compiled is used again.
+    pub fn new(compiler: &'static str, name: &str) -> Emulator {
+        let of_build = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda").join(name);
+        // A binary that was carried elsewhere has no such folder.
+        let made = |folder: &PathBuf| std::fs::create_dir_all(folder).is_ok();
+        let folder = Some(of_build).filter(made).unwrap_or_else(|| std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&folder).expect("a folder for compiled kernels can be made");
+        // SAFETY: the size is not zero.
+        let start = unsafe { std::alloc::alloc_zeroed(MEMORY_LAYOUT) };
+        assert!(!start.is_null(), "there is no memory for the device");
         Emulator {
-            entries,
-            _libraries: libraries,
+            compiler,
+            folder,
+            entries: Mutex::default(),
+            libraries: Mutex::default(),
+            used: Mutex::default(),
             backwards: AtomicBool::new(false),
             launches: AtomicUsize::new(0),
+            uploads: AtomicUsize::new(0),
+            downloads: AtomicUsize::new(0),
             violations: Mutex::default(),
-            free: Mutex::default(),
+            arena: Arena { start, blocks: Mutex::default() },
             recording: Mutex::default(),
             replays: AtomicUsize::new(0),
         }
     }
 
-    /// How often recorded work was asked for.
-    pub fn replays(&self) -> usize {
-        self.replays.load(Ordering::Relaxed)
+    /// Compiles the kernels that are not known, several files at a time.
+    fn compile(&self, kernels: &[Arc<KernelText>]) {
+        let mut entries = lock(&self.entries);
+        let mut seen = HashSet::new();
+        let missing: Vec<Arc<KernelText>> =
+            kernels.iter().filter(|k| !entries.contains_key(&k.source) && seen.insert(*k)).cloned().collect();
+        let files: Vec<(PathBuf, String)> = missing
+            .chunks(BATCH)
+            .map(|batch| {
+                let text = unit(batch);
+                let mut hasher = DefaultHasher::new();
+                (self.compiler, OPTIONS, &text).hash(&mut hasher);
+                (self.folder.join(format!("kernels-{:016x}", hasher.finish())), text)
+            })
+            .collect();
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(2, |n| n.get()).min(files.len()) {
+                scope.spawn(|| {
+                    while let Some((file, text)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        compile(self.compiler, file, text);
+                    }
+                });
+            }
+        });
+        for (batch, (file, _)) in missing.chunks(BATCH).zip(&files) {
+            let file = file.with_extension("so");
+            // SAFETY: the library was made from the text above, and does nothing when it is loaded; its functions have these types.
+            unsafe {
+                let library = Library::new(&file).expect("a library that was compiled can be loaded");
+                let watch = library.get::<unsafe extern "C" fn(u64, u64)>(b"watch").expect("the header has it");
+                watch(self.arena.start as u64, self.arena.start as u64 + MEMORY as u64);
+                let found_race = *library.get::<FoundRace>(b"found_race").expect("the header has it");
+                for (k, kernel) in batch.iter().enumerate() {
+                    let run = *library.get::<Run>(format!("run_{k}").as_bytes()).expect("the library has the kernel");
+                    entries.insert(kernel.source.clone(), Entry { run, found_race, file: file.clone() });
+                }
+                lock(&self.libraries).push(library);
+            }
+            lock(&self.used).insert(file);
+        }
+    }
+
+    /// How often it was asked for what.
+    pub fn counts(&self) -> Counts {
+        let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        Counts {
+            launches: of(&self.launches),
+            uploads: of(&self.uploads),
+            downloads: of(&self.downloads),
+            replays: of(&self.replays),
+        }
     }
 
     /// Whether the step is recorded instead of done.
     fn records(&self, step: impl FnOnce() -> Asked) -> bool {
-        let mut recording = self.recording.lock().expect("nobody panics with it");
-        recording.as_mut().map(|steps| steps.push(step())).is_some()
+        lock(&self.recording).as_mut().map(|steps| steps.push(step())).is_some()
     }
 
     /// Runs threads and blocks from the last to the first from here on, or from the first to the last.
@@ -121,14 +200,9 @@ impl Emulator {
         self.backwards.store(backwards, Ordering::Relaxed);
     }
 
-    /// How many kernels were launched.
-    pub fn launches(&self) -> usize {
-        self.launches.load(Ordering::Relaxed)
-    }
-
     /// Writes outside of blocks that were found since the last call.
     pub fn take_violations(&self) -> Vec<String> {
-        std::mem::take(&mut *self.violations.lock().expect("nobody panics with it"))
+        std::mem::take(&mut *lock(&self.violations))
     }
 }
 
@@ -136,14 +210,14 @@ impl Emulator {
 fn unit(kernels: &[Arc<KernelText>]) -> String {
     let mut out = String::from(include_str!("emulate.h"));
     for (k, kernel) in kernels.iter().enumerate() {
-        // Functions of inline assembler are the header's.
-        let lines = kernel.source.lines().filter(|line| !line.contains("asm(") && !line.contains("asm volatile("));
+        // Functions of inline assembler are the header's; their lines stay empty, so that lines have their numbers.
+        let lines = kernel.source.lines().map(|line| if line.contains("asm(") || line.contains("asm volatile(") { "" } else { line });
         let text: String = lines.flat_map(|line| [line, "\n"]).collect();
         let text = text.replace("extern \"C\" ", "").replace("extern __shared__ __align__(16) unsigned char shared[];", "");
         let (name, barriers) = (&kernel.name, ["__sync", "_sync(", "mma_"].iter().any(|w| text.contains(w)));
         let _ = write!(
             out,
-            "namespace k{k} {{\n{text}static void body(const uint64_t* given) {{ call({name}, given); }}\n}}\n\
+            "namespace k{k} {{\n#line 1 \"{name}\"\n{text}static void body(const uint64_t* given) {{ call({name}, given); }}\n}}\n\
              extern \"C\" int run_{k}(const uint64_t* given, unsigned blocks, unsigned bytes, bool backwards) {{\n  \
              return launch(k{k}::body, given, blocks, {}, bytes, {barriers}, backwards);\n}}\n",
             kernel.block
@@ -153,42 +227,68 @@ fn unit(kernels: &[Arc<KernelText>]) -> String {
 }
 
 fn compile(compiler: &str, file: &Path, text: &str) {
-    let (source, library, part) = (file.with_extension("cpp"), file.with_extension("so"), file.with_extension("part"));
+    let [source, object, library, part] = ["cpp", "o", "so", "part"].map(|extension| file.with_extension(extension));
     if library.exists() {
         return;
     }
     std::fs::write(&source, text).expect("the text can be written");
+    let run = |command: &mut Command| {
+        let output = command.output().expect("the compiler can be started");
+        assert!(output.status.success(), "{}: {}", source.display(), String::from_utf8_lossy(&output.stderr));
+    };
     let mut command = Command::new(compiler);
     command.args(OPTIONS);
     if cfg!(target_arch = "x86_64") && std::arch::is_x86_feature_detected!("fma") {
         command.arg("-mfma");
     }
-    let output = command.arg("-o").arg(&part).arg(&source).output().expect("the compiler can be started");
-    assert!(output.status.success(), "{}: {}", source.display(), String::from_utf8_lossy(&output.stderr));
+    run(command.arg("-c").arg("-o").arg(&object).arg(&source));
+    // Without the library of the sanitizer: the header notes accesses itself.
+    run(Command::new(compiler).arg("-shared").arg("-o").arg(&part).arg(&object));
     std::fs::rename(&part, &library).expect("the library can be renamed");
+    let _ = std::fs::remove_file(&object);
 }
 
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes + 2 * GUARD, 256).expect("the size is small")
+/// The lines of two places in a library, as far as they can be told.
+fn lines(file: &Path, code: [usize; 2]) -> String {
+    let places = code.map(|c| format!("{:#x}", c.saturating_sub(1)));
+    let output = Command::new("addr2line").arg("-e").arg(file).args(places).output().ok().filter(|o| o.status.success());
+    let Some(output) = output else { return String::new() };
+    let text = String::from_utf8_lossy(&output.stdout);
+    // Of `folder/kernel:12 (discriminator 1)` the kernel and the line.
+    let short = |line: &str| line.split_whitespace().next().unwrap_or("").rsplit('/').next().unwrap_or("").to_owned();
+    format!(" ({})", text.lines().map(short).collect::<Vec<_>>().join(" after "))
+}
+
+const MEMORY_LAYOUT: Layout = match Layout::from_size_align(MEMORY, 4096) {
+    Ok(layout) => layout,
+    Err(_) => panic!("the size is a multiple of the alignment"),
+};
+
+/// Bytes that a block takes.
+fn extent(bytes: usize) -> usize {
+    (bytes + 2 * GUARD).next_multiple_of(256)
 }
 
 impl Device for Emulator {
-    type Recording = Vec<Asked>;
-
-    fn prepare(&self, _kernels: &[Arc<KernelText>]) -> Result<()> {
+    fn prepare(&self, kernels: &[Arc<KernelText>]) -> Result<()> {
+        self.compile(kernels);
         Ok(())
     }
 
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Asked>> {
-        *self.recording.lock().expect("nobody panics with it") = Some(Vec::new());
-        let done = work();
-        let steps = self.recording.lock().expect("nobody panics with it").take();
-        done.map(|()| steps.expect("it was put there above"))
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
     }
 
-    unsafe fn replay(&self, recording: &Vec<Asked>) -> Result<()> {
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Recording> {
+        *lock(&self.recording) = Some(Vec::new());
+        let done = work();
+        let steps = lock(&self.recording).take();
+        done.map(|()| Recording::new(steps.expect("it was put there above")))
+    }
+
+    unsafe fn replay(&self, recording: &Recording) -> Result<()> {
         self.replays.fetch_add(1, Ordering::Relaxed);
-        recording.iter().try_for_each(|step| {
+        recording.get::<Vec<Asked>>()?.iter().try_for_each(|step| {
             // SAFETY: by the caller.
             unsafe {
                 match step {
@@ -202,18 +302,24 @@ impl Device for Emulator {
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
-        let known = self.free.lock().expect("nobody panics with it").get_mut(&bytes).and_then(Vec::pop);
-        // SAFETY: the size is not zero.
-        let start = known.map_or_else(|| unsafe { std::alloc::alloc(layout(bytes)) }, |start| start as *mut u8);
-        if start.is_null() {
-            return Err(Error::new(format!("there is no memory for {bytes} bytes")));
-        }
+        let mut blocks = lock(&self.arena.blocks);
+        let address = match blocks.free.get_mut(&bytes).and_then(Vec::pop) {
+            Some(address) => address,
+            None if blocks.taken + extent(bytes) > MEMORY => {
+                return Err(Error::new(format!("there is no memory for {bytes} bytes")));
+            }
+            None => {
+                blocks.taken += extent(bytes);
+                self.arena.start as u64 + (blocks.taken - extent(bytes) + GUARD) as u64
+            }
+        };
+        let start = (address - GUARD as u64) as *mut u8;
         // SAFETY: the block has that many bytes.
         unsafe {
             start.write_bytes(UNTOUCHED, bytes + 2 * GUARD);
             start.add(GUARD).write_bytes(UNWRITTEN, bytes);
         }
-        Ok(start as u64 + GUARD as u64)
+        Ok(address)
     }
 
     unsafe fn free(&self, address: u64, bytes: usize) {
@@ -224,19 +330,21 @@ impl Device for Emulator {
         for (guard, place) in guards.iter().zip(["before", "behind"]) {
             if guard.iter().any(|&b| b != UNTOUCHED) {
                 let text = format!("bytes {place} a block of {bytes} were written");
-                self.violations.lock().expect("nobody panics with it").push(text);
+                lock(&self.violations).push(text);
             }
         }
-        self.free.lock().expect("nobody panics with it").entry(bytes).or_default().push(start as u64);
+        lock(&self.arena.blocks).free.entry(bytes).or_default().push(address);
     }
 
     unsafe fn upload(&self, to: u64, from: &[u8]) -> Result<()> {
+        self.uploads.fetch_add(1, Ordering::Relaxed);
         // SAFETY: by the caller.
         unsafe { (to as *mut u8).copy_from(from.as_ptr(), from.len()) };
         Ok(())
     }
 
     unsafe fn download(&self, from: u64, to: &mut [u8]) -> Result<()> {
+        self.downloads.fetch_add(1, Ordering::Relaxed);
         // SAFETY: by the caller.
         unsafe { (from as *const u8).copy_to(to.as_mut_ptr(), to.len()) };
         Ok(())
@@ -255,24 +363,35 @@ impl Device for Emulator {
         if self.records(|| Asked::Launch { kernel: kernel.clone(), grid, shared, arguments: arguments.to_vec() }) {
             return Ok(());
         }
-        let name = &launch.kernel.name;
-        let entry =
-            self.entries.get(&launch.kernel.source).ok_or_else(|| Error::new(format!("kernel {name} was not compiled")))?;
+        let name = &kernel.name;
+        let known = lock(&self.entries).get(&kernel.source).cloned();
+        let entry = known.ok_or_else(|| Error::new(format!("kernel {name} was not compiled")))?;
         self.launches.fetch_add(1, Ordering::Relaxed);
         let backwards = self.backwards.load(Ordering::Relaxed);
         // SAFETY: by the caller.
-        match unsafe { entry(launch.arguments.as_ptr(), launch.grid, launch.shared, backwards) } {
+        match unsafe { (entry.run)(arguments.as_ptr(), grid, shared, backwards) } {
             0 => Ok(()),
-            _ => Err(Error::new(format!("threads of kernel {name} wait for each other for ever"))),
+            1 => Err(Error::new(format!("threads of kernel {name} wait for each other for ever"))),
+            _ => {
+                let mut code = [0; 2];
+                // SAFETY: the text ends with a zero, and stays until the next launch.
+                let text = unsafe { CStr::from_ptr((entry.found_race)(&mut code)) }.to_string_lossy().into_owned();
+                Err(Error::new(format!("race in kernel {name}: {text}{}", lines(&entry.file, code))))
+            }
         }
     }
 }
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        for (&bytes, blocks) in &*self.free.lock().expect("nobody panics with it") {
-            // SAFETY: the blocks are of this size, and nobody has them.
-            blocks.iter().for_each(|&start| unsafe { std::alloc::dealloc(start as *mut u8, layout(bytes)) });
+        // SAFETY: nobody has memory of the device any more.
+        unsafe { std::alloc::dealloc(self.arena.start, MEMORY_LAYOUT) };
+        let used = lock(&self.used);
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if !used.contains(&entry.path().with_extension("so")) {
+                // What is left over from an earlier version; another run of the test may have been quicker.
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
     }
 }

@@ -3,11 +3,15 @@
 //!
 //! An optimised build (`cargo test --release --test cuda -- --nocapture`) tries all samples of all operators, in all types, and
 //! hundreds of random graphs; others, a part of that. `IGNEOUS_OPERATOR=name` chooses one operator. Running needs a C++ compiler.
+//!
+//! With a GPU, `cargo test --release --features gpu-tests --test cuda -- gpu` runs all of it there. The test's binary needs nothing
+//! of this repository: it can be carried to a machine with a GPU, libnvrtc and no cargo.
 
 mod cases;
 mod emulator;
 mod exact;
-#[allow(dead_code)]
+#[cfg(feature = "gpu-tests")]
+mod gpu;
 #[path = "../../compiler/tests/fuzz/generate.rs"]
 mod generate;
 #[path = "../../compiler/tests/fuzz/instance.rs"]
@@ -15,8 +19,11 @@ mod instance;
 #[path = "../../compiler/src/cuda/test_kernels.rs"]
 mod kernels;
 mod machine_code;
+mod models;
 #[path = "../../compiler/tests/programs/mod.rs"]
 mod programs;
+mod races;
+mod resident;
 mod steps;
 
 use cases::{Case, Cases, Extent};
@@ -36,6 +43,9 @@ use std::time::Instant;
 
 /// What machine code is made for.
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100"];
+
+/// Bytes of shared memory that a kernel may declare.
+const MOST_STATIC: u32 = 48 << 10;
 
 /// What is tried by this build.
 fn cases() -> Cases {
@@ -57,22 +67,26 @@ fn distinct<'c>(cases: impl Iterator<Item = &'c Case>) -> Vec<Arc<KernelText>> {
 }
 
 /// Runs a program on a device; the launch list is all that is asked of it.
-fn run<D: Device>(device: &Arc<D>, program: &Arc<Program>, inputs: &[Array]) -> Result<Vec<Array>> {
-    let buffers: Vec<DeviceBuffer<D>> =
-        inputs.iter().map(|a| DeviceBuffer::from_bytes(device, &a.to_bytes())).collect::<Result<_>>()?;
+fn run(device: &Arc<dyn Device>, program: &Arc<Program>, inputs: &[Array]) -> Result<Vec<Array>> {
+    let buffers = upload(device, inputs)?;
     let shapes: Vec<&[usize]> = inputs.iter().map(Array::shape).collect();
-    let outputs = Executable::new(device, program)?.run(&buffers, &shapes)?;
+    let outputs = Executable::new(device, program)?.run(&buffers.iter().collect::<Vec<_>>(), &shapes)?;
     arrays(program, inputs, &outputs)
 }
 
+/// Arrays as blocks of a device.
+fn upload(device: &Arc<dyn Device>, arrays: &[Array]) -> Result<Vec<DeviceBuffer>> {
+    arrays.iter().map(|a| DeviceBuffer::from_bytes(device, &a.to_bytes())).collect()
+}
+
 /// The outputs of a run on these inputs.
-fn arrays<D: Device>(program: &Program, inputs: &[Array], outputs: &[DeviceBuffer<D>]) -> Result<Vec<Array>> {
+fn arrays(program: &Program, inputs: &[Array], outputs: &[DeviceBuffer]) -> Result<Vec<Array>> {
     let value = |symbol: Symbol| {
         let &(_, input, axis) = program.symbols.iter().find(|(s, _, _)| *s == symbol)?;
         let (_, factor, constant) = program.inputs[input].shape[axis].linear()?;
         Some((inputs[input].shape()[axis] as i64 - constant) / factor)
     };
-    let array = |(output, buffer): (&Output, &DeviceBuffer<D>)| {
+    let array = |(output, buffer): (&Output, &DeviceBuffer)| {
         let extents: Option<Vec<usize>> = output.ty.shape.iter().map(|d| d.eval(&value).map(|n| n as usize)).collect();
         let extents = extents.ok_or_else(|| Error::new("an extent has no value"))?;
         Array::from_bytes(output.ty.dtype, extents, &buffer.to_bytes()?)
@@ -81,7 +95,7 @@ fn arrays<D: Device>(program: &Program, inputs: &[Array], outputs: &[DeviceBuffe
 }
 
 /// Runs what is prepared, then the program.
-fn run_case<D: Device>(device: &Arc<D>, case: &Case) -> Result<Vec<Array>> {
+fn run_case(device: &Arc<dyn Device>, case: &Case) -> Result<Vec<Array>> {
     guarded(|| match &case.prepare {
         None => run(device, &case.program, &case.inputs),
         Some((prepare, chosen)) => {
@@ -108,18 +122,24 @@ fn compare_case(case: &Case, found: &Result<Vec<Array>>) -> Result<()> {
 }
 
 /// Runs a case with threads in both orders, and compares it with the interpreter.
-fn check(device: &Arc<Emulator>, case: &Case) -> Result<()> {
+fn check(emulator: &Arc<Emulator>, case: &Case) -> Result<()> {
+    let device: Arc<dyn Device> = emulator.clone();
     let in_order = |backwards| {
-        device.run_backwards(backwards);
-        let found = run_case(device, case);
-        match &device.take_violations()[..] {
+        emulator.run_backwards(backwards);
+        let found = run_case(&device, case);
+        match &emulator.take_violations()[..] {
             [] => found,
             all => Err(Error::new(all.join(", "))),
         }
     };
     let found = in_order(false);
     compare_case(case, &found)?;
-    if let (Ok(found), Ok(again)) = (&found, in_order(true))
+    let again = in_order(true);
+    // What is added up in any order has no bits of its own.
+    if cuda::kernels(&case.program).iter().any(|k| k.source.contains("atomicAdd(")) {
+        return compare_case(case, &again);
+    }
+    if let (Ok(found), Ok(again)) = (&found, again)
         && let Some(k) = found.iter().zip(&again).position(|(a, b)| !same_bits(a, b))
     {
         return Err(Error::new(format!("output {k} depends on the order of the threads")));
@@ -128,13 +148,14 @@ fn check(device: &Arc<Emulator>, case: &Case) -> Result<()> {
 }
 
 /// Runs a program again and again on the same memory: from the third time on, what was recorded.
-fn check_repeated(device: &Arc<Emulator>, case: &Case) -> Result<()> {
-    device.run_backwards(false);
-    let buffers: Vec<DeviceBuffer<Emulator>> =
-        case.inputs.iter().map(|a| DeviceBuffer::from_bytes(device, &a.to_bytes())).collect::<Result<_>>()?;
+fn check_repeated(emulator: &Arc<Emulator>, case: &Case) -> Result<()> {
+    let device: Arc<dyn Device> = emulator.clone();
+    emulator.run_backwards(false);
+    let buffers = upload(&device, &case.inputs)?;
+    let buffers: Vec<&DeviceBuffer> = buffers.iter().collect();
     let shapes: Vec<&[usize]> = case.inputs.iter().map(Array::shape).collect();
-    let executable = Executable::new(device, &case.program)?;
-    let before = device.replays();
+    let executable = Executable::new(&device, &case.program)?;
+    let before = emulator.counts().replays;
     let mut first: Option<Vec<Array>> = None;
     for _ in 0..5 {
         let found = arrays(&case.program, &case.inputs, &executable.run(&buffers, &shapes)?)?;
@@ -145,7 +166,7 @@ fn check_repeated(device: &Arc<Emulator>, case: &Case) -> Result<()> {
             _ => first = Some(found),
         }
     }
-    match device.replays() - before {
+    match emulator.counts().replays - before {
         3.. => Ok(()),
         n => Err(Error::new(format!("of five runs {n} were replayed"))),
     }
@@ -172,7 +193,8 @@ fn launch_lists_compute_what_the_interpreter_does() {
     let mut failures: Vec<String> = cases.refused.iter().map(|(name, why)| format!("{name}: not compiled: {why}")).collect();
     let mut executed = 0;
     if let Some(compiler) = compiler() {
-        let device = Arc::new(Emulator::new(compiler, &all));
+        let device = Arc::new(Emulator::new(compiler, "suite"));
+        device.prepare(&all).expect("the kernels compile");
         took("kernels compiled for the host");
         for case in &cases.compiled {
             match check(&device, case) {
@@ -183,17 +205,18 @@ fn launch_lists_compute_what_the_interpreter_does() {
                 }
             }
         }
-        took(&format!("{} launches run", device.launches()));
+        took(&format!("{} launches run", device.counts().launches));
         for backwards in [false, true] {
             device.run_backwards(backwards);
-            failures.extend(exact.iter().filter_map(|e| e.check(&device, backwards).err()).map(|error| error.to_string()));
+            let anywhere: Arc<dyn Device> = device.clone();
+            failures.extend(exact.iter().filter_map(|e| e.check(&anywhere, backwards).err()).map(|error| error.to_string()));
         }
         let repeatable = |c: &&Case| c.prepare.is_none() && c.program.buffers.iter().all(|b| !matches!(b.place, Place::InOut(_)));
         for case in cases.compiled.iter().filter(|c| c.name.starts_with("softmax")).filter(repeatable) {
             let result = check_repeated(&device, case);
             failures.extend(result.err().map(|error| format!("{}, repeated: {error}", case.name)));
         }
-        assert!(device.replays() > 0 || std::env::var("IGNEOUS_OPERATOR").is_ok(), "nothing was recorded");
+        assert!(device.counts().replays > 0 || std::env::var("IGNEOUS_OPERATOR").is_ok(), "nothing was recorded");
     } else {
         println!("execution is skipped: there is no C++ compiler");
     }
@@ -208,26 +231,23 @@ fn launch_lists_compute_what_the_interpreter_does() {
             }
         });
     }
-    if Gpu::count() > 0 {
-        let gpu = Arc::new(Gpu::new(0).expect("the first GPU can be used"));
-        let mut passed = 0;
-        for case in &cases.compiled {
-            match compare_case(case, &run_case(&gpu, case)) {
-                Ok(()) => passed += 1,
-                Err(error) => failures.push(format!("{} on {gpu:?}: {error}", case.name)),
-            }
-        }
-        failures.extend(exact.iter().filter_map(|e| e.check(&gpu, true).err()).map(|error| format!("on {gpu:?}: {error}")));
-        took(&format!("{passed} graphs run on {gpu:?}"));
-    }
     let mut compiled = 0;
     match Nvrtc::get() {
         Err(error) => println!("machine code is skipped: {error}"),
         Ok(nvrtc) => {
-            let standard = distinct(cases.compiled.iter().filter(|c| c.name.starts_with("step of")));
+            let mut standard = distinct(cases.compiled.iter().filter(|c| c.name.starts_with("step of")));
+            if !cfg!(debug_assertions) && std::env::var("IGNEOUS_OPERATOR").is_err() {
+                let models = models::models().expect("the models compile");
+                let of_models = models.iter().flat_map(|(_, program)| cuda::kernels(program));
+                standard.extend(of_models.collect::<BTreeSet<_>>());
+                let known: HashSet<Arc<KernelText>> = all.iter().cloned().collect();
+                all.extend(standard.iter().filter(|k| !known.contains(*k)).cloned());
+                took(&format!("{} models compiled", models.len()));
+            }
+            let standard: HashSet<Arc<KernelText>> = standard.into_iter().collect();
             let (architectures, one_in) =
                 if cfg!(debug_assertions) { (&ARCHITECTURES[1..2], 8) } else { (&ARCHITECTURES[..], 1) };
-            let chosen = |(i, k): &(usize, &Arc<KernelText>)| i % one_in == 0 || standard.contains(k);
+            let chosen = |(i, k): &(usize, &Arc<KernelText>)| i % one_in == 0 || standard.contains(*k);
             let chosen: Vec<Arc<KernelText>> = all.iter().enumerate().filter(chosen).map(|c| c.1.clone()).collect();
             match machine_code::compile(nvrtc, &chosen, architectures) {
                 Ok(resources) => {
@@ -235,7 +255,10 @@ fn launch_lists_compute_what_the_interpreter_does() {
                     let spills = |r: &&machine_code::Resources| r.spilled > 0;
                     let in_steps = |r: &&machine_code::Resources| standard.contains(&r.kernel);
                     failures.extend(resources.iter().filter(spills).filter(in_steps).map(|r| format!("spills: {r}")));
-                    println!("{} kernels outside of the steps spill", resources.iter().filter(spills).count());
+                    let too_large = |r: &&machine_code::Resources| r.shared > MOST_STATIC;
+                    failures.extend(resources.iter().filter(too_large).map(|r| format!("too much shared memory: {r}")));
+                    println!("{} kernels outside of the steps and models spill:", resources.iter().filter(spills).count());
+                    resources.iter().filter(spills).take(20).for_each(|r| println!("  {r}"));
                     let most = |of: fn(&machine_code::Resources) -> u32| resources.iter().map(of).max().unwrap_or(0);
                     println!(
                         "at most {} registers, {} bytes of stack, {} bytes of static shared memory",

@@ -4,7 +4,8 @@
 //! few consecutive points and moves 16 bytes at once where elements are contiguous. A reduction gives a point 32 lanes,
 //! which are the 32 accumulators of the documented tree, so that a GPU adds in the order in which a CPU does: the lanes
 //! are a warp where the reduced axis is contiguous, else they lie across the points of a block. The sections of a
-//! kernel share one launch: each has a range of blocks. A product is computed by blocks that pass through shared memory, of half types on tensor cores. What no other template takes, a thread does point by point.
+//! kernel share one launch: each has a range of blocks. A product is computed by blocks that pass through shared memory, of half types on
+//! tensor cores; what is read across passes through it, too. What no other template takes, a thread does point by point.
 
 mod attention;
 mod library;
@@ -15,14 +16,17 @@ mod prelude;
 mod range;
 mod reduce;
 mod scalar;
+mod scatter;
 mod section;
 #[cfg(test)]
 mod test_kernels;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod transpose;
 
 use crate::cpu::{attention_work, is_attention};
+use crate::precision::Precision;
 use igneous_ir::Result;
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::kernel::{Access, Kernel, Param};
@@ -44,26 +48,28 @@ pub const THREADS: u32 = 256;
 ///
 /// # Errors
 /// If a kernel is ill-formed.
-pub fn compile_kernels(kernels: &[Kernel]) -> Result<Vec<Vec<Work>>> {
+pub fn compile_kernels(kernels: &[Kernel], precision: Precision) -> Result<Vec<Vec<Work>>> {
     let mut known: HashMap<String, Arc<KernelText>> = HashMap::new();
     let mut share = |mut work: CudaWork| {
         let text = known.entry(work.kernel.source.clone()).or_insert_with(|| work.kernel.clone());
         work.kernel = text.clone();
         Work::Cuda(Box::new(work))
     };
-    kernels.iter().map(|kernel| Ok(emit(kernel)?.into_iter().map(&mut share).collect())).collect()
+    kernels.iter().map(|kernel| Ok(emit(kernel, precision)?.into_iter().map(&mut share).collect())).collect()
 }
 
-/// Writes `kernel` as CUDA C++: one launch, or a few that follow each other.
+/// Writes `kernel` as CUDA C++: one launch, or a few that follow each other. Unless the precision is strict, sums over places that the
+/// data decide are added up in any order.
 ///
 /// # Errors
 /// If the kernel is ill-formed.
-pub fn emit(kernel: &Kernel) -> Result<Vec<CudaWork>> {
+pub fn emit(kernel: &Kernel, precision: Precision) -> Result<Vec<CudaWork>> {
     kernel.verify()?;
     let known = is_attention(kernel).then(|| attention_work(kernel)).flatten();
     match known.and_then(|work| attention::emit(kernel, &work)) {
         Some(works) => works,
-        None => Ok(vec![emit_sections(kernel)?]),
+        None if precision == Precision::Strict => Ok(vec![emit_sections(kernel)?]),
+        None => scatter::split(kernel).iter().map(emit_sections).collect(),
     }
 }
 
@@ -146,6 +152,9 @@ fn assemble(text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
     out.open(format!("extern \"C\" __global__ void __launch_bounds__({THREADS}) {name}({}) {{", arguments.join(", ")));
     for s in &symbols {
         out.line(format!("const idx {0} = (idx){0}_;", scalar::symbol(s.name)));
+    }
+    if unit.exchange > 0 {
+        out.line(format!("__shared__ __align__(16) unsigned char exchange[{}];", unit.exchange));
     }
     out.line("if ((run & 1) && *error) return;");
     out.append(body);

@@ -3,8 +3,9 @@
 use super::mma;
 use super::range::ranges;
 use super::tile::{Product, SIDE, Tile};
+use super::transpose::Transposed;
 use igneous_ir::dim::Dim;
-use igneous_ir::kernel::{Access, CHUNK, Kernel, LANES, Local, Section, Stage, Target};
+use igneous_ir::kernel::{Access, CHUNK, Kernel, LANES, Local, Section, Stage, Store, Target};
 use igneous_ir::scalar::{ExprId, ScalarOp};
 
 /// What the threads of a block do.
@@ -25,6 +26,8 @@ pub(super) enum Team {
     Tile(Tile),
     /// The same for operands of a half type, on tensor cores.
     HalfTile(Tile),
+    /// The threads of a block do 32×32 points, and read across what they write along.
+    Transposed,
     /// A thread does everything at a point, in order; large locals lie in scratch memory. What every section can be done by.
     Alone,
 }
@@ -62,10 +65,13 @@ impl Plan {
             let team = if tensor_cores { Team::HalfTile(tile) } else { Team::Tile(tile) };
             return Plan { team, points: extent(section, product.batch) * rows * columns };
         }
-        if section.stages.iter().any(in_order) {
+        if section.stages.iter().any(|s| in_order(section, s)) {
             return Plan { team: Team::Alone, points };
         }
         let reduced = section.stages.iter().filter(|s| matches!(s, Stage::Reduce { .. })).map(|s| extent(section, s.axes()));
+        if let Some(transposed) = Transposed::of(kernel, section) {
+            return Plan { team: Team::Transposed, points: transposed.tiles(section) };
+        }
         let large_local = section.locals.iter().any(|l| !few(extent(section, &l.axes)));
         if !large_local && reduced.clone().all(few) {
             let (vector, flat) = vectorize(kernel, section);
@@ -92,7 +98,7 @@ impl Plan {
     /// The number of blocks.
     pub fn blocks(&self, section: &Section) -> Dim {
         let most = match self.team {
-            Team::Tile(_) | Team::HalfTile(_) => TILES,
+            Team::Tile(_) | Team::HalfTile(_) | Team::Transposed => TILES,
             _ if self.scratch_locals(section).next().is_some() => BLOCKS_WITH_SCRATCH,
             _ => BLOCKS,
         };
@@ -123,7 +129,7 @@ impl Plan {
             Team::Thread { vector, .. } => i64::from(super::THREADS * vector),
             Team::Warps(warps) => i64::from(8 / warps),
             Team::Column => 8,
-            Team::Tile(_) | Team::HalfTile(_) => 1,
+            Team::Tile(_) | Team::HalfTile(_) | Team::Transposed => 1,
             Team::Alone => i64::from(super::THREADS),
         }
     }
@@ -131,7 +137,7 @@ impl Plan {
     /// Bytes of shared memory for the locals of the points of a block.
     pub fn shared(&self, section: &Section) -> Dim {
         match self.team {
-            Team::Thread { .. } | Team::Alone => Dim::ZERO,
+            Team::Thread { .. } | Team::Alone | Team::Transposed => Dim::ZERO,
             Team::HalfTile(tile) => Dim::constant(mma::shared_bytes(tile)),
             Team::Tile(tile) => {
                 let largest = section.locals.iter().map(|l| super::scalar::held_size(l.dtype)).max().unwrap_or(8);
@@ -161,11 +167,19 @@ pub(super) fn scratch_bytes(section: &Section, local: &Local) -> Dim {
     (extent(section, &local.axes) * super::scalar::held_size(local.dtype)).div_ceil(16) * 16
 }
 
+fn combines(store: &Store) -> bool {
+    matches!(store.to, Target::Param { combine: Some(_), .. })
+}
+
 /// Whether the indices of a stage are taken one after the other, or it has a product for each of several.
-fn in_order(stage: &Stage) -> bool {
+fn in_order(section: &Section, stage: &Stage) -> bool {
     match stage {
         Stage::Dot { .. } => true,
-        Stage::Map { stores, .. } => stores.iter().any(|s| matches!(s.to, Target::Param { combine: Some(_), .. })),
+        // A stage by itself is at each of its points once.
+        Stage::Map { axes, stores } => {
+            let alone = axes.is_empty() && section.stages.len() == 1;
+            !alone && stores.iter().any(combines)
+        }
         Stage::Reduce { .. } | Stage::Check { .. } => false,
     }
 }
@@ -240,7 +254,8 @@ fn vectorize(kernel: &Kernel, section: &Section) -> (u32, bool) {
     let straight = |s: &Stage| matches!(s, Stage::Map { .. } | Stage::Check { .. }) && s.axes().is_empty();
     let accesses = accesses(section, &section.stages);
     let reads_back = accesses.iter().any(|&(p, _, store)| !store && kernel.params[p as usize].access == Access::Write);
-    if !section.stages.iter().all(straight) || reads_back {
+    let combine = section.stages.iter().any(|s| matches!(s, Stage::Map { stores, .. } if stores.iter().any(combines)));
+    if !section.stages.iter().all(straight) || reads_back || combine {
         return single;
     }
     let whole = |p: u32, index: &[ExprId]| is_whole(kernel, section, p, index);
@@ -302,12 +317,18 @@ pub(super) enum Lanes {
 pub(super) fn lanes(section: &Section, index: &[ExprId], shape: &[Dim], axis: u32, vector: u32) -> Lanes {
     let Some((&last, outer)) = index.split_last() else { return Lanes::Single };
     let aligned = shape[shape.len() - 1].rem(i64_dim(vector)) == Dim::ZERO;
-    let pure = |id: ExprId| {
-        let computed = |e: &ExprId| matches!(section.exprs.get(*e).op, ScalarOp::Load(_) | ScalarOp::Local(_));
-        !section.exprs.reachable(&[id]).iter().any(computed) && !depends(section, id, axis)
-    };
-    let contiguous = section.exprs.get(last).op == ScalarOp::Axis(axis) && aligned && outer.iter().all(|&i| pure(i));
+    let pure = |&id: &ExprId| is_of_other_axes(section, id, &[axis]);
+    let contiguous = section.exprs.get(last).op == ScalarOp::Axis(axis) && aligned && outer.iter().all(pure);
     if contiguous { Lanes::Contiguous } else { Lanes::Single }
+}
+
+/// Whether an index is made of other axes than these, and of nothing that is loaded or computed before.
+pub(super) fn is_of_other_axes(section: &Section, id: ExprId, axes: &[u32]) -> bool {
+    section.exprs.reachable(&[id]).iter().all(|&e| match section.exprs.get(e).op {
+        ScalarOp::Load(_) | ScalarOp::Local(_) => false,
+        ScalarOp::Axis(a) => !axes.contains(&a),
+        _ => true,
+    })
 }
 
 pub(super) fn i64_dim(n: u32) -> Dim {

@@ -2,7 +2,7 @@
 
 use super::out::Out;
 use super::plan::{self, Team};
-use super::scalar::{Overrides, ctype, dim, literal};
+use super::scalar::{Overrides, ctype, dim, held_size, literal};
 use super::section::Emitter;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{CHUNK, LANES};
@@ -348,9 +348,11 @@ impl Emitter<'_> {
 
     /// Combines the chunks of all warps, in order.
     fn across_warps(&self, out: &mut Out, pass: &Pass, warps: u32, n: &str) {
-        out.line(format!("__shared__ {} part[{warps}];", ctype(pass.dtype)));
+        let bytes = warps as usize * held_size(pass.dtype);
+        self.exchange(bytes + if pass.is_arg() { warps as usize * 8 } else { 0 });
+        out.line(format!("{0}* part = ({0}*)exchange;", ctype(pass.dtype)));
         if pass.is_arg() {
-            out.line(format!("__shared__ long long part_at[{warps}];"));
+            out.line(format!("long long* part_at = (long long*)(exchange + {bytes});"));
         }
         let also = if pass.is_arg() { " part_at[warp] = a_at;" } else { "" };
         out.line(format!("if (lane == 0) {{ part[warp] = a;{also} }}"));
@@ -381,9 +383,11 @@ impl Emitter<'_> {
             out.close();
             return;
         }
-        out.line(format!("__shared__ {ty} tree[{LANES}][8];"));
+        let bytes = LANES * 8 * held_size(pass.dtype);
+        self.exchange(bytes + if pass.is_arg() { LANES * 8 * 8 } else { 0 });
+        out.line(format!("{ty} (*tree)[8] = ({ty} (*)[8])exchange;"));
         if pass.is_arg() {
-            out.line(format!("__shared__ long long tree_at[{LANES}][8];"));
+            out.line(format!("long long (*tree_at)[8] = (long long (*)[8])(exchange + {bytes});"));
         }
         let put = if pass.is_arg() { "tree[lane][column] = a; tree_at[lane][column] = a_at;" } else { "tree[lane][column] = a;" };
         out.line(put);

@@ -20,6 +20,9 @@ pub(super) struct Unit {
     pub math: BTreeSet<(MathFn, DType)>,
     /// Element types and lengths of vector accesses.
     pub vectors: BTreeSet<(DType, u32)>,
+    /// Bytes of shared memory through which the threads of a block exchange values. What one section or reduction leaves there the next
+    /// one overwrites.
+    pub exchange: usize,
 }
 
 /// How the expressions of one section are written.
@@ -456,7 +459,7 @@ pub(super) fn reserved() -> HashSet<String> {
         fma fmaf fmod fmodf \
         idx p q l e r v w a b c o h lo hi lane warp column block blocks base kept element error active part tree shared best \
         v_at w_at a_at b_at c_at o_at part_at tree_at best_at run scratch there lanes lanes_at tx ty \
-        left right left_k right_k tile acc m0 n0 k0 mi ni steps fill group pair row0 column0 stage inside from";
+        left right left_k right_k tile tile0 tile1 tile2 tile3 exchange acc m0 n0 k0 mi ni steps fill group pair row0 column0 stage inside from";
     let math = MathFn::ALL.iter().flat_map(|f| [format!("{}_f32", f.name()), format!("{}_f64", f.name())]);
     WORDS.split_whitespace().map(str::to_owned).chain(prelude::names().map(str::to_owned)).chain(math).collect()
 }

@@ -4,6 +4,7 @@ use super::out::Out;
 use super::plan::{self, Lanes, Plan, Team};
 use super::range::ranges;
 use super::scalar::{self, Overrides, Unit, Writer, ctype, dim};
+use super::scatter;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{Access, Kernel, Local, Section, Stage, Store, Target};
 use igneous_ir::op::ReduceKind;
@@ -64,6 +65,7 @@ impl<'a> Emitter<'a> {
             Team::Thread { vector, flat } => self.vectors(out, vector, flat),
             Team::Tile(tile) => self.product(out, tile),
             Team::HalfTile(tile) => self.half_product(out, tile),
+            Team::Transposed => self.transposed(out),
             Team::Warps(_) | Team::Column => self.team(out),
         }
     }
@@ -89,6 +91,12 @@ impl<'a> Emitter<'a> {
                 }
             }
         }
+    }
+
+    /// Asks for so many bytes through which the threads of a block exchange values.
+    pub fn exchange(&self, bytes: usize) {
+        let mut unit = self.writer.unit.borrow_mut();
+        unit.exchange = unit.exchange.max(bytes);
     }
 
     fn axes_of_points(&self) -> Vec<u32> {
@@ -169,7 +177,11 @@ impl<'a> Emitter<'a> {
                     match (&store.to, vectors.get(&k)) {
                         (Target::Param { .. }, Some(vector)) => out.line(format!("{vector}.v[l] = {value};")),
                         (Target::Param { param, combine: Some(kind), .. }, None) => {
-                            self.combine(out, *param, &offset(store), *kind, value)
+                            let dtype = self.kernel.params[*param as usize].ty.dtype;
+                            match axes.is_empty() && scatter::is_atomic(*kind, dtype) {
+                                true => self.add(out, *param, &offset(store), &value),
+                                false => self.combine(out, *param, &offset(store), *kind, value),
+                            }
                         }
                         (Target::Param { param, .. }, None) => {
                             let guard = guard.map_or(String::new(), |g| format!("if ({g}) "));
@@ -180,6 +192,15 @@ impl<'a> Emitter<'a> {
                 }
             }
             Stage::Reduce { .. } | Stage::Dot { .. } => unreachable!("these stages have no stores"),
+        }
+    }
+
+    /// Adds to an element that other threads may add to, too.
+    fn add(&self, out: &mut Out, param: u32, offset: &str, value: &str) {
+        let place = format!("&{}[{offset}]", self.writer.params[param as usize]);
+        match self.kernel.params[param as usize].ty.dtype {
+            DType::I64 => out.line(format!("atomicAdd((unsigned long long*){place}, (unsigned long long)({value}));")),
+            dtype => out.line(format!("atomicAdd({place}, ({})({value}));", ctype(dtype))),
         }
     }
 

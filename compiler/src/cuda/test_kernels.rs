@@ -1,7 +1,7 @@
 //! Kernels for tests: of their texts here, of what those compute where they are run.
 
 /// Name and text of kernels that together use every template.
-pub const KERNELS: [(&str, &str); 18] = [
+pub const KERNELS: [(&str, &str); 20] = [
     (
         "pointwise",
         "\
@@ -222,6 +222,28 @@ kernel add_at(at: i64[99], u: f16[99]) -> (y: f16[4], last: f16[4])
   }
   map k { y[at[k]] += u[k] }
   map k { last[at[k]] = u[k] }
+",
+    ),
+    (
+        "scatter_add",
+        "\
+kernel add_rows(at: i64[99], u: f32[99, 8], n: i64[99]) -> (y: f32[50, 8], count: i64[50])
+  section
+    axes j: par 8, i: ser 50, k: ser 99
+    map i { y[i, j] = 0.0 }
+    map k { y[at[k], j] += u[k, j] }
+  section
+    axes i: ser 50, k: ser 99
+    map i { count[i] = 0 }
+    map k { count[at[k]] += n[k] }
+",
+    ),
+    (
+        "transposed",
+        "\
+kernel transposed(x: f32[3, 40, 50], h: bf16[40, 50], c: f32[3, 50, 40]) -> (y: f32[3, 50, 40])
+  axes n: par 3, i: par 50, j: par 40
+  y[n, i, j] = x[n, j, i] * c[n, i, j] + f32(h[j, i])
 ",
     ),
     (

@@ -79,7 +79,7 @@ const WORK: i64 = 2_000_000;
 
 /// The case of this seed: one in ten has large tensors, one in ten many nodes, one in twenty an empty axis.
 pub fn case(seed: u64) -> Case {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let smooth = random.once_in(3);
     let mut count = 5 + random.below(36);
     let mut extents = [0; 3].map(|_| *random.pick(&[1, 2, 3, 4, 5, 7, 8, 16, 33]));

@@ -17,8 +17,10 @@ use igneous_ir::scalar::{ExprId, ScalarOp};
 use igneous_ir::types::{DType, Shape, TensorType};
 use igneous_ir::{ops, sample};
 use igneous_runtime::Buffer;
-use igneous_runtime::program::{BufferSpec, Launch, Output, Place, Program};
+use igneous_runtime::program::{BufferSpec, Launch, Output, Place, Program, Work};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// All samples of all operators; of one, with its name in `IGNEOUS_OPERATOR`.
 pub fn samples() -> impl Iterator<Item = Sample> {
@@ -135,9 +137,9 @@ pub fn same_bits(a: &Array, b: &Array) -> bool {
     a.ty() == b.ty() && (0..a.len()).all(same)
 }
 
-/// A program that launches `kernel` alone: its inputs are what the kernel reads, then one more for each symbol.
-fn program_of(kernel: &Kernel, symbols: &[Symbol], target: &cpu::Target) -> Result<Program> {
-    let code = cpu::compile_kernels(std::slice::from_ref(kernel), symbols, target)?;
+/// A program that launches `kernel` alone, as `work` with its code: its inputs are what the kernel reads, then one more for each
+/// symbol.
+pub fn program_of(kernel: &Kernel, symbols: &[Symbol], work: Vec<Work>, code: Arc<dyn Any + Send + Sync>) -> Program {
     let mut inputs: Vec<TensorType> = kernel.reads().map(|(_, p)| p.ty.clone()).collect();
     let first = inputs.len();
     inputs.extend(symbols.iter().map(|s| TensorType::new(DType::U8, [Dim::symbol(s.name, s.lo, s.hi)])));
@@ -146,8 +148,7 @@ fn program_of(kernel: &Kernel, symbols: &[Symbol], target: &cpu::Target) -> Resu
         let place = if p.access == Access::Read { Place::Input(read.next().expect("endless")) } else { Place::Result };
         BufferSpec { ty: p.ty.clone(), place }
     });
-    let [work] = <[_; 1]>::try_from(code.work).map_err(|_| Error::new("one kernel has one list of work"))?;
-    Ok(Program {
+    Program {
         name: kernel.name.clone(),
         symbols: symbols.iter().enumerate().map(|(k, s)| (*s, first + k, 0)).collect(),
         inputs,
@@ -163,9 +164,16 @@ fn program_of(kernel: &Kernel, symbols: &[Symbol], target: &cpu::Target) -> Resu
             commits: false,
         }],
         checks: vec![(String::from("a check"), None); 64],
-        code: code.memory,
+        code,
         plans: Default::default(),
-    })
+    }
+}
+
+/// That program in machine code.
+fn compiled_kernel(kernel: &Kernel, symbols: &[Symbol], target: &cpu::Target) -> Result<Program> {
+    let code = cpu::compile_kernels(std::slice::from_ref(kernel), symbols, target)?;
+    let [work] = <[_; 1]>::try_from(code.work).map_err(|_| Error::new("one kernel has one list of work"))?;
+    Ok(program_of(kernel, symbols, work, code.memory))
 }
 
 /// The machine code of `kernel` for each width of this machine against its interpreter, bit for bit, on random and on special numbers. Dots have the
@@ -181,7 +189,7 @@ pub fn check_kernel(kernel: &Kernel, value: &dyn Fn(Symbol) -> Option<i64>) -> R
     });
     let symbols = kernel.symbols();
     let targets = cpu::Target::widths().into_iter();
-    let programs = targets.map(|target| Ok((target.width, guarded(|| program_of(kernel, &symbols, &target))?)));
+    let programs = targets.map(|target| Ok((target.width, guarded(|| compiled_kernel(kernel, &symbols, &target))?)));
     let programs = programs.collect::<Result<Vec<_>>>()?;
     for special in [false, true] {
         let mut inputs = Vec::new();

@@ -215,7 +215,7 @@ impl<R> Entry<R> {
         options: &Options,
         reason: Option<String>,
     ) -> Result<Entry<R>> {
-        let executable = Executable::build_and_dump(&traced.graph, &traced.variables(), options)?;
+        let executable = Executable::build_and_dump(&traced.graph, &traced.variables(), options, signature.device)?;
         if let Some(report) = executable.stages().rematerialised().filter(|r| r.excess() > 0) {
             let (name, excess) = (&traced.graph.name, report.excess());
             eprintln!("warning: the temporaries of `{name}` exceed the memory budget of {} bytes by {excess}", report.budget);

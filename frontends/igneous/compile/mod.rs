@@ -20,6 +20,7 @@ pub use tree::{ArgumentList, Arguments, Function, Outputs, Tree};
 use crate::anomaly;
 use crate::backend::{Options, Precision};
 use crate::bound;
+use crate::device::Device;
 use crate::location::here;
 use crate::tensor::Tensor;
 use crate::testing::StateOf;
@@ -44,6 +45,7 @@ pub struct Compiled<F: Function<Args>, Args> {
     name: String,
     shapes: Shapes,
     options: Options,
+    device: Option<Device>,
     entries: Mutex<Entries<F, Args>>,
     arguments: PhantomData<fn(Args)>,
 }
@@ -68,6 +70,7 @@ pub fn compile<F: Function<Args>, Args>(function: F) -> Compiled<F, Args> {
         name: name.to_owned(),
         shapes: Shapes::default(),
         options: Options::default(),
+        device: None,
         entries: Mutex::new(Vec::new()),
         arguments: PhantomData,
     }
@@ -93,6 +96,13 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// The values a named extent may take; by default 1 and above.
     pub fn range(mut self, symbol: &str, range: RangeInclusive<usize>) -> Self {
         self.shapes.range(symbol, range);
+        self
+    }
+
+    /// Where the function runs; by default where its arguments live. Arguments and variables are sent there when they lie
+    /// elsewhere; results and the variables it assigns stay there until somebody reads them.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = Some(device);
         self
     }
 
@@ -157,8 +167,10 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     }
 
     fn find_and_run(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
-        let (tensors, structure) = values_of(arguments)?;
-        let signature = self.shapes.signature(&tensors, structure, Modes::current())?;
+        let (tensors, signature) = self.signature(arguments)?;
+        if times.is_some() && signature.device != Device::Cpu {
+            return Err(Error::new(format!("a program on {} is one graph: its launches cannot be timed one by one", signature.device)));
+        }
         loop {
             let entry = self.entry(arguments, &tensors, &signature)?;
             entry.traced.relations.iter().try_for_each(|relation| relation.check(&tensors))?;
@@ -182,10 +194,9 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         if trace::is_tracing() {
             return Err(Error::new("a program cannot be lowered under a trace").at(loc));
         }
-        let lowered = values_of(&arguments).and_then(|(tensors, structure)| {
-            let signature = self.shapes.signature(&tensors, structure, Modes::current())?;
-            Ok(Lowered::new(self.entry(&arguments, &tensors, &signature)?))
-        });
+        let lowered = self
+            .signature(&arguments)
+            .and_then(|(tensors, signature)| Ok(Lowered::new(self.entry(&arguments, &tensors, &signature)?)));
         lowered.map_err(|e| e.at(loc))
     }
 
@@ -202,14 +213,20 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         Ok(entry)
     }
 
+    /// The tensors of the arguments, and what a program depends on of them.
+    fn signature(&self, arguments: &Args) -> Result<(Vec<Tensor>, Signature)> {
+        let (tensors, structure) = values_of(arguments)?;
+        let signature = self.shapes.signature(&tensors, structure, Modes::current(), self.device)?;
+        Ok((tensors, signature))
+    }
+
     pub(crate) fn function(&self) -> &F {
         &self.function
     }
 
     /// The variables and slots that a run on these arguments changes.
     pub(crate) fn state_of(&self, arguments: &Args) -> Result<StateOf> {
-        let (tensors, structure) = values_of(arguments)?;
-        let signature = self.shapes.signature(&tensors, structure, Modes::current())?;
+        let (tensors, signature) = self.signature(arguments)?;
         Ok(self.entry(arguments, &tensors, &signature)?.state())
     }
 
@@ -243,7 +260,7 @@ fn values_of(arguments: &impl Tree) -> Result<(Vec<Tensor>, Vec<usize>)> {
     arguments.flatten(&mut tensors, &mut structure);
     for tensor in &mut tensors {
         if tensor.is_variable() {
-            *tensor = Tensor::from(tensor.eager_value("its value")?.as_ref().clone());
+            *tensor = Tensor::from(tensor.placed_value("its value")?.as_ref().clone());
         } else {
             tensor.check()?;
         }

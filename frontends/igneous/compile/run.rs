@@ -2,6 +2,8 @@
 
 use super::entry::{Entry, Origin, Returned, SlotExit};
 use super::tree::Tree;
+use crate::backend::{Elements, Sent};
+use crate::device::{Device, Remote};
 use crate::slot::{Slot, SlotKey};
 use crate::tape::{Node, Source};
 use crate::tensor::{Eager, Repr, Tensor};
@@ -49,6 +51,20 @@ struct Input {
     taken: Option<u64>,
 }
 
+impl Input {
+    fn new(value: &Eager) -> Input {
+        Input { value: value.clone(), taken: None }
+    }
+
+    /// Brings the elements to the host.
+    fn fetch(&mut self) -> Result<()> {
+        if let Some(remote) = &self.value.remote {
+            self.value.buffer = remote.host()?;
+        }
+        Ok(())
+    }
+}
+
 impl<R: Tree> Entry<R> {
     /// Runs the program; `None` if what it was traced for is no longer so.
     ///
@@ -60,10 +76,17 @@ impl<R: Tree> Entry<R> {
             return Ok(None);
         }
         let recorded = self.is_recorded();
-        let mut inputs = self.inputs(arguments, &mut locks, recorded)?;
-        let kept = if recorded || self.returns_inputs() { values(&inputs) } else { Vec::new() };
-        let outputs = match self.execute(&mut inputs, times) {
-            Ok(outputs) => outputs,
+        let mut inputs = Vec::new();
+        let ran = self.take_inputs(&mut inputs, arguments, &mut locks, recorded).and_then(|()| {
+            let kept = if recorded || self.returns_inputs() { values(&inputs) } else { Vec::new() };
+            let outputs = match self.executable.device() {
+                Device::Cpu => self.execute(&mut inputs, times)?,
+                _ => self.execute_on_device(&mut inputs)?,
+            };
+            Ok((kept, outputs))
+        });
+        let (kept, outputs) = match ran {
+            Ok(ran) => ran,
             Err(error) => {
                 restore(inputs, &mut locks);
                 return Err(error.at(loc));
@@ -71,7 +94,7 @@ impl<R: Tree> Entry<R> {
         };
         drop(inputs);
         let result = |origin: Origin| match origin {
-            Origin::Output(k) => Eager::new(outputs[k].0.clone(), outputs[k].1.clone(), Some(loc)),
+            Origin::Output(k) => Eager { loc: Some(loc), ..outputs[k].clone() },
             Origin::Input(k) => Eager { source: None, slot: None, ..kept[k].clone() },
         };
         self.assign(&mut locks, &result);
@@ -79,7 +102,7 @@ impl<R: Tree> Entry<R> {
         drop(locks);
         self.traced.effects.iter().for_each(|e| e.commit());
         add_to_arguments(left, arguments, loc)?;
-        let node = recorded.then(|| self.record(&kept, &outputs, loc));
+        let node = recorded.then(|| self.record(&kept, &outputs));
         let mut tensors = self.traced.returned.iter().map(|returned| match returned {
             Returned::Outside(tensor) => tensor.clone(),
             Returned::Value { origin: Origin::Input(k), .. } if *k < arguments.len() => arguments[*k].clone(),
@@ -140,21 +163,27 @@ impl<R: Tree> Entry<R> {
             || self.traced.slots.iter().any(|s| matches!(&s.exit, SlotExit::Full(o) if input(o)))
     }
 
-    /// The inputs in the order of the graph. A variable that the program overwrites is taken out of its place, so that its
-    /// buffer has one handle; if somebody else holds it, the run works on a copy.
-    fn inputs(&self, arguments: &[Tensor], locks: &mut Locks<'_>, recorded: bool) -> Result<Vec<Input>> {
-        let mut inputs = Vec::new();
+    /// The inputs in the order of the graph; those that were found if one is missing. A variable that the program overwrites is taken
+    /// out of its place, so that its elements have one handle; if somebody else holds them, the run works on a copy.
+    fn take_inputs(
+        &self,
+        inputs: &mut Vec<Input>,
+        arguments: &[Tensor],
+        locks: &mut Locks<'_>,
+        recorded: bool,
+    ) -> Result<()> {
         for tensor in arguments {
-            inputs.push(Input { value: Eager::clone(&*tensor.eager_value("its elements")?), taken: None });
+            inputs.push(Input::new(&*tensor.placed_value("its elements")?));
         }
         for (k, capture) in self.traced.captures.iter().enumerate() {
             inputs.push(match &capture.source {
-                CaptureSource::Eager(value) => Input { value: Eager::clone(&*value.dense()?), taken: None },
+                CaptureSource::Eager(value) if value.remote.is_some() => Input::new(value),
+                CaptureSource::Eager(value) => Input::new(&*value.dense()?),
                 CaptureSource::Outer(_) => return Err(Error::new("a program cannot capture a traced tensor")),
                 CaptureSource::Slot(key, _) => {
                     let grad = shared(key).and_then(|slot| locks.slots[&slot.id()].clone());
                     let grad = grad.ok_or_else(|| Error::new("a gradient slot was emptied"))?;
-                    Input { value: Eager::clone(&*grad.eager_value("its elements")?), taken: None }
+                    Input::new(&*grad.placed_value("its elements")?)
                 }
                 CaptureSource::Variable(variable) => {
                     let overwritten = self.executable.in_place(self.traced.arguments + k);
@@ -163,10 +192,51 @@ impl<R: Tree> Entry<R> {
                 }
             });
         }
-        Ok(inputs)
+        if self.executable.device() == Device::Cpu {
+            inputs.iter_mut().try_for_each(|input| input.fetch())?;
+        }
+        Ok(())
     }
 
-    fn execute(&self, inputs: &mut [Input], times: Option<&mut Vec<LaunchTime>>) -> Result<Vec<(TensorType, Buffer)>> {
+    /// Runs the program on its device. What it overwrites there is given up for that time.
+    fn execute_on_device(&self, inputs: &mut [Input]) -> Result<Vec<Eager>> {
+        let device = self.executable.device();
+        for input in inputs.iter_mut().filter(|i| i.value.device() != device) {
+            input.fetch()?;
+        }
+        let send = |(k, input): (usize, &mut Input)| {
+            let elements = match input.value.remote.take_if(|remote| remote.device != device || self.executable.in_place(k)) {
+                Some(remote) if remote.device == device => Elements::Device(remote.block),
+                _ => match &input.value.remote {
+                    Some(remote) => Elements::Device(remote.block.clone()),
+                    None => Elements::Host(input.value.buffer.clone()),
+                },
+            };
+            Sent { elements, version: self.version_of_contents(k) }
+        };
+        let sent: Vec<Sent> = inputs.iter_mut().enumerate().map(send).collect();
+        let types: Vec<&TensorType> = inputs.iter().map(|i| &i.value.ty).collect();
+        let outputs = self.executable.run_on_device(&sent, &types, |input| self.version(input));
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        if outputs.is_err() {
+            for (k, sent) in sent.into_iter().enumerate() {
+                if let Elements::Device(block) = sent.elements
+                    && self.executable.in_place(k)
+                {
+                    inputs[k].value.remote = Some(Remote::new(device, block));
+                }
+            }
+        }
+        outputs?.into_iter().map(|(ty, remote)| Eager::remote(ty, remote, None)).collect()
+    }
+
+    /// Numbers the contents of an input that may be sent to a device once; none if it must be sent each time.
+    fn version_of_contents(&self, input: usize) -> Option<u64> {
+        let capture = input.checked_sub(self.traced.arguments).map(|k| &self.traced.captures[k].source)?;
+        matches!(capture, CaptureSource::Variable(_) | CaptureSource::Eager(_)).then(|| self.version(input))
+    }
+
+    fn execute(&self, inputs: &mut [Input], times: Option<&mut Vec<LaunchTime>>) -> Result<Vec<Eager>> {
         let mut buffers = Vec::new();
         let mut moved = Vec::new();
         for (k, input) in inputs.iter_mut().enumerate() {
@@ -188,7 +258,7 @@ impl<R: Tree> Entry<R> {
                 inputs[k].value.buffer = buffers[k].clone();
             }
         }
-        outputs
+        Ok(outputs?.into_iter().map(|(ty, buffer)| Eager::new(ty, buffer, None)).collect())
     }
 
     /// Numbers the contents of an input: those of a variable change, what was captured by value does not.
@@ -203,7 +273,7 @@ impl<R: Tree> Entry<R> {
         for (variable, origin) in &self.traced.assigned {
             let value = result(*origin);
             if let Some(contents) = locks.variables.get_mut(&variable.id()).and_then(Lock::contents_mut) {
-                *contents = Contents { ty: value.ty, buffer: value.buffer };
+                *contents = Contents::of(&value);
                 variable.changed();
             }
         }
@@ -232,10 +302,9 @@ impl<R: Tree> Entry<R> {
     }
 
     /// The run as one operation of the tape.
-    fn record(&self, inputs: &[Eager], outputs: &[(TensorType, Buffer)], loc: Loc) -> Arc<Node> {
+    fn record(&self, inputs: &[Eager], outputs: &[Eager]) -> Arc<Node> {
         let op = ops::call(Region::new(self.traced.graph.clone()));
-        let results = outputs.iter().map(|(ty, buffer)| Eager::new(ty.clone(), buffer.clone(), Some(loc)));
-        Node::new(op, inputs.iter(), results)
+        Node::new(op, inputs.iter(), outputs.iter().cloned())
     }
 }
 
@@ -254,14 +323,13 @@ fn variable_input(variable: &Arc<Variable>, locks: &mut Locks<'_>, overwritten: 
     let id = variable.id();
     let slot = variable.requires_grad().get().then(|| variable.slot().clone());
     let lock = locks.variables.get_mut(&id).ok_or_else(|| Error::new("a variable is not locked"))?;
-    let ty = lock.contents().ty.clone();
-    let eager = |buffer| Eager { slot, ..Eager::new(ty, buffer, None) };
+    let value = Eager { slot, ..lock.contents().value(None) };
     match lock.contents_mut().filter(|_| overwritten && !keep) {
         Some(contents) => {
-            let buffer = std::mem::replace(&mut contents.buffer, Buffer::new(0)?);
-            Ok(Input { value: eager(buffer), taken: Some(id) })
+            (contents.buffer, contents.remote) = (Buffer::new(0)?, None);
+            Ok(Input { value, taken: Some(id) })
         }
-        None => Ok(Input { value: eager(lock.contents().buffer.clone()), taken: None }),
+        None => Ok(Input { value, taken: None }),
     }
 }
 
@@ -270,7 +338,7 @@ fn restore(inputs: Vec<Input>, locks: &mut Locks<'_>) {
     for input in inputs {
         let place = input.taken.and_then(|id| locks.variables.get_mut(&id));
         if let Some(contents) = place.and_then(Lock::contents_mut) {
-            contents.buffer = input.value.buffer;
+            (contents.buffer, contents.remote) = (input.value.buffer, input.value.remote);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The types a program is compiled for: those of the arguments, with symbols where extents were given names.
 
 use crate::autocast::autocast_dtype;
+use crate::device::Device;
 use crate::grad_mode::is_grad_enabled;
 use crate::tensor::{Repr, Tensor};
 use igneous_ir::{DType, Dim, Error, Result, TensorType};
@@ -92,6 +93,8 @@ pub(super) struct Signature {
     /// Lengths of vectors, presence of options.
     pub(super) structure: Vec<usize>,
     pub(super) modes: Modes,
+    /// Where the program runs.
+    pub(super) device: Device,
 }
 
 /// The switches of the thread that a trace depends on.
@@ -146,8 +149,15 @@ impl Shapes {
         self.ranges.insert(symbol.to_owned(), (bound(*range.start()), bound(*range.end())));
     }
 
-    /// The types of the arguments, with symbols.
-    pub(super) fn signature(&self, tensors: &[Tensor], structure: Vec<usize>, modes: Modes) -> Result<Signature> {
+    /// The types of the arguments, with symbols, and the device: the given one, else that of the first argument which is not on the
+    /// host.
+    pub(super) fn signature(
+        &self,
+        tensors: &[Tensor],
+        structure: Vec<usize>,
+        modes: Modes,
+        device: Option<Device>,
+    ) -> Result<Signature> {
         let mut values: BTreeMap<&str, (i64, usize, usize)> = BTreeMap::new();
         let arguments = tensors.iter().enumerate().map(|(place, tensor)| {
             let ty = tensor.ty()?;
@@ -162,7 +172,9 @@ impl Shapes {
             };
             Ok(Argument { ty, gradient })
         });
-        let signature = Signature { tensors: arguments.collect::<Result<_>>()?, structure, modes };
+        let of_arguments = || tensors.iter().map(Tensor::device).find(|&d| d != Device::Cpu).unwrap_or_default();
+        let device = device.unwrap_or_else(of_arguments);
+        let signature = Signature { tensors: arguments.collect::<Result<_>>()?, structure, modes, device };
         match self.inputs.keys().find(|&&place| place >= tensors.len()) {
             Some(place) => {
                 Err(Error::new(format!("extents were named for argument {place}, but there are {} tensors", tensors.len())))
@@ -229,6 +241,9 @@ impl Signature {
                 };
                 return Some(format!("argument {place} needed {} and needs {}", word(b.gradient), word(a.gradient)));
             }
+        }
+        if self.device != other.device {
+            return Some(format!("the program ran on {} and runs on {}", other.device, self.device));
         }
         self.modes.difference(other.modes)
     }

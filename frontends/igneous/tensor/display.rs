@@ -3,6 +3,7 @@
 use super::{Eager, Repr, Tensor, element};
 use igneous_ir::DType;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 /// Above this many elements only the edges of each axis are printed.
 const SUMMARISE: usize = 1000;
@@ -13,11 +14,8 @@ const LINE: usize = 80;
 impl fmt::Display for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Repr::Eager(value) => match value.dense() {
-                Ok(value) => write_value(f, &value),
-                Err(error) => write!(f, "invalid: {error}"),
-            },
-            Repr::Variable(variable) => write_value(f, &variable.read_untracked()),
+            Repr::Eager(value) => write_dense(f, value),
+            Repr::Variable(variable) => write_dense(f, &Arc::new(variable.read_untracked())),
             Repr::Traced(traced) => write!(f, "traced {}", traced.ty),
             Repr::Invalid(error) => write!(f, "invalid: {error}"),
         }
@@ -27,6 +25,13 @@ impl fmt::Display for Tensor {
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+fn write_dense(f: &mut fmt::Formatter<'_>, value: &Arc<Eager>) -> fmt::Result {
+    match value.dense() {
+        Ok(value) => write_value(f, &value),
+        Err(error) => write!(f, "invalid: {error}"),
     }
 }
 

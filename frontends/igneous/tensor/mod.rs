@@ -53,7 +53,7 @@ pub use window::{
 };
 
 use crate::bound;
-use crate::device::Device;
+use crate::device::{Device, Remote};
 use crate::eager::View;
 use crate::location::here;
 use crate::slot::{Slot, SlotKey};
@@ -134,8 +134,10 @@ pub(crate) enum Repr {
 #[derive(Clone)]
 pub(crate) struct Eager {
     pub(crate) ty: TensorType,
-    /// The elements, row-major unless there is a view.
+    /// The elements, row-major unless there is a view. Of elements on a device anything: [`Eager::dense`] fetches them.
     pub(crate) buffer: Buffer,
+    /// The elements on a device, if that is where they live; there is no view then.
+    pub(crate) remote: Option<Remote>,
     /// What the elements are seen through. [`Tensor::eager_value`] never returns one.
     pub(crate) view: Option<Arc<View>>,
     /// The recorded operation it is a result of, if `backward` can go on there.
@@ -149,7 +151,17 @@ pub(crate) struct Eager {
 impl Eager {
     /// A value without a history.
     pub(crate) fn new(ty: TensorType, buffer: Buffer, loc: Option<Loc>) -> Eager {
-        Eager { ty, buffer, view: None, source: None, slot: None, loc }
+        Eager { ty, buffer, remote: None, view: None, source: None, slot: None, loc }
+    }
+
+    /// Elements on a device, without a history.
+    pub(crate) fn remote(ty: TensorType, remote: Remote, loc: Option<Loc>) -> Result<Eager> {
+        Ok(Eager { remote: Some(remote), ..Eager::new(ty, Buffer::new(0)?, loc) })
+    }
+
+    /// Where the elements live.
+    pub(crate) fn device(&self) -> Device {
+        self.remote.as_ref().map_or(Device::Cpu, |remote| remote.device)
     }
 
     /// Whether `backward` has something to do here.
@@ -255,17 +267,38 @@ impl Tensor {
 
     /// Where the tensor lives.
     pub fn device(&self) -> Device {
-        Device::Cpu
+        match &self.0 {
+            Repr::Eager(value) => value.device(),
+            Repr::Variable(variable) => variable.device(),
+            _ => Device::Cpu,
+        }
     }
 
-    /// The tensor on `device`; itself if it is there already, and invalid if this machine has no such device.
+    /// The same value, and of a variable the one it has now, with its elements on `device`. Invalid if this machine has no such
+    /// device. Under a trace nothing moves: a program runs in one place.
     #[track_caller]
     pub fn to(&self, device: Device) -> Tensor {
-        if self.error().is_some() || device.is_available() {
+        let loc = here();
+        if self.error().is_some() || trace::is_tracing() || self.device() == device {
             return self.clone();
         }
-        let error = Error::new(format!("the device {device} is not available: tensors can live on {}", Device::best()));
-        error.note("tensor", self.describe()).at(here()).into()
+        let moved = || -> Result<Eager> {
+            let value = self.eager_value("its elements")?;
+            match device {
+                Device::Cpu => Ok(Eager { remote: None, ..Eager::clone(&value) }),
+                Device::Cuda(number) => {
+                    let remote = Remote::upload(number, value.buffer.clone())?;
+                    Ok(Eager { slot: value.slot.clone(), source: value.source.clone(), ..Eager::remote(value.ty.clone(), remote, value.loc)? })
+                }
+            }
+        };
+        match moved() {
+            Ok(value) => value.into(),
+            Err(error) => {
+                let error = error.context(format!("device {device}"));
+                error.note("tensor", self.describe()).at(loc).into()
+            }
+        }
     }
 
     /// The elements in row-major order.
@@ -323,8 +356,15 @@ impl Tensor {
     /// The elements that exist now, row-major; `what` was asked for.
     #[track_caller]
     pub(crate) fn eager_value(&self, what: &str) -> Result<Arc<Eager>> {
+        self.placed_value(what)?.dense().map_err(|e| e.at(here()))
+    }
+
+    /// The elements that exist now, row-major, wherever they live.
+    #[track_caller]
+    pub(crate) fn placed_value(&self, what: &str) -> Result<Arc<Eager>> {
         let loc = here();
         match &bound::resolve(self).0 {
+            Repr::Eager(value) if value.remote.is_some() => Ok(value.clone()),
             Repr::Eager(value) => value.dense().map_err(|e| e.at(loc)),
             Repr::Variable(variable) => match trace::variable_in_trace(variable) {
                 Some(traced) => Err(trace::no_value_error(&traced?, what).at(loc)),
@@ -405,7 +445,7 @@ impl Tensor {
         let loc = here();
         match &self.0 {
             Repr::Eager(value) => or_invalid(value.dense().and_then(|value| {
-                let copy = Eager { buffer: value.buffer.duplicate()?, ..Eager::clone(&value) };
+                let copy = Eager { buffer: value.buffer.duplicate()?, remote: None, ..Eager::clone(&value) };
                 Ok(copy.into())
             })),
             Repr::Variable(variable) => {

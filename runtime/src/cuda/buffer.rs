@@ -1,25 +1,27 @@
 //! Memory of a device.
 
 use super::Device;
-use igneous_ir::error::Result;
+use crate::Buffer;
+use igneous_ir::error::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
 
 /// A block of a device's memory; clones are handles of the same block.
-pub struct DeviceBuffer<D: Device>(Arc<Block<D>>);
+#[derive(Clone)]
+pub struct DeviceBuffer(Arc<Block>);
 
-struct Block<D: Device> {
-    device: Arc<D>,
+struct Block {
+    device: Arc<dyn Device>,
     address: u64,
     bytes: usize,
 }
 
-impl<D: Device> DeviceBuffer<D> {
+impl DeviceBuffer {
     /// A block with any contents.
     ///
     /// # Errors
     /// If the device has not enough memory.
-    pub fn new(device: &Arc<D>, bytes: usize) -> Result<DeviceBuffer<D>> {
+    pub fn new(device: &Arc<dyn Device>, bytes: usize) -> Result<DeviceBuffer> {
         let address = device.allocate(bytes.max(1))?;
         Ok(DeviceBuffer(Arc::new(Block { device: device.clone(), address, bytes })))
     }
@@ -28,11 +30,23 @@ impl<D: Device> DeviceBuffer<D> {
     ///
     /// # Errors
     /// If the device has not enough memory, or fails.
-    pub fn from_bytes(device: &Arc<D>, bytes: &[u8]) -> Result<DeviceBuffer<D>> {
-        let buffer = DeviceBuffer::new(device, bytes.len())?;
-        // SAFETY: the block has this many bytes.
-        unsafe { device.upload(buffer.address(), bytes)? };
+    pub fn from_bytes(device: &Arc<dyn Device>, bytes: &[u8]) -> Result<DeviceBuffer> {
+        let mut buffer = DeviceBuffer::new(device, bytes.len())?;
+        buffer.set(bytes)?;
         Ok(buffer)
+    }
+
+    /// Replaces the contents.
+    ///
+    /// # Errors
+    /// If there are more or fewer bytes, somebody else holds the block, or the device fails.
+    pub fn set(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() != self.len() || !self.is_unique() {
+            let holds = if self.is_unique() { "" } else { ", and somebody else holds it" };
+            return Err(Error::new(format!("a block of {} bytes cannot take {}{holds}", self.len(), bytes.len())));
+        }
+        // SAFETY: the block has this many bytes.
+        unsafe { self.0.device.upload(self.address(), bytes) }
     }
 
     /// The contents.
@@ -44,6 +58,28 @@ impl<D: Device> DeviceBuffer<D> {
         // SAFETY: the block has this many bytes.
         unsafe { self.0.device.download(self.address(), &mut bytes)? };
         Ok(bytes)
+    }
+
+    /// The contents, in a block of the host.
+    ///
+    /// # Errors
+    /// If the device fails, or the host has not enough memory.
+    pub fn to_host(&self) -> Result<Buffer> {
+        let mut buffer = Buffer::new(self.len())?;
+        // SAFETY: the block has this many bytes.
+        unsafe { self.0.device.download(self.address(), buffer.bytes_mut()?)? };
+        Ok(buffer)
+    }
+
+    /// A copy of the block under a handle of its own.
+    ///
+    /// # Errors
+    /// If the device has not enough memory, or fails.
+    pub fn duplicate(&self) -> Result<DeviceBuffer> {
+        let copy = DeviceBuffer::new(&self.0.device, self.len())?;
+        // SAFETY: both blocks have this many bytes, and the new one is nobody else's.
+        unsafe { self.0.device.copy(self.address(), copy.address(), self.len())? };
+        Ok(copy)
     }
 
     /// The number of bytes.
@@ -61,25 +97,24 @@ impl<D: Device> DeviceBuffer<D> {
         Arc::strong_count(&self.0) == 1
     }
 
+    /// Whether the block is memory of this device.
+    pub(super) fn is_on(&self, device: &Arc<dyn Device>) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.0.device), Arc::as_ptr(device))
+    }
+
     /// Where the block lies.
     pub(super) fn address(&self) -> u64 {
         self.0.address
     }
 }
 
-impl<D: Device> Clone for DeviceBuffer<D> {
-    fn clone(&self) -> Self {
-        DeviceBuffer(self.0.clone())
-    }
-}
-
-impl<D: Device> fmt::Debug for DeviceBuffer<D> {
+impl fmt::Debug for DeviceBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DeviceBuffer({} bytes)", self.len())
     }
 }
 
-impl<D: Device> Drop for Block<D> {
+impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: the address is of this size, and the last handle is gone. The device does what it was asked before first.
         unsafe { self.device.free(self.address, self.bytes.max(1)) };

@@ -2,7 +2,7 @@
 
 use super::buffer::DeviceBuffer;
 use super::plan::{Action, At, Inner, Library, Loaded, Plan, Scan, While};
-use super::{Device, ErrorTag, Launch, kernels};
+use super::{Device, ErrorTag, Launch, Recording, kernels};
 use crate::library::{Arguments, find};
 use crate::program::{Place, Program};
 use igneous_ir::error::{Error, Result};
@@ -10,29 +10,31 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A program with its constants on a device.
-pub struct Executable<D: Device> {
-    device: Arc<D>,
+pub struct Executable {
+    device: Arc<dyn Device>,
     programs: Vec<Loaded>,
     /// For each of the programs, its constants.
-    constants: Vec<Vec<DeviceBuffer<D>>>,
+    constants: Vec<Vec<DeviceBuffer>>,
     /// Code and value of the first check that failed, and what they are before one has.
-    error: DeviceBuffer<D>,
-    no_error: DeviceBuffer<D>,
+    error: DeviceBuffer,
+    no_error: DeviceBuffer,
     /// By the extents of the inputs. One run at a time asks the device for its steps.
-    prepared: Mutex<HashMap<Vec<Vec<usize>>, Prepared<D>>>,
+    prepared: Mutex<HashMap<Vec<Vec<usize>>, Prepared>>,
 }
 
 /// What runs with the same extents have in common.
-struct Prepared<D: Device> {
+struct Prepared {
     plan: Plan,
-    frame: DeviceBuffer<D>,
-    /// The memory that the last run used, and its steps if it used the same as the one before: addresses seldom change in a loop.
-    last: Vec<u64>,
-    recording: Option<D::Recording>,
+    frame: DeviceBuffer,
+    /// The memory that runs used, the last one's last, and their steps if they are asked for again: in a loop addresses soon repeat.
+    seen: Vec<(Vec<u64>, Option<Recording>)>,
 }
 
 /// How many extents are kept; when there are more, all are prepared again.
 const MOST_PREPARED: usize = 32;
+
+/// How many sets of addresses are remembered, and the recordings for them.
+const MOST_SEEN: usize = 8;
 
 /// Whether the steps of a program may go on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,12 +44,12 @@ enum Go {
     Stop,
 }
 
-impl<D: Device> Executable<D> {
+impl Executable {
     /// Puts what the program and those inside of it need on the device.
     ///
     /// # Errors
     /// If the device has not enough memory.
-    pub fn new(device: &Arc<D>, program: &Arc<Program>) -> Result<Executable<D>> {
+    pub fn new(device: &Arc<dyn Device>, program: &Arc<Program>) -> Result<Executable> {
         device.prepare(&kernels(program))?;
         let programs = Loaded::all(program);
         let constants = programs
@@ -71,7 +73,7 @@ impl<D: Device> Executable<D> {
     /// # Errors
     /// If the inputs do not fit the program's, one that is updated in place is shared, a check fails, memory is short, or the
     /// device fails. Unless the device fails no input has changed.
-    pub fn run(&self, inputs: &[DeviceBuffer<D>], shapes: &[&[usize]]) -> Result<Vec<DeviceBuffer<D>>> {
+    pub fn run(&self, inputs: &[&DeviceBuffer], shapes: &[&[usize]]) -> Result<Vec<DeviceBuffer>> {
         let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         let key: Vec<Vec<usize>> = shapes.iter().map(|s| s.to_vec()).collect();
         if !all.contains_key(&key) {
@@ -80,11 +82,11 @@ impl<D: Device> Executable<D> {
             }
             let plan = Plan::new(&self.programs, 0, shapes)?;
             let frame = DeviceBuffer::new(&self.device, plan.memory).map_err(|e| self.out_of_memory(&plan, e))?;
-            all.insert(key.clone(), Prepared { plan, frame, last: Vec::new(), recording: None });
+            all.insert(key.clone(), Prepared { plan, frame, seen: Vec::new() });
         }
         let prepared = all.get_mut(&key).expect("it was made above");
         self.check_inputs(inputs, &prepared.plan)?;
-        let mut outputs: Vec<DeviceBuffer<D>> = Vec::with_capacity(prepared.plan.outputs.len());
+        let mut outputs: Vec<DeviceBuffer> = Vec::with_capacity(prepared.plan.outputs.len());
         for (j, &(buffer, bytes)) in prepared.plan.outputs.iter().enumerate() {
             outputs.push(match prepared.plan.places[buffer] {
                 At::Input(input) | At::InOut { input, .. } => inputs[input].clone(),
@@ -92,7 +94,7 @@ impl<D: Device> Executable<D> {
                 _ => DeviceBuffer::new(&self.device, bytes).map_err(|e| self.out_of_memory(&prepared.plan, e))?,
             });
         }
-        let addresses: Vec<u64> = inputs.iter().chain(&outputs).map(DeviceBuffer::address).collect();
+        let addresses: Vec<u64> = inputs.iter().copied().chain(&outputs).map(DeviceBuffer::address).collect();
         // SAFETY: all blocks have the plan's sizes; fresh outputs and the frame are this run's alone, because the device does the
         // steps of one run after those of another, and so are the inputs that are updated in place, as was checked.
         unsafe { self.perform(prepared, addresses, inputs.len())? };
@@ -102,14 +104,14 @@ impl<D: Device> Executable<D> {
         }
     }
 
-    /// Asks for the steps of a run; for the third one with the same memory at once.
+    /// Asks for the steps of a run; if one has used the same memory before, at once.
     ///
     /// # Safety
     /// As [`execute`](Self::execute); the addresses are those of inputs, then outputs.
-    unsafe fn perform(&self, prepared: &mut Prepared<D>, addresses: Vec<u64>, inputs: usize) -> Result<()> {
-        let Prepared { plan, frame, last, recording } = prepared;
-        let (from, to) = addresses.split_at(inputs);
+    unsafe fn perform(&self, prepared: &mut Prepared, addresses: Vec<u64>, inputs: usize) -> Result<()> {
+        let Prepared { plan, frame, seen } = prepared;
         let mut work = || {
+            let (from, to) = addresses.split_at(inputs);
             // SAFETY: by the caller.
             unsafe {
                 if plan.checks {
@@ -118,18 +120,26 @@ impl<D: Device> Executable<D> {
                 self.execute(plan, from, to, frame.address()).map(|_| ())
             }
         };
-        if *last != addresses || plan.waits {
-            *recording = None;
-            work()?;
-            *last = addresses;
-            return Ok(());
+        if plan.waits {
+            return work();
         }
+        let Some(k) = seen.iter().position(|(known, _)| *known == addresses) else {
+            work()?;
+            if seen.len() >= MOST_SEEN {
+                seen.remove(0);
+            }
+            seen.push((addresses, None));
+            return Ok(());
+        };
+        let (known, recording) = seen.remove(k);
         let recording = match recording {
             Some(recording) => recording,
-            None => recording.insert(self.device.record(&mut work)?),
+            None => self.device.record(&mut work)?,
         };
         // SAFETY: by the caller; the constants and the frame are kept as long as the recording.
-        unsafe { self.device.replay(recording) }
+        let done = unsafe { self.device.replay(&recording) };
+        seen.push((known, Some(recording)));
+        done
     }
 
     fn out_of_memory(&self, plan: &Plan, error: Error) -> Error {
@@ -142,7 +152,7 @@ impl<D: Device> Executable<D> {
             .note("temporaries", format!("{} bytes", plan.memory))
     }
 
-    fn check_inputs(&self, inputs: &[DeviceBuffer<D>], plan: &Plan) -> Result<()> {
+    fn check_inputs(&self, inputs: &[&DeviceBuffer], plan: &Plan) -> Result<()> {
         let program = &self.programs[0].program;
         let of = |input: usize| format!("input {input} of program `{}`", program.name);
         if inputs.len() != plan.inputs.len() {
@@ -150,6 +160,9 @@ impl<D: Device> Executable<D> {
             return Err(Error::new(given));
         }
         for (input, (buffer, &bytes)) in inputs.iter().zip(&plan.inputs).enumerate() {
+            if !buffer.is_on(&self.device) {
+                return Err(Error::new(format!("{} lies on another device", of(input))));
+            }
             if buffer.len() != bytes {
                 return Err(Error::new(format!("{} has {} bytes, not {bytes}", of(input), buffer.len())));
             }

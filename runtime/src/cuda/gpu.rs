@@ -6,7 +6,7 @@ use super::driver::{
     CAPABILITY, Context, Driver, Function, Graph, GraphExec, MOST_SHARED, Module, NON_BLOCKING, OUT_OF_MEMORY, RELEASE_THRESHOLD,
     Stream, THREAD_LOCAL,
 };
-use super::{Device, KernelText, Launch, Nvrtc};
+use super::{Device, KernelText, Launch, Nvrtc, Recording};
 use igneous_ir::error::{Error, Result};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -16,8 +16,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
-/// Shared memory that a kernel gets without asking.
-const SHARED: u32 = 48 << 10;
+/// Dynamic shared memory that a kernel gets without asking: 48 KiB, less what its text may declare itself.
+const SHARED: u32 = 40 << 10;
+
+/// Sizes of blocks are multiples of this many bytes.
+const GRAIN: usize = 512;
 
 /// See the module.
 pub struct Gpu {
@@ -28,6 +31,8 @@ pub struct Gpu {
     context: Context,
     stream: Stream,
     kernels: Mutex<Kernels>,
+    /// Blocks that were given back, by size: the next who asks for as many bytes gets the last one, so that addresses repeat in a loop.
+    free: Mutex<HashMap<usize, Vec<u64>>>,
     /// The thread whose work is recorded, and what tells the others that it is.
     recorder: Mutex<Option<ThreadId>>,
     recorded: Condvar,
@@ -55,16 +60,16 @@ unsafe impl Send for Gpu {}
 // SAFETY: as above; what changes is behind a lock.
 unsafe impl Sync for Gpu {}
 
-/// Work that was recorded.
-pub struct Recording {
+/// Work that was recorded, as a graph of the driver.
+struct Recorded {
     driver: &'static Driver,
     exec: GraphExec,
 }
 
 // SAFETY: as for `Gpu`.
-unsafe impl Send for Recording {}
+unsafe impl Send for Recorded {}
 
-impl Drop for Recording {
+impl Drop for Recorded {
     fn drop(&mut self) {
         // SAFETY: nobody uses the graph from here on; the driver waits for a launch that is under way.
         unsafe { (self.driver.destroy_exec)(self.exec) };
@@ -103,6 +108,7 @@ impl Gpu {
             context: null_mut(),
             stream: null_mut(),
             kernels: Mutex::default(),
+            free: Mutex::default(),
             recorder: Mutex::new(None),
             recorded: Condvar::new(),
         };
@@ -142,15 +148,6 @@ impl Gpu {
         &self.architecture
     }
 
-    /// Waits until everything that was asked for is done.
-    ///
-    /// # Errors
-    /// If something of it failed.
-    pub fn synchronize(&self) -> Result<()> {
-        let _entered = self.enter()?;
-        self.wait()
-    }
-
     /// Waits; the GPU is entered.
     fn wait(&self) -> Result<()> {
         // SAFETY: the stream is this GPU's.
@@ -176,6 +173,18 @@ impl Gpu {
         // SAFETY: the context is retained.
         self.driver.check("cuCtxSetCurrent", unsafe { (self.driver.set_context)(self.context) })?;
         Ok(recorder)
+    }
+
+    fn free_blocks(&self) -> MutexGuard<'_, HashMap<usize, Vec<u64>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the blocks that nobody uses back to the driver. The GPU is entered.
+    fn release(&self) {
+        for address in self.free_blocks().drain().flat_map(|(_, addresses)| addresses) {
+            // SAFETY: nobody has the block; what was asked before is done first. A failure leaves the memory taken.
+            unsafe { (self.driver.free)(address, self.stream) };
+        }
     }
 
     fn kernels(&self) -> MutexGuard<'_, Kernels> {
@@ -261,18 +270,25 @@ impl Gpu {
 }
 
 impl Device for Gpu {
-    type Recording = Recording;
-
     fn prepare(&self, kernels: &[Arc<KernelText>]) -> Result<()> {
         let _entered = self.enter()?;
         self.load_all(kernels)
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
+        let bytes = bytes.next_multiple_of(GRAIN);
+        if let Some(address) = self.free_blocks().get_mut(&bytes).and_then(Vec::pop) {
+            return Ok(address);
+        }
         let _entered = self.enter()?;
         let mut address = 0;
         // SAFETY: the driver writes an address.
-        let status = unsafe { (self.driver.allocate)(&mut address, bytes, self.stream) };
+        let mut ask = || unsafe { (self.driver.allocate)(&mut address, bytes, self.stream) };
+        let mut status = ask();
+        if status == OUT_OF_MEMORY {
+            self.release();
+            status = ask();
+        }
         if status == OUT_OF_MEMORY {
             let (free, total) = self.memory()?;
             return Err(Error::new(format!("cuda:{} has no memory for {bytes} bytes", self.number))
@@ -282,11 +298,8 @@ impl Device for Gpu {
         Ok(address)
     }
 
-    unsafe fn free(&self, address: u64, _bytes: usize) {
-        if let Ok(_entered) = self.enter() {
-            // SAFETY: by the caller; the memory is given back when what was asked before is done. A failure leaves it taken.
-            unsafe { (self.driver.free)(address, self.stream) };
-        }
+    unsafe fn free(&self, address: u64, bytes: usize) {
+        self.free_blocks().entry(bytes.next_multiple_of(GRAIN)).or_default().push(address);
     }
 
     unsafe fn upload(&self, to: u64, from: &[u8]) -> Result<()> {
@@ -331,6 +344,11 @@ impl Device for Gpu {
         self.driver.check("cuLaunchKernel", status).map_err(|e| e.context(format!("kernel {}", kernel.name)))
     }
 
+    fn synchronize(&self) -> Result<()> {
+        let _entered = self.enter()?;
+        self.wait()
+    }
+
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Recording> {
         let driver = self.driver;
         {
@@ -358,13 +376,14 @@ impl Device for Gpu {
             status
         };
         driver.check("cuGraphInstantiate", status)?;
-        Ok(Recording { driver, exec })
+        Ok(Recording::new(Recorded { driver, exec }))
     }
 
     unsafe fn replay(&self, recording: &Recording) -> Result<()> {
+        let recorded: &Recorded = recording.get()?;
         let _entered = self.enter()?;
         // SAFETY: by the caller.
-        self.driver.check("cuGraphLaunch", unsafe { (self.driver.launch_graph)(recording.exec, self.stream) })
+        self.driver.check("cuGraphLaunch", unsafe { (self.driver.launch_graph)(recorded.exec, self.stream) })
     }
 }
 
@@ -383,6 +402,7 @@ impl Drop for Gpu {
         // SAFETY: nobody holds anything of this GPU any more.
         unsafe {
             if !self.stream.is_null() {
+                self.release();
                 (self.driver.synchronize)(self.stream);
                 modules.into_iter().for_each(|m| {
                     (self.driver.unload_module)(m);

@@ -9,6 +9,7 @@
 mod buffer;
 #[cfg(feature = "cuda")]
 mod cache;
+mod devices;
 #[cfg(feature = "cuda")]
 mod driver;
 mod execute;
@@ -18,18 +19,22 @@ mod list;
 #[cfg(feature = "cuda")]
 mod nvrtc;
 mod plan;
+mod resident;
 
 pub use buffer::DeviceBuffer;
 pub use execute::Executable;
 #[cfg(feature = "cuda")]
-pub use gpu::{Gpu, Recording};
+pub use gpu::Gpu;
+pub use devices::{device, install};
 pub use list::launch_list;
 #[cfg(feature = "cuda")]
 pub use nvrtc::{Cubin, Nvrtc};
+pub use resident::{Given, Resident};
 
 use crate::program::Program;
 use igneous_ir::dim::{Dim, Symbol};
-use igneous_ir::error::Result;
+use igneous_ir::error::{Error, Result};
+use std::any::Any;
 use std::sync::Arc;
 
 /// The text of a kernel.
@@ -94,11 +99,26 @@ pub struct Launch<'a> {
     pub arguments: &'a [u64],
 }
 
+/// Work that a device recorded, to be asked for again as a whole.
+pub struct Recording(Box<dyn Any + Send>);
+
+impl Recording {
+    /// What a device keeps of the work.
+    pub fn new(kept: impl Any + Send) -> Recording {
+        Recording(Box::new(kept))
+    }
+
+    /// What the device kept.
+    ///
+    /// # Errors
+    /// If a device of another kind recorded the work.
+    pub fn get<T: Any>(&self) -> Result<&T> {
+        self.0.downcast_ref().ok_or_else(|| Error::new("another device recorded this work"))
+    }
+}
+
 /// A device, or something that stands in for one. It does what it is asked in order.
 pub trait Device: Send + Sync {
-    /// Work that was recorded, to be asked for again as a whole.
-    type Recording: Send;
-
     /// Compiles and loads kernels, so that launching them takes no time later.
     ///
     /// # Errors
@@ -153,20 +173,26 @@ pub trait Device: Send + Sync {
     /// If the text does not compile or the device fails.
     unsafe fn launch(&self, launch: Launch<'_>) -> Result<()>;
 
+    /// Waits until everything that it was asked for is done.
+    ///
+    /// # Errors
+    /// If something of it failed.
+    fn synchronize(&self) -> Result<()>;
+
     /// Records the copies and launches that `work` asks for, instead of doing them.
     ///
     /// # Errors
     /// That of the work, or if the device fails.
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Self::Recording>;
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Recording>;
 
-    /// Does what was recorded.
+    /// Does what this device recorded.
     ///
     /// # Safety
     /// All memory that was named is still there, and is free to be used as it was then.
     ///
     /// # Errors
     /// If the device fails.
-    unsafe fn replay(&self, recording: &Self::Recording) -> Result<()>;
+    unsafe fn replay(&self, recording: &Recording) -> Result<()>;
 }
 
 /// The distinct kernels of a program and of those inside it, in order of first use.

@@ -8,7 +8,7 @@ mod timing;
 mod workloads;
 
 use clap::ValueEnum;
-use igneous::{Error, Result, memory_stats, set_num_threads};
+use igneous::{Device, Error, Result, memory_stats, set_num_threads};
 use limits::Machine;
 use serde_json::json;
 use std::io::Write;
@@ -24,6 +24,10 @@ pub struct Arguments {
     /// Operator by operator, or compiled.
     #[arg(long, value_enum, default_value_t = Mode::Compiled)]
     mode: Mode,
+    /// Where compiled programs run: cpu, cuda, cuda:1. The rates of the machine below are a core's; for a GPU give its own with
+    /// `--threads 1`.
+    #[arg(long, default_value_t = Device::Cpu)]
+    device: Device,
     /// Threads to use, the main one included.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
@@ -93,6 +97,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let machine = arguments.machine()?;
+    arguments.device.check()?;
+    if arguments.device != Device::Cpu && (arguments.mode == Mode::Eager || arguments.kernels || arguments.check.is_some()) {
+        return Err(Error::new("on a device whole programs run: --mode eager, --kernels and --check are for the cpu"));
+    }
     set_num_threads(arguments.threads.into());
     if let Some(file) = &arguments.check {
         let [workload] = chosen[..] else { return Err(Error::new("--check takes one workload")) };
@@ -106,13 +114,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn record(workload: &Workload, arguments: &Arguments, machine: &Machine) -> Result<()> {
     let (start, rss_start) = (Instant::now(), process::rss_mb());
-    let case = (workload.build)()?;
+    let case = (workload.build)()?.on(arguments.device)?;
     let setup = start.elapsed().as_secs_f64();
-    let step = || case.step(arguments.mode).map(drop);
+    let step = || {
+        case.step(arguments.mode)?;
+        arguments.device.synchronize()
+    };
     let mode = if arguments.mode == Mode::Eager { "eager" } else { "compiled" };
     let mut line = json!({
         "peer": "igneous", "version": env!("CARGO_PKG_VERSION"), "workload": workload.name, "mode": mode,
-        "threads": arguments.threads, "setup_s": setup, "rss_start_mb": rss_start,
+        "device": arguments.device.to_string(), "threads": arguments.threads, "setup_s": setup, "rss_start_mb": rss_start,
     });
     if arguments.once {
         let start = Instant::now();

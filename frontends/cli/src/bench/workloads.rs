@@ -6,7 +6,7 @@ use super::limits::Work;
 use igneous::nn::{Conv2d, Forward, Gelu, LayerNorm, Linear, ModuleExt, Sequential};
 use igneous::optim::{Adam, Optimizer, Sgd};
 use igneous::{
-    Attention, Compiled, Conv, Error, LaunchTime, Lowered, Result, Tensor, compile, default, grad_with, manual_seed, no_grad,
+    Attention, Compiled, Conv, Device, Error, LaunchTime, Lowered, Result, Tensor, compile, default, grad_with, manual_seed, no_grad,
 };
 use igneous_models::{GruClassifier, LeNet, LstmClassifier, mlp};
 use std::sync::Arc;
@@ -70,6 +70,13 @@ impl Case {
             optimizer.step()?;
             Ok(vec![loss])
         })
+    }
+
+    /// With its inputs on a device, where the compiled program runs then.
+    pub fn on(mut self, device: Device) -> Result<Case> {
+        self.inputs = self.inputs.iter().map(|x| x.to(device)).collect();
+        self.inputs.iter().try_for_each(Tensor::check)?;
+        Ok(self)
     }
 
     /// Runs the step once.
