@@ -63,12 +63,7 @@ impl Sent {
 
 impl Executable {
     /// Compiles `graph`. With `IGNEOUS_DUMP` set, every stage is written into a folder of that directory.
-    pub(crate) fn build_and_dump(
-        graph: &Graph,
-        variables: &Variables,
-        options: &Options,
-        device: Device,
-    ) -> Result<Executable> {
+    pub(crate) fn build_and_dump(graph: &Graph, variables: &Variables, options: &Options, device: Device) -> Result<Executable> {
         let executable = Executable::build(graph, variables, options, device)?;
         if let Some(directory) = &*DUMP {
             static COUNT: AtomicUsize = AtomicUsize::new(0);

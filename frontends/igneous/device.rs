@@ -66,7 +66,9 @@ impl Device {
     pub fn synchronize(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
-            Device::Cuda(number) => cuda::device(number).and_then(|device| device.synchronize()).map_err(|e| e.context(format!("device {self}"))),
+            Device::Cuda(number) => {
+                cuda::device(number).and_then(|device| device.synchronize()).map_err(|e| e.context(format!("device {self}")))
+            }
         }
     }
 }

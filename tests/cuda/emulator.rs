@@ -211,7 +211,8 @@ fn unit(kernels: &[Arc<KernelText>]) -> String {
     let mut out = String::from(include_str!("emulate.h"));
     for (k, kernel) in kernels.iter().enumerate() {
         // Functions of inline assembler are the header's; their lines stay empty, so that lines have their numbers.
-        let lines = kernel.source.lines().map(|line| if line.contains("asm(") || line.contains("asm volatile(") { "" } else { line });
+        let lines =
+            kernel.source.lines().map(|line| if line.contains("asm(") || line.contains("asm volatile(") { "" } else { line });
         let text: String = lines.flat_map(|line| [line, "\n"]).collect();
         let text = text.replace("extern \"C\" ", "").replace("extern __shared__ __align__(16) unsigned char shared[];", "");
         let (name, barriers) = (&kernel.name, ["__sync", "_sync(", "mma_"].iter().any(|w| text.contains(w)));

@@ -9,8 +9,8 @@ use igneous_compiler::cuda::emit;
 use igneous_ir::array::Array;
 use igneous_ir::dim::Symbol;
 use igneous_ir::error::{Error, Result};
-use igneous_ir::kernel::interp::{Run, interpret};
 use igneous_ir::kernel::Kernel;
+use igneous_ir::kernel::interp::{Run, interpret};
 use igneous_ir::types::DType;
 use igneous_runtime::Program;
 use igneous_runtime::cuda::{Device, DeviceBuffer, Executable};
@@ -44,7 +44,7 @@ fn size(symbol: Symbol) -> Option<i64> {
 }
 
 /// Numbers of both signs, and zeros; with `nans`, a few of those. Integers are odd, so that products are not zero; those that are
-/// places (the first input of scatters) lie within four.
+/// places (the first input of scatters and gathers) lie within four.
 fn array(dtype: DType, shape: &[usize], seed: u64, nans: bool, places: bool) -> Array {
     let mut state = seed;
     let mut next = move || {
@@ -74,12 +74,12 @@ impl Exact {
 
     fn compare(&self, device: &Arc<dyn Device>, nans: bool) -> Result<()> {
         let kernel = &self.kernel;
-        let scatters = self.name.starts_with("scatter");
+        let by_place = self.name.starts_with("scatter") || self.name == "gather";
         let mut inputs = Vec::new();
         for (i, param) in kernel.reads() {
             let shape: Option<Vec<usize>> = param.ty.shape.iter().map(|d| d.eval(&size).map(|n| n as usize)).collect();
             let shape = shape.ok_or_else(|| Error::new("an extent has no value"))?;
-            inputs.push(array(param.ty.dtype, &shape, i as u64 + 1, nans, scatters));
+            inputs.push(array(param.ty.dtype, &shape, i as u64 + 1, nans, by_place));
         }
         let expected = interpret(kernel, &inputs.iter().collect::<Vec<_>>(), &size, &Run::default())?;
         inputs.extend(kernel.symbols().iter().map(|&s| {

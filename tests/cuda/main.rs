@@ -1,8 +1,8 @@
 //! The CUDA back end without a GPU: every graph that compiles for a CPU compiles for CUDA, its launch list run by a host that
 //! executes the very text of the kernels computes what the interpreter does, and NVRTC makes machine code of every kernel.
 //!
-//! An optimised build (`cargo test --release --test cuda -- --nocapture`) tries all samples of all operators, in all types, and
-//! hundreds of random graphs; others, a part of that. `IGNEOUS_OPERATOR=name` chooses one operator. Running needs a C++ compiler.
+//! An optimised build (`cargo test --release --test cuda -- --nocapture`) tries all samples of all operators, in all types,
+//! hundreds of random graphs, and the kernels of whole models; others, a part of that, unless `IGNEOUS_EXTENT=all`. `IGNEOUS_OPERATOR=name` chooses one operator. Running needs a C++ compiler.
 //!
 //! With a GPU, `cargo test --release --features gpu-tests --test cuda -- gpu` runs all of it there. The test's binary needs nothing
 //! of this repository: it can be carried to a machine with a GPU, libnvrtc and no cargo.
@@ -10,10 +10,10 @@
 mod cases;
 mod emulator;
 mod exact;
-#[cfg(feature = "gpu-tests")]
-mod gpu;
 #[path = "../../compiler/tests/fuzz/generate.rs"]
 mod generate;
+#[cfg(feature = "gpu-tests")]
+mod gpu;
 #[path = "../../compiler/tests/fuzz/instance.rs"]
 mod instance;
 #[path = "../../compiler/src/cuda/test_kernels.rs"]
@@ -47,10 +47,19 @@ const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100"];
 /// Bytes of shared memory that a kernel may declare.
 const MOST_STATIC: u32 = 48 << 10;
 
-/// What is tried by this build.
+/// Bytes of shared memory that a launch may ask for: what a block of `sm_80` can have, less what kernels declare themselves.
+const MOST_DYNAMIC: i64 = (163 - 12) << 10;
+
+/// How much this build tries.
+fn extent() -> Extent {
+    let asked = std::env::var("IGNEOUS_EXTENT").is_ok_and(|extent| extent == "all");
+    if cfg!(debug_assertions) && !asked { Extent::Some } else { Extent::All }
+}
+
+/// What is tried.
 fn cases() -> Cases {
     let mut cases = Cases::default();
-    let extent = if cfg!(debug_assertions) { Extent::Some } else { Extent::All };
+    let extent = extent();
     cases.samples(extent);
     if std::env::var("IGNEOUS_OPERATOR").is_err() {
         steps::steps().expect("the steps can be traced").into_iter().for_each(|step| cases.step(step));
@@ -220,23 +229,26 @@ fn launch_lists_compute_what_the_interpreter_does() {
     } else {
         println!("execution is skipped: there is no C++ compiler");
     }
-    let mut operators = BTreeSet::new();
+    let (mut operators, mut dynamic) = (BTreeSet::new(), 0);
     for case in &cases.compiled {
         case.program.visit(&mut |program| {
-            for launch in &program.launches {
-                operators.extend(launch.work.iter().filter_map(|w| match w {
-                    Work::Library(work) => Some(work.op.name()),
-                    _ => None,
-                }));
+            for work in program.launches.iter().flat_map(|launch| &launch.work) {
+                match work {
+                    Work::Library(work) => _ = operators.insert(work.op.name()),
+                    Work::Cuda(work) => dynamic = dynamic.max(work.shared.bounds().1.unwrap_or(i64::MAX)),
+                    _ => {}
+                }
             }
         });
     }
+    println!("at most {dynamic} bytes of dynamic shared memory");
+    assert!(dynamic <= MOST_DYNAMIC, "no device has {dynamic} bytes of shared memory");
     let mut compiled = 0;
     match Nvrtc::get() {
         Err(error) => println!("machine code is skipped: {error}"),
         Ok(nvrtc) => {
             let mut standard = distinct(cases.compiled.iter().filter(|c| c.name.starts_with("step of")));
-            if !cfg!(debug_assertions) && std::env::var("IGNEOUS_OPERATOR").is_err() {
+            if extent() == Extent::All && std::env::var("IGNEOUS_OPERATOR").is_err() {
                 let models = models::models().expect("the models compile");
                 let of_models = models.iter().flat_map(|(_, program)| cuda::kernels(program));
                 standard.extend(of_models.collect::<BTreeSet<_>>());
@@ -246,7 +258,7 @@ fn launch_lists_compute_what_the_interpreter_does() {
             }
             let standard: HashSet<Arc<KernelText>> = standard.into_iter().collect();
             let (architectures, one_in) =
-                if cfg!(debug_assertions) { (&ARCHITECTURES[1..2], 8) } else { (&ARCHITECTURES[..], 1) };
+                if extent() == Extent::Some { (&ARCHITECTURES[1..2], 8) } else { (&ARCHITECTURES[..], 1) };
             let chosen = |(i, k): &(usize, &Arc<KernelText>)| i % one_in == 0 || standard.contains(*k);
             let chosen: Vec<Arc<KernelText>> = all.iter().enumerate().filter(chosen).map(|c| c.1.clone()).collect();
             match machine_code::compile(nvrtc, &chosen, architectures) {

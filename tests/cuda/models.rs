@@ -4,8 +4,8 @@ use igneous::nn::{Forward, ModuleExt};
 use igneous::optim::{Adam, Optimizer};
 use igneous::{DType, Device, Result, Tensor, autocast, compile, default, manual_seed, spec};
 use igneous_models::{
-    EncoderClassifier, EncoderClassifierOptions, Gpt, GptOptions, GruClassifier, LeNet, LstmClassifier, MobileNetV2, ResNet, UNet,
-    UNetOptions, Vit, VitOptions, mlp,
+    EncoderClassifier, EncoderClassifierOptions, Gpt, GptOptions, GruClassifier, LeNet, LstmClassifier, MobileNetV2, ResNet,
+    UNet, UNetOptions, Vit, VitOptions, mlp,
 };
 use igneous_runtime::Program;
 use std::sync::Arc;
@@ -45,7 +45,8 @@ fn step(
 pub fn models() -> Result<Vec<Model>> {
     manual_seed(0);
     let gpt = || {
-        let options = GptOptions { vocabulary: 1000, context: 256, layers: 2, heads: 12, features: 768, ..GptOptions::characters(1000) };
+        let options =
+            GptOptions { vocabulary: 1000, context: 256, layers: 2, heads: 12, features: 768, ..GptOptions::characters(1000) };
         Gpt::new(options)
     };
     let vit = Vit::new(10, VitOptions { image: 224, layers: 2, ..VitOptions::b_16() });

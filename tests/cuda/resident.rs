@@ -154,6 +154,7 @@ fn a_function_runs_where_its_arguments_live() -> Result<()> {
     let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
     assert_eq!(f.run(x.clone())?.device(), Device::Cpu);
     let there = x.to(device);
+    f.run(there.clone())?;
     assert_eq!((there.device(), there.to(Device::Cpu).device()), (device, Device::Cpu));
     let before = emulator.counts();
     let y = f.run(there.clone())?;
@@ -203,7 +204,20 @@ fn a_device_that_is_not_there_is_an_error_on_use() {
     let f = compile(|x: Tensor| x.exp()).device(nowhere);
     // It compiles without the device, and what it became can be seen.
     assert!(f.lower(Tensor::zeros(3)).expect("no device is needed").launch_list().to_string().contains("<<<"));
-    for error in [f.run(Tensor::zeros(3)).expect_err("it cannot run"), Tensor::zeros(3).to(nowhere).check().expect_err("no tensor lives there")] {
+    for error in [
+        f.run(Tensor::zeros(3)).expect_err("it cannot run"),
+        Tensor::zeros(3).to(nowhere).check().expect_err("no tensor lives there"),
+    ] {
         assert!(error.to_string().contains("cuda:4095"), "{error}");
+    }
+}
+
+#[test]
+fn memory_that_is_short_is_an_error_with_the_plan() {
+    let Some((device, _emulator)) = stand_in(74) else { return };
+    let f = compile(|x: Tensor| x.exp().expand((1 << 20, 1 << 10))).device(device);
+    let error = f.run(Tensor::new([1.0])).expect_err("the device has 1 GiB").to_string();
+    for part in ["there is no memory for 4294967296 bytes", "outputs", "4294967296 bytes: f32[1048576, 1024], output 0"] {
+        assert!(error.contains(part), "`{part}` is not in {error}");
     }
 }

@@ -36,9 +36,9 @@ fn splits(kernel: &Kernel, section: &Section) -> bool {
         Stage::Map { axes, stores } => stores.iter().all(|s| match &s.to {
             Target::Param { param, combine: Some(kind), .. } => is_atomic(*kind, dtype(*param)),
             // Each index has an element of its own.
-            Target::Param { index, .. } => axes.iter().all(|&a| {
-                index.iter().any(|&i| section.exprs.get(i).op == igneous_ir::scalar::ScalarOp::Axis(a))
-            }),
+            Target::Param { index, .. } => {
+                axes.iter().all(|&a| index.iter().any(|&i| section.exprs.get(i).op == igneous_ir::scalar::ScalarOp::Axis(a)))
+            }
             Target::Local(_) => false,
         }),
         _ => false,

@@ -440,10 +440,31 @@ impl<'a> Emitter<'a> {
         };
         let active = if self.plan.team == Team::Column { "active" } else { "" };
         if axes.is_empty() {
-            // Every lane computes the locals; one stores.
-            out.open(if active.is_empty() { "{" } else { "if (active) {" });
-            self.once(out, stage, &Overrides::new(), &HashMap::new(), Some(&format!("{start} == 0")));
-            out.close();
+            let one = format!("{start} == 0");
+            let guarded = |condition: &str| match (active, condition) {
+                ("", "") => "{".to_owned(),
+                (_, "") => format!("if ({active}) {{"),
+                ("", _) => format!("if ({condition}) {{"),
+                _ => format!("if ({active} && {condition}) {{"),
+            };
+            // Every lane computes the locals; one lane stores to parameters, and none reads there what it has overwritten.
+            let (all, alone, guard) = match self.parts(stage) {
+                Some([locals, params]) => (locals, params, None),
+                None => (Some(stage.clone()), None, Some(one.as_str())),
+            };
+            if let Some(stage) = &all {
+                out.open(guarded(""));
+                self.once(out, stage, &Overrides::new(), &HashMap::new(), guard);
+                out.close();
+            }
+            if let Some(stage) = &alone {
+                if all.is_some() {
+                    out.line(self.barrier());
+                }
+                out.open(guarded(&one));
+                self.once(out, stage, &Overrides::new(), &HashMap::new(), None);
+                out.close();
+            }
             return;
         }
         let count = plan::extent(self.section, axes);
@@ -461,6 +482,18 @@ impl<'a> Emitter<'a> {
             self.once(out, stage, &Overrides::new(), &HashMap::new(), None);
         }
         out.close();
+    }
+
+    /// The stores of a stage to locals, and those to parameters; none if these are computed from locals that the stage replaces.
+    fn parts(&self, stage: &Stage) -> Option<[Option<Stage>; 2]> {
+        let Stage::Map { axes, stores } = stage else { return Some([None, Some(stage.clone())]) };
+        let (locals, params): (Vec<Store>, Vec<Store>) = stores.iter().cloned().partition(|s| matches!(s.to, Target::Local(_)));
+        let replaced = |op: ScalarOp| matches!(op, ScalarOp::Local(l) if locals.iter().any(|s| s.to == Target::Local(l)));
+        let part = |stores: Vec<Store>| (!stores.is_empty()).then(|| Stage::Map { axes: axes.clone(), stores });
+        let of_params = part(params.clone());
+        let roots = of_params.as_ref().map(Stage::roots).unwrap_or_default();
+        let depends = self.section.exprs.reachable(&roots).into_iter().any(|e| replaced(self.section.exprs.get(e).op));
+        (!depends).then(|| [part(locals.clone()), of_params])
     }
 
     /// How many neighbouring indices a lane takes at once.

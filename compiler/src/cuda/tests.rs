@@ -2,8 +2,8 @@
 
 use super::emit;
 use super::test_kernels::KERNELS;
-use igneous_ir::dim::Dim;
 use crate::precision::Precision;
+use igneous_ir::dim::Dim;
 use igneous_ir::kernel::Kernel;
 use igneous_runtime::cuda::CudaWork;
 
@@ -17,7 +17,8 @@ fn text_of_kernels() {
         let works = cuda(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
         let texts = works.iter().map(|cuda| {
             let text = &cuda.kernel;
-            let launch = format!("// {}: {} blocks of {} threads, {} bytes shared", text.name, cuda.grid, text.block, cuda.shared);
+            let launch =
+                format!("// {}: {} blocks of {} threads, {} bytes shared", text.name, cuda.grid, text.block, cuda.shared);
             let scratch = if cuda.scratch == Dim::ZERO { String::new() } else { format!(", {} bytes scratch", cuda.scratch) };
             format!("{launch}{scratch}\n{}", text.source)
         });

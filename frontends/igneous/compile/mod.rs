@@ -169,7 +169,10 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     fn find_and_run(&self, arguments: &Args, loc: Loc, mut times: Option<&mut Vec<LaunchTime>>) -> Result<Value<F, Args>> {
         let (tensors, signature) = self.signature(arguments)?;
         if times.is_some() && signature.device != Device::Cpu {
-            return Err(Error::new(format!("a program on {} is one graph: its launches cannot be timed one by one", signature.device)));
+            return Err(Error::new(format!(
+                "a program on {} is one graph: its launches cannot be timed one by one",
+                signature.device
+            )));
         }
         loop {
             let entry = self.entry(arguments, &tensors, &signature)?;

@@ -165,13 +165,7 @@ impl<R: Tree> Entry<R> {
 
     /// The inputs in the order of the graph; those that were found if one is missing. A variable that the program overwrites is taken
     /// out of its place, so that its elements have one handle; if somebody else holds them, the run works on a copy.
-    fn take_inputs(
-        &self,
-        inputs: &mut Vec<Input>,
-        arguments: &[Tensor],
-        locks: &mut Locks<'_>,
-        recorded: bool,
-    ) -> Result<()> {
+    fn take_inputs(&self, inputs: &mut Vec<Input>, arguments: &[Tensor], locks: &mut Locks<'_>, recorded: bool) -> Result<()> {
         for tensor in arguments {
             inputs.push(Input::new(&*tensor.placed_value("its elements")?));
         }

@@ -288,7 +288,11 @@ impl Tensor {
                 Device::Cpu => Ok(Eager { remote: None, ..Eager::clone(&value) }),
                 Device::Cuda(number) => {
                     let remote = Remote::upload(number, value.buffer.clone())?;
-                    Ok(Eager { slot: value.slot.clone(), source: value.source.clone(), ..Eager::remote(value.ty.clone(), remote, value.loc)? })
+                    Ok(Eager {
+                        slot: value.slot.clone(),
+                        source: value.source.clone(),
+                        ..Eager::remote(value.ty.clone(), remote, value.loc)?
+                    })
                 }
             }
         };

@@ -39,5 +39,7 @@ fn gpu(number: usize) -> Result<Arc<dyn Device>> {
 
 #[cfg(not(feature = "cuda"))]
 fn gpu(number: usize) -> Result<Arc<dyn Device>> {
-    Err(igneous_ir::error::Error::new(format!("there is no device cuda:{number}: this program was built without the feature `cuda`")))
+    Err(igneous_ir::error::Error::new(format!(
+        "there is no device cuda:{number}: this program was built without the feature `cuda`"
+    )))
 }

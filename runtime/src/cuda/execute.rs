@@ -26,12 +26,20 @@ pub struct Executable {
 struct Prepared {
     plan: Plan,
     frame: DeviceBuffer,
+    /// For each output the blocks that runs have put it in: one that nobody else holds any more is used again.
+    results: Vec<Vec<DeviceBuffer>>,
     /// The memory that runs used, the last one's last, and their steps if they are asked for again: in a loop addresses soon repeat.
     seen: Vec<(Vec<u64>, Option<Recording>)>,
 }
 
 /// How many extents are kept; when there are more, all are prepared again.
 const MOST_PREPARED: usize = 32;
+
+/// How many buffers an error about memory lists.
+const LISTED: usize = 10;
+
+/// How many blocks are kept for an output.
+const MOST_RESULTS: usize = 2;
 
 /// How many sets of addresses are remembered, and the recordings for them.
 const MOST_SEEN: usize = 8;
@@ -82,7 +90,7 @@ impl Executable {
             }
             let plan = Plan::new(&self.programs, 0, shapes)?;
             let frame = DeviceBuffer::new(&self.device, plan.memory).map_err(|e| self.out_of_memory(&plan, e))?;
-            all.insert(key.clone(), Prepared { plan, frame, seen: Vec::new() });
+            all.insert(key.clone(), Prepared { results: vec![Vec::new(); plan.outputs.len()], plan, frame, seen: Vec::new() });
         }
         let prepared = all.get_mut(&key).expect("it was made above");
         self.check_inputs(inputs, &prepared.plan)?;
@@ -91,7 +99,7 @@ impl Executable {
             outputs.push(match prepared.plan.places[buffer] {
                 At::Input(input) | At::InOut { input, .. } => inputs[input].clone(),
                 At::Output(output) if output < j => outputs[output].clone(),
-                _ => DeviceBuffer::new(&self.device, bytes).map_err(|e| self.out_of_memory(&prepared.plan, e))?,
+                _ => self.result(&mut prepared.results[j], bytes).map_err(|e| self.out_of_memory(&prepared.plan, e))?,
             });
         }
         let addresses: Vec<u64> = inputs.iter().copied().chain(&outputs).map(DeviceBuffer::address).collect();
@@ -104,12 +112,25 @@ impl Executable {
         }
     }
 
+    /// A block for an output. What becomes the next run's input is put in two blocks by turns.
+    fn result(&self, blocks: &mut Vec<DeviceBuffer>, bytes: usize) -> Result<DeviceBuffer> {
+        if let Some(free) = blocks.iter().find(|b| b.is_unique()) {
+            return Ok(free.clone());
+        }
+        let block = DeviceBuffer::new(&self.device, bytes)?;
+        if blocks.len() >= MOST_RESULTS {
+            blocks.remove(0);
+        }
+        blocks.push(block.clone());
+        Ok(block)
+    }
+
     /// Asks for the steps of a run; if one has used the same memory before, at once.
     ///
     /// # Safety
     /// As [`execute`](Self::execute); the addresses are those of inputs, then outputs.
     unsafe fn perform(&self, prepared: &mut Prepared, addresses: Vec<u64>, inputs: usize) -> Result<()> {
-        let Prepared { plan, frame, seen } = prepared;
+        let Prepared { plan, frame, seen, .. } = prepared;
         let mut work = || {
             let (from, to) = addresses.split_at(inputs);
             // SAFETY: by the caller.
@@ -145,11 +166,24 @@ impl Executable {
     fn out_of_memory(&self, plan: &Plan, error: Error) -> Error {
         let program = &self.programs[0].program;
         let sum = |bytes: &mut dyn Iterator<Item = usize>| format!("{} bytes", bytes.sum::<usize>());
+        let mut largest: Vec<usize> = (0..program.buffers.len()).collect();
+        largest.sort_by_key(|&b| std::cmp::Reverse(plan.sizes[b]));
+        let line = |&b: &usize| {
+            let place = match plan.places[b] {
+                At::Input(input) | At::InOut { input, .. } => format!("input {input}"),
+                At::Output(output) => format!("output {output}"),
+                At::Memory(offset) => format!("temporary at {offset}"),
+                At::Constant(constant) => format!("constant {constant}"),
+            };
+            format!("\n    {} bytes: {}, {place}", plan.sizes[b], program.buffers[b].ty)
+        };
+        let largest: String = largest.iter().take(LISTED).map(line).collect();
         error
             .context(format!("memory of program `{}`", program.name))
             .note("inputs", sum(&mut plan.inputs.iter().copied()))
             .note("outputs", sum(&mut plan.outputs.iter().map(|o| o.1)))
             .note("temporaries", format!("{} bytes", plan.memory))
+            .note("largest", largest)
     }
 
     fn check_inputs(&self, inputs: &[&DeviceBuffer], plan: &Plan) -> Result<()> {

@@ -22,10 +22,10 @@ mod plan;
 mod resident;
 
 pub use buffer::DeviceBuffer;
+pub use devices::{device, install};
 pub use execute::Executable;
 #[cfg(feature = "cuda")]
 pub use gpu::Gpu;
-pub use devices::{device, install};
 pub use list::launch_list;
 #[cfg(feature = "cuda")]
 pub use nvrtc::{Cubin, Nvrtc};

@@ -46,6 +46,8 @@ pub(super) struct Plan {
     /// The buffer of each output, and its bytes.
     pub outputs: Vec<(usize, usize)>,
     pub places: Vec<At>,
+    /// Bytes of each buffer.
+    pub sizes: Vec<usize>,
     /// Bytes of a frame: the arena, then what one step at a time needs besides.
     pub memory: usize,
     pub steps: Vec<Step>,
@@ -159,7 +161,7 @@ impl Plan {
         let checks = !program.checks.is_empty() || steps.iter().any(|s| s.action.inner().iter().any(|p| p.plan.checks));
         let reads = |action: &Action| matches!(action, Action::Library(_) | Action::Cond { .. } | Action::While(_));
         let waits = steps.iter().any(|s| reads(&s.action) || s.action.inner().iter().any(|p| p.plan.waits));
-        Ok(Plan { program: number, inputs, outputs, places, memory, steps, checks, waits })
+        Ok(Plan { program: number, inputs, outputs, places, sizes: bytes, memory, steps, checks, waits })
     }
 }
 

@@ -6,7 +6,8 @@ use super::limits::Work;
 use igneous::nn::{Conv2d, Forward, Gelu, LayerNorm, Linear, ModuleExt, Sequential};
 use igneous::optim::{Adam, Optimizer, Sgd};
 use igneous::{
-    Attention, Compiled, Conv, Device, Error, LaunchTime, Lowered, Result, Tensor, compile, default, grad_with, manual_seed, no_grad,
+    Attention, Compiled, Conv, Device, Error, LaunchTime, Lowered, Result, Tensor, compile, default, grad_with, manual_seed,
+    no_grad,
 };
 use igneous_models::{GruClassifier, LeNet, LstmClassifier, mlp};
 use std::sync::Arc;
