@@ -1,4 +1,4 @@
-"""The recipes of examples/translate in PyTorch: python translate.py [--model gru|transformer] [--epochs 25] [--beams 5]"""
+"""The recipes of examples/translate in PyTorch: python translate.py [--model gru|transformer] [--epochs 15] [--beams 5]"""
 import argparse, collections, gzip, math, pathlib, re, time
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", default="gru")
-parser.add_argument("--epochs", type=int, default=25)
+parser.add_argument("--epochs", type=int, default=15)
 parser.add_argument("--beams", type=int, default=5)
 parser.add_argument("--seed", type=int, default=1)
 arguments = parser.parse_args()

@@ -31,7 +31,7 @@ struct Arguments {
     #[arg(long, value_enum, default_value = "gru")]
     model: Kind,
     /// Passes over the training pairs.
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 15)]
     epochs: usize,
     /// Pairs per step.
     #[arg(long, default_value_t = 64)]

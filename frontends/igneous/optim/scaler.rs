@@ -124,7 +124,7 @@ impl GradScaler {
     fn unchecked(options: GradScalerOptions) -> GradScaler {
         GradScaler {
             scale: Tensor::variable(Tensor::scalar(options.init_scale as f32)),
-            growth_tracker: Tensor::variable(Tensor::scalar(0i32)),
+            growth_tracker: Tensor::variable(Tensor::from_slice(&[0i32], ())),
             found_inf: Tensor::variable(Tensor::zeros(OPTIMIZERS).to_dtype(DType::Bool)),
             progress: Tracked::new("progress of the scaler", [Progress::None; OPTIMIZERS]),
             options,

@@ -68,7 +68,7 @@ impl Forward for Crepe {
         let mut x = frames.unsqueeze(1).unsqueeze(-1);
         for (k, CrepeBlock { conv, norm }) in self.blocks.iter().enumerate() {
             let padding = if k == 0 { (254, 254) } else { (31, 32) };
-            let heard = conv.call(&format!("conv{}", k + 1), &x.pad(&[padding, (0, 0)], 0.0)).relu();
+            let heard = conv.call(&format!("conv{}", k + 1), &x.pad(&[(0, 0), padding], 0.0)).relu();
             x = norm.forward(&heard).max_pool2d((2, 1));
         }
         self.classifier.call("classifier", &x.transpose(1, 2).flatten(1, -1)).sigmoid()

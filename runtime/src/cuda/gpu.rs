@@ -209,19 +209,19 @@ impl Gpu {
             kernels.iter().filter(|k| !known.by_text.contains_key(*k) && seen.insert(*k)).collect()
         };
         let next = AtomicUsize::new(0);
-        let results: Mutex<Vec<(&Arc<KernelText>, Result<Vec<u8>>)>> = Mutex::default();
+        let cubins: Mutex<Vec<_>> = Mutex::default();
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(missing.len());
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
                     while let Some(&kernel) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let cubin = self.cubin(kernel);
-                        results.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, cubin));
+                        cubins.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, cubin));
                     }
                 });
             }
         });
-        for (kernel, cubin) in results.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for (kernel, cubin) in cubins.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let loaded =
                 cubin.and_then(|cubin| self.load(kernel, &cubin)).map_err(|e| e.context(format!("kernel {}", kernel.name)))?;
             self.kernels().by_text.insert(kernel.clone(), loaded);
