@@ -9,13 +9,16 @@
 //! wide layer by the distance of the points (width). In eager mode that is a Rust loop and an `if`, which read values; compiled it is
 //! a `while_loop_bounded` and a `cond`, so that one program serves all depths.
 
+mod mode;
+
 use clap::Parser;
 use igneous::data::{Progress, SampleRandom};
 use igneous::nn::{Forward, Linear, Module, ModuleExt, Sequential};
 use igneous::optim::{Adam, Optimizer};
 use igneous::{Error, Result, Tensor, compile, cond, manual_seed, no_grad, while_loop_bounded};
 use igneous_models::mlp;
-use std::sync::Arc;
+use mode::Mode;
+use std::f64::consts::TAU;
 use std::time::Instant;
 
 /// Trains a network whose depth and width depend on its input.
@@ -27,20 +30,24 @@ struct Arguments {
     /// Points per step; all of one step are turned equally often.
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    /// Seed of the weights and of the points.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Decide in Rust, and run operator by operator.
-    #[arg(long)]
-    eager: bool,
-    /// Compare the losses of 50 steps that are decided in Rust and in a compiled program.
-    #[arg(long)]
-    check: bool,
+    #[command(flatten)]
+    mode: Mode,
 }
 
 /// How often a point is turned at most.
 const DEEPEST: usize = 6;
+/// By how much near points are turned each time.
 const ANGLE: f64 = 0.4;
+
+/// Where points are, and by how much they are turned each time.
+struct Ring {
+    nearest: f64,
+    furthest: f64,
+    angle: f64,
+}
+
+const NEAR: Ring = Ring { nearest: 0.2, furthest: 0.9, angle: ANGLE };
+const FAR: Ring = Ring { nearest: 1.2, furthest: 2.0, angle: 2.0 * ANGLE };
 
 /// A layer that is repeated: narrow for points that are near, wide for others.
 #[derive(Module)]
@@ -87,101 +94,68 @@ impl Net {
     }
 }
 
-struct Training {
-    net: Net,
-    adam: Adam,
-}
-
-impl Training {
-    fn new() -> Result<Training> {
-        let net = Net { near: Linear::new(2, 2), far: mlp(&[2, 64, 2]) };
-        Ok(Training { adam: Adam::new(net.parameters(), 0.003)?, net })
-    }
-
-    fn learn(&self, found: &Tensor, target: &Tensor) -> Result<Tensor> {
-        let loss = found.mse_loss(target);
-        loss.backward()?;
-        self.adam.step()?;
-        Ok(loss)
-    }
-
-    fn eager_step(&self, x: &Tensor, depth: &Tensor, target: &Tensor) -> Result<Tensor> {
-        self.learn(&self.net.by_values(x, depth)?, target)
-    }
-
-    fn compiled_step(&self, x: &Tensor, depth: &Tensor, target: &Tensor) -> Result<Tensor> {
-        self.learn(&self.net.by_program(x, depth)?, target)
-    }
-}
-
-/// Points, how often they are turned, and where they end. Half of the batches are near, the others far.
-fn points(count: usize, random: &mut SampleRandom) -> (Tensor, Tensor, Tensor) {
-    let (depth, far) = (1 + random.below(DEEPEST), random.chance(0.5));
-    let (nearest, furthest) = if far { (1.2, 2.0) } else { (0.2, 0.9) };
-    let step = if far { 2.0 * ANGLE } else { ANGLE };
-    let mut polar = || (random.uniform() * std::f64::consts::TAU, nearest + (furthest - nearest) * random.uniform());
-    let places: Vec<(f64, f64)> = (0..count).map(|_| polar()).collect();
-    let at = |turned: f64| {
-        let flat: Vec<f32> = places
-            .iter()
-            .flat_map(|(angle, distance)| [distance * (angle + turned).cos(), distance * (angle + turned).sin()])
-            .map(|x| x as f32)
-            .collect();
-        Tensor::from_vec(flat, (count, 2))
+/// Points, how often they are turned, and where they end.
+fn points(count: usize, depth: usize, ring: &Ring, random: &mut SampleRandom) -> (Tensor, Tensor, Tensor) {
+    let Ring { nearest, furthest, angle } = *ring;
+    let polar: Vec<(f64, f64)> =
+        (0..count).map(|_| (TAU * random.uniform(), nearest + (furthest - nearest) * random.uniform())).collect();
+    let turned = |by: f64| {
+        let places = polar.iter().flat_map(|(angle, distance)| [(angle + by).cos() * distance, (angle + by).sin() * distance]);
+        Tensor::from_vec(places.map(|x| x as f32).collect(), (count, 2))
     };
-    (at(0.0), Tensor::scalar(depth as i64), at(step * depth as f64))
+    (turned(0.0), Tensor::scalar(depth as i64), turned(angle * depth as f64))
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    manual_seed(arguments.seed);
-    let training = Arc::new(Training::new()?);
-    let own = training.clone();
-    let step = compile(move |x: Tensor, depth: Tensor, target: Tensor| own.compiled_step(&x, &depth, &target)).name("step");
-    let mut random = SampleRandom::of_sample(arguments.seed as usize);
+    let mode = arguments.mode;
+    manual_seed(mode.seed);
+    let net = Net { near: Linear::new(2, 2), far: mlp(&[2, 64, 2]) };
+    let adam = Adam::new(net.parameters(), 0.003)?;
+    let learn = |found: Tensor, target: Tensor| -> Result<Tensor> {
+        let loss = found.mse_loss(&target);
+        loss.backward()?;
+        adam.step()?;
+        Ok(loss)
+    };
+    let step = compile(|x: Tensor, depth: Tensor, target: Tensor| learn(net.by_program(&x, &depth)?, target)).name("step");
+    let mut random = SampleRandom::of_sample(mode.seed as usize);
+    let mut draw = || {
+        let (depth, ring) = (1 + random.below(DEEPEST), if random.chance(0.5) { NEAR } else { FAR });
+        points(arguments.batch, depth, &ring, &mut random)
+    };
 
-    if arguments.check {
-        let copy = Training::new()?;
-        copy.net.load_state_dict(&training.net.state_dict())?;
-        let mut largest = 0.0f64;
-        for _ in 0..50 {
-            let (x, depth, target) = points(arguments.batch, &mut random);
-            let eager = copy.eager_step(&x, &depth, &target)?.item()?;
-            let compiled = step.run((x, depth, target))?.item()?;
-            largest = largest.max((eager - compiled).abs() / eager.abs());
-        }
-        if largest.is_nan() || largest > 1e-3 {
-            return Err(Error::new(format!("deciding in Rust and in the program differ: relative difference {largest:.1e}")));
-        }
-        println!("eager and compiled agree: max relative difference {largest:.1e}, {} program", step.programs());
+    if mode.check {
+        mode.compare(&step, (0..arguments.steps.min(50)).map(|_| Ok(draw())), 1e-4)?;
+        let (x, depth, _) = draw();
+        let difference = (net.by_values(&x, &depth)? - net.by_program(&x, &depth)?).abs().max_all().item()?;
+        println!("decided in Rust and in the program: difference {difference:.1e}");
         return Ok(());
     }
     let start = Instant::now();
     let progress = Progress::new(0..arguments.steps, "training");
     let bar = progress.bar();
     for k in progress {
-        let (x, depth, target) = points(arguments.batch, &mut random);
-        let loss = if arguments.eager { training.eager_step(&x, &depth, &target)? } else { step.run((x, depth, target))? };
+        let (x, depth, target) = draw();
+        let loss = if mode.eager { learn(net.by_values(&x, &depth)?, target)? } else { mode.run(&step, (x, depth, target))? };
         if k % 100 == 0 {
             bar.set_message(format!("loss {:.5}", loss.item()?));
         }
     }
-    println!("{} steps in {:.1} s\n", arguments.steps, start.elapsed().as_secs_f64());
+    println!("{} steps in {:.1} s, {} program(s)\n", arguments.steps, start.elapsed().as_secs_f64(), step.programs());
     println!("depth  error near  error far");
     for depth in 1..=DEEPEST {
-        let mut errors = [(0.0, 0u32); 2];
-        while errors.iter().any(|(_, count)| *count == 0) {
-            let (x, found, target) = points(256, &mut random);
-            if found.item()? as usize == depth {
-                let far = Net::is_far(&x).item()? as usize;
-                let reached = no_grad(|| training.net.by_values(&x, &found))?;
-                let error = (reached - target).square().sum(1).sqrt().mean_all().item()?;
-                errors[far] = (error, 1);
-            }
-        }
-        println!("{depth:5}  {:10.4}  {:9.4}", errors[0].0, errors[1].0);
+        let errors = [NEAR, FAR].map(|ring| {
+            let (x, depth, target) = points(256, depth, &ring, &mut SampleRandom::of_sample(0));
+            let found = no_grad(|| net.by_values(&x, &depth))?;
+            (found - target).square().sum(1).sqrt().mean_all().item()
+        });
+        let [near, far] = errors;
+        println!("{depth:5}  {:10.4}  {:9.4}", near?, far?);
     }
-    let turned = training.net.near.weight.to_f64_vec()?;
-    println!("\nthe narrow layer turns by {:.3}; the truth is {ANGLE}", (turned[2] - turned[1]).atan2(turned[0] + turned[3]));
+    let [a, b, c, d] = net.near.weight.to_f64_vec()?[..] else {
+        return Err(Error::new("a matrix of the plane has four elements"));
+    };
+    println!("\nthe narrow layer turns by {:.3}; the truth is {ANGLE}", (c - b).atan2(a + d));
     Ok(())
 }

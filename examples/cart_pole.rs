@@ -6,14 +6,15 @@
 //! One program plays many games at once, as a `scan` over time with random moves, and learns from them: its backward pass goes
 //! through the scan.
 
+mod mode;
+
 use clap::Parser;
 use igneous::data::Progress;
-use igneous::nn::{Forward, ModuleExt, Sequential};
+use igneous::nn::{Forward, ModuleExt};
 use igneous::optim::{Adam, Optimizer};
-use igneous::testing::compare_with_eager;
-use igneous::{DType, Error, Result, Tensor, compile, manual_seed, scan};
+use igneous::{DType, Result, Tensor, compile, manual_seed, scan};
 use igneous_models::mlp;
-use std::sync::Arc;
+use mode::Mode;
 use std::time::Instant;
 
 /// Learns to balance a pole.
@@ -28,15 +29,8 @@ struct Arguments {
     /// The length of the longest game.
     #[arg(long, default_value_t = 200)]
     longest: usize,
-    /// Seed of the weights and of the games.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Run operator by operator instead of compiling.
-    #[arg(long)]
-    eager: bool,
-    /// Compare 5 updates in eager and compiled mode.
-    #[arg(long)]
-    check: bool,
+    #[command(flatten)]
+    mode: Mode,
 }
 
 /// The next states `[games, 4]` (place and speed of the cart, angle and angular speed of the pole) when the cart is pushed to the
@@ -63,22 +57,19 @@ fn standing(state: &Tensor) -> Tensor {
     x.abs().lt(2.4).logical_and(&angle.abs().lt(12f64.to_radians())).to_dtype(DType::F32)
 }
 
-/// A network and its optimizer.
-struct Player {
-    net: Sequential,
-    adam: Adam,
-}
-
-impl Player {
-    /// Plays games from these states and learns from them: what is compiled, and what eager mode runs. Returns the mean number
-    /// of moves of a game.
-    fn learn(&self, start: &Tensor, longest: usize) -> Result<Tensor> {
-        let alive = Tensor::ones(start.size(0));
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let (mode, games, longest) = (arguments.mode, arguments.games, arguments.longest);
+    manual_seed(mode.seed);
+    let net = mlp(&[4, 64, 2]);
+    let adam = Adam::new(net.parameters(), 0.01)?;
+    // Plays games from these states and learns from them. Returns the mean number of moves of a game.
+    let learn = compile(|start: Tensor| {
         // For each move, [longest, games]: the logarithm of its probability, and whether the game went on.
-        let (_, (chosen, played)) = scan((start.clone(), alive), Tensor::arange(0, longest), |(state, alive), _| {
-            let scores = self.net.forward(&state).log_softmax(1);
-            let likely = scores.detach().exp();
-            let right = Tensor::rand(start.size(0)).lt(likely.i((.., 1))).to_dtype(DType::F32);
+        let alive = Tensor::ones(games);
+        let (_, (chosen, played)) = scan((start, alive), Tensor::arange(0, longest), |(state, alive): (Tensor, Tensor), _| {
+            let scores = net.forward(&state).log_softmax(1);
+            let right = Tensor::rand(games).lt(scores.detach().i((.., 1)).exp()).to_dtype(DType::F32);
             let chosen = scores.i((.., 1)) * &right + scores.i((.., 0)) * (1.0 - &right);
             let next = physics(&state, &right).detach();
             let still = &alive * standing(&next);
@@ -91,47 +82,29 @@ impl Player {
         let scale = (advantage.square().sum_all() / played.sum_all()).sqrt() + 1e-6;
         let loss = -(chosen * (advantage / scale).detach()).sum_all() / played.sum_all();
         loss.backward()?;
-        self.adam.step()?;
-        Ok(played.sum_all() / Tensor::full((), start.size(0)).to_dtype(DType::F32))
+        adam.step()?;
+        Ok(played.sum(0).mean_all())
+    })
+    .name("learn");
+    let start = || Tensor::uniform(-0.05, 0.05, (games, 4));
+    if mode.check {
+        return mode.compare(&learn, (0..arguments.updates.min(5)).map(|_| Ok(start())), 1e-3);
     }
-}
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    manual_seed(arguments.seed);
-    let net = mlp(&[4, 64, 2]);
-    let adam = Adam::new(net.parameters(), 0.01)?;
-    let player = Arc::new(Player { net, adam });
-    let (own, longest) = (player.clone(), arguments.longest);
-    let learn = compile(move |start: Tensor| own.learn(&start, longest)).name("learn");
-    let start = || Tensor::uniform(-0.05, 0.05, (arguments.games, 4));
-
-    if arguments.check {
-        let mut largest = 0.0f64;
-        for _ in 0..5 {
-            largest = largest.max(compare_with_eager(&learn, start(), 1e-3)?);
-        }
-        println!("eager and compiled agree: max relative difference {largest:.1e}");
-        return Ok(());
-    }
     let begun = Instant::now();
     let progress = Progress::new(0..arguments.updates, "playing");
     let bar = progress.bar();
-    let (mut recent, mut shown) = (Vec::new(), Vec::new());
-    for update in progress {
-        let moves = if arguments.eager { player.learn(&start(), longest)? } else { learn.run(start())? }.item()?;
-        recent.push(moves);
-        bar.set_message(format!("{moves:.0} moves"));
-        if (update + 1) % 15 == 0 || update + 1 == arguments.updates {
-            shown.push((update + 1, recent.iter().sum::<f64>() / recent.len() as f64));
-            recent.clear();
-        }
+    let mut moves = Vec::new();
+    for _ in progress {
+        let mean = mode.run(&learn, start())?.item()?;
+        moves.push(mean);
+        bar.set_message(format!("{mean:.0} moves"));
     }
-    println!("{} games in {:.1} s\n", arguments.updates * arguments.games, begun.elapsed().as_secs_f64());
+    println!("{} games in {:.1} s\n", arguments.updates * games, begun.elapsed().as_secs_f64());
     println!("updates  moves before the pole falls (at most {longest})");
-    for (updates, moves) in &shown {
-        let bar = "#".repeat((moves / longest as f64 * 50.0) as usize);
-        println!("{updates:7}  {moves:6.1} {bar}");
+    for (k, part) in moves.chunks(15).enumerate() {
+        let mean = part.iter().sum::<f64>() / part.len() as f64;
+        println!("{:7}  {mean:6.1} {}", 15 * k + part.len(), "#".repeat((mean / 4.0) as usize));
     }
-    shown.last().map(|_| ()).ok_or_else(|| Error::new("nothing was played: --updates is 0"))
+    Ok(())
 }

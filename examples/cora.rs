@@ -7,17 +7,18 @@
 //!     cargo run --release --example cora -- --task karate
 //!     cargo run --release --example cora -- --check
 
+mod mode;
+
 use clap::{Parser, ValueEnum};
 use igneous::data::{Progress, SampleRandom, read_lines};
 use igneous::metrics::roc_auc;
 use igneous::nn::{Module, ModuleExt};
 use igneous::optim::{Adam, AdamOptions, Optimizer};
-use igneous::testing::compare_with_eager;
 use igneous::{DType, Error, Result, Tensor, compile, default, manual_seed, no_grad};
 use igneous_models::{Edges, Gat, Gcn, GraphSage};
+use mode::Mode;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Trains a graph neural network.
@@ -32,15 +33,8 @@ struct Arguments {
     /// Training steps, each with the whole graph.
     #[arg(long, default_value_t = 200)]
     epochs: usize,
-    /// Seed of the weights and of dropout.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Run operator by operator instead of compiling.
-    #[arg(long)]
-    eager: bool,
-    /// Compare 20 steps in eager and compiled mode.
-    #[arg(long)]
-    check: bool,
+    #[command(flatten)]
+    mode: Mode,
     /// The folder with the folders of both graphs.
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data"))]
     data: PathBuf,
@@ -73,7 +67,8 @@ enum Net {
 
 impl Net {
     /// With the papers' sizes and this many results for each node.
-    fn new(kind: Kind, inputs: usize, outputs: usize) -> Net {
+    fn new(kind: Kind, graph: &Graph, outputs: usize) -> Net {
+        let inputs = graph.inputs;
         match kind {
             Kind::Gcn => Net::Gcn(Gcn::new(inputs, 16, outputs, 0.5)),
             Kind::Sage => Net::Sage(GraphSage::new(inputs, 16, outputs, 0.5)),
@@ -92,6 +87,9 @@ impl Net {
 
 /// Nodes with features and labels, and pairs of them.
 struct Graph {
+    nodes: usize,
+    /// Features of a node.
+    inputs: usize,
     features: Tensor,
     labels: Tensor,
     classes: usize,
@@ -115,28 +113,32 @@ fn read_pairs(path: &Path) -> Result<Vec<(usize, usize)>> {
 /// Papers, their words and their citations.
 fn read_cora(folder: &Path) -> Result<Graph> {
     const WORDS: usize = 1433;
-    let lines = read_lines(folder.join("nodes.tsv.gz"))?;
-    let lines: Vec<&String> = lines.iter().filter(|line| !line.starts_with("node")).collect();
-    let mut features = vec![0f32; lines.len() * WORDS];
+    let path = folder.join("nodes.tsv.gz");
+    let lines = read_lines(&path)?;
+    // The first line has the names of the fields.
+    let nodes = lines.len().saturating_sub(1);
+    let mut features = vec![0f32; nodes * WORDS];
     let (mut labels, mut splits) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
-    for (node, line) in lines.iter().enumerate() {
+    for (node, line) in lines.iter().skip(1).enumerate() {
+        let wrong = |what: &str| Error::new(format!("{}, line {}: {what}", path.display(), node + 2));
         let fields: Vec<&str> = line.split('\t').collect();
-        let [_, label, split, words] = fields[..] else {
-            return Err(Error::new(format!("line {} of nodes.tsv.gz has {} fields, not 4", node + 2, fields.len())));
-        };
+        let [_, label, split, words] = fields[..] else { return Err(wrong("there are four fields in a line")) };
         labels.push(number(label)? as i64);
         if let Some(place) = ["train", "val", "test"].iter().position(|name| *name == split) {
             splits[place].push(node as i64);
         }
         // The words of a paper count one together.
         let words: Vec<usize> = words.split_whitespace().map(number).collect::<Result<_>>()?;
-        for &word in words.iter().filter(|&&word| word < WORDS) {
-            features[node * WORDS + word] = 1.0 / words.len() as f32;
+        for word in &words {
+            let place = features[node * WORDS..][..WORDS].get_mut(*word).ok_or_else(|| wrong("there is no such word"))?;
+            *place = 1.0 / words.len() as f32;
         }
     }
     Ok(Graph {
-        features: Tensor::from_vec(features, (lines.len(), WORDS)),
-        labels: Tensor::from_vec(labels, lines.len()),
+        nodes,
+        inputs: WORDS,
+        features: Tensor::from_vec(features, (nodes, WORDS)),
+        labels: Tensor::from_vec(labels, nodes),
         classes: 7,
         pairs: read_pairs(&folder.join("edges.tsv.gz"))?,
         splits,
@@ -150,6 +152,8 @@ fn read_karate(folder: &Path) -> Result<Graph> {
     let heads = vec![0, nodes as i64 - 1];
     let others: Vec<i64> = (1..nodes as i64 - 1).collect();
     Ok(Graph {
+        nodes,
+        inputs: nodes,
         features: Tensor::eye(nodes),
         labels: Tensor::from_vec(labels, nodes),
         classes: 2,
@@ -160,7 +164,7 @@ fn read_karate(folder: &Path) -> Result<Graph> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    manual_seed(arguments.seed);
+    manual_seed(arguments.mode.seed);
     match arguments.task {
         Task::Classes => classify(read_cora(&arguments.data.join("cora"))?, &arguments),
         Task::Karate => classify(read_karate(&arguments.data.join("karate"))?, &arguments),
@@ -168,70 +172,55 @@ fn main() -> Result<()> {
     }
 }
 
-/// Adam with the papers' learning rates and penalty.
-fn optimizer(net: &Net) -> Result<Adam> {
-    let lr = if matches!(net, Net::Gat(_)) { 0.005 } else { 0.01 };
-    Adam::with(net.parameters(), lr, AdamOptions { weight_decay: 5e-4, ..default() })
-}
-
 /// Learns the classes of some nodes and tells those of others.
 fn classify(graph: Graph, arguments: &Arguments) -> Result<()> {
-    let nodes = graph.labels.size(0).get()?;
-    let edges = Edges::undirected(nodes, &graph.pairs)?;
-    let net = Arc::new(Net::new(arguments.model, graph.features.size(1).get()?, graph.classes));
-    println!("{nodes} nodes, {} edges, {} parameters", graph.pairs.len(), net.parameter_count());
-    let adam = optimizer(&net)?;
-    let of = |split: usize| Tensor::from_slice(&graph.splits[split], graph.splits[split].len());
-    let known = of(0);
-
-    let (own, x, links) = (net.clone(), graph.features.clone(), edges.clone());
-    let targets = graph.labels.i(&known);
-    let train = move || {
-        let loss = own.forward(&x, &links).i(&known).cross_entropy(&targets);
+    let mode = arguments.mode;
+    let edges = Edges::undirected(graph.nodes, &graph.pairs)?;
+    let net = Net::new(arguments.model, &graph, graph.classes);
+    println!("{} nodes, {} edges, {} parameters", graph.nodes, graph.pairs.len(), net.parameter_count());
+    // The papers' learning rates and penalty.
+    let lr = if matches!(net, Net::Gat(_)) { 0.005 } else { 0.01 };
+    let adam = Adam::with(net.parameters(), lr, AdamOptions { weight_decay: 5e-4, ..default() })?;
+    let [train, validation, test] = graph.splits.each_ref().map(|nodes| Tensor::from_slice(nodes, nodes.len()));
+    let targets = graph.labels.i(&train);
+    let step = compile(|| {
+        let loss = net.forward(&graph.features, &edges).i(&train).cross_entropy(&targets);
         loss.backward()?;
         adam.step()?;
         Ok(loss)
-    };
-    let (own, x) = (net.clone(), graph.features.clone());
-    let predict = move || no_grad(|| own.forward(&x, &edges).argmax(1));
-    let step = compile(train.clone()).name("step");
-    let compiled = compile(predict.clone()).name("predict");
-    if arguments.check {
-        let mut largest = 0.0f64;
-        for _ in 0..20 {
-            largest = largest.max(compare_with_eager(&step, (), 1e-4)?);
-        }
-        println!("eager and compiled agree: max relative difference {largest:.1e}");
-        return Ok(());
+    })
+    .name("step");
+    // The shares of the nodes to learn from, to choose a step by, and to test with that it gets right.
+    let accuracies = compile(|| {
+        let predicted = no_grad(|| net.forward(&graph.features, &edges)).argmax(1);
+        let right = predicted.equal(&graph.labels).to_dtype(DType::F32);
+        [&train, &validation, &test].map(|nodes| right.i(nodes).mean_all())
+    })
+    .name("accuracies");
+    if mode.check {
+        return mode.compare(&step, (0..arguments.epochs.min(20)).map(|_| Ok(())), 1e-4);
     }
 
-    let splits = [of(0), of(1), of(2)];
-    let right = graph.labels;
-    let accuracies = || -> Result<[f64; 3]> {
-        net.eval();
-        let predicted = if arguments.eager { predict() } else { compiled.run(())? };
-        net.train();
-        let hits = predicted.equal(&right).to_dtype(DType::F32);
-        let [a, b, c] = &splits;
-        Ok([hits.i(a).mean_all().item()?, hits.i(b).mean_all().item()?, hits.i(c).mean_all().item()?])
-    };
     let start = Instant::now();
     let progress = Progress::new(0..arguments.epochs, "training");
     let bar = progress.bar();
     // The step whose validation accuracy is best decides.
-    let (mut best, mut best_epoch) = ([0.0; 3], 0);
+    let (mut best, mut last, mut best_epoch) = ([0.0; 3], [0.0; 3], 0);
     for epoch in progress {
-        let loss = if arguments.eager { train()? } else { step.run(())? };
-        let now = accuracies()?;
-        if now[1] >= best[1] {
-            (best, best_epoch) = (now, epoch + 1);
+        net.train();
+        let loss = mode.run(&step, ())?;
+        net.eval();
+        for (accuracy, found) in last.iter_mut().zip(mode.run(&accuracies, ())?) {
+            *accuracy = found.item()?;
+        }
+        if last[1] >= best[1] {
+            (best, best_epoch) = (last, epoch + 1);
         }
         bar.set_message(format!("loss {:.3}", loss.item()?));
     }
-    let last = accuracies()?;
     println!("{} steps in {:.1} s\n", arguments.epochs, start.elapsed().as_secs_f64());
     println!("accuracy          training  validation   test");
-    for (name, [train, validation, test]) in [(format!("after step {best_epoch:3}"), best), ("at the end".into(), last)] {
+    for (name, [train, validation, test]) in [(format!("after step {best_epoch}"), best), ("at the end".to_owned(), last)] {
         println!("{name:16}  {train:8.3}  {validation:10.3}  {test:5.3}");
     }
     Ok(())
@@ -239,70 +228,57 @@ fn classify(graph: Graph, arguments: &Arguments) -> Result<()> {
 
 /// Learns which nodes are linked: vectors of linked nodes point in one direction. A tenth of the edges is held back.
 fn link(graph: &Graph, arguments: &Arguments) -> Result<()> {
-    let nodes = graph.labels.size(0).get()?;
-    let mut random = SampleRandom::of_sample(arguments.seed as usize);
+    let (mode, nodes) = (arguments.mode, graph.nodes);
+    let mut random = SampleRandom::of_sample(mode.seed as usize);
     let (held_back, seen): (Vec<_>, Vec<_>) = graph.pairs.iter().copied().partition(|_| random.chance(0.1));
     let edges = Edges::undirected(nodes, &seen)?;
-    let net = Arc::new(Net::new(arguments.model, graph.features.size(1).get()?, 64));
-    println!(
-        "{nodes} nodes, {} edges to learn from, {} to test with, {} parameters",
-        seen.len(),
-        held_back.len(),
-        net.parameter_count()
-    );
+    let net = Net::new(arguments.model, graph, 64);
+    println!("{nodes} nodes, {} edges to learn from, {} to test with", seen.len(), held_back.len());
+    println!("{} parameters", net.parameter_count());
     let adam = Adam::new(net.parameters(), 0.01)?;
-    let linked: HashSet<(usize, usize)> = graph.pairs.iter().copied().collect();
+    let linked: HashSet<(usize, usize)> = graph.pairs.iter().flat_map(|&(a, b)| [(a, b), (b, a)]).collect();
+    if linked.len() + nodes >= nodes * nodes {
+        return Err(Error::new("all nodes are linked: there is nothing to tell apart"));
+    }
     let mut strangers = |count: usize| {
-        let mut found = Vec::new();
-        while found.len() < count {
-            let pair = (random.below(nodes), random.below(nodes));
-            if pair.0 != pair.1 && !linked.contains(&pair) && !linked.contains(&(pair.1, pair.0)) {
-                found.push(pair);
-            }
-        }
-        found
-    };
-    // Ends of pairs, `i64[2, pairs]`.
-    let ends = |pairs: &[(usize, usize)]| {
-        let flat: Vec<i64> = pairs.iter().map(|p| p.0 as i64).chain(pairs.iter().map(|p| p.1 as i64)).collect();
-        Tensor::from_vec(flat, (2, pairs.len()))
+        let pairs = std::iter::repeat_with(|| (random.below(nodes), random.below(nodes)));
+        let pairs: Vec<_> = pairs.filter(|pair| pair.0 != pair.1 && !linked.contains(pair)).take(count).collect();
+        ends(&pairs)
     };
     let scores = |vectors: &Tensor, pairs: &Tensor| (vectors.i(pairs.i(0)) * vectors.i(pairs.i(1))).sum(-1);
+    let against = |scores: &Tensor, target: f64| scores.binary_cross_entropy_with_logits(&scores.full_like(target));
 
-    let (own, x, links) = (net.clone(), graph.features.clone(), edges.clone());
     let friends = ends(&seen);
-    let train = move |others: Tensor| {
-        let vectors = own.forward(&x, &links);
-        let (yes, no) = (scores(&vectors, &friends), scores(&vectors, &others));
-        let against = |scores: &Tensor, target: f64| scores.binary_cross_entropy_with_logits(&scores.full_like(target));
-        let loss = against(&yes, 1.0) + against(&no, 0.0);
+    let step = compile(|others: Tensor| {
+        let vectors = net.forward(&graph.features, &edges);
+        let loss = against(&scores(&vectors, &friends), 1.0) + against(&scores(&vectors, &others), 0.0);
         loss.backward()?;
         adam.step()?;
         Ok(loss)
-    };
-    let step = compile(train.clone()).name("step");
-    if arguments.check {
-        let mut largest = 0.0f64;
-        for _ in 0..20 {
-            largest = largest.max(compare_with_eager(&step, ends(&strangers(seen.len())), 1e-4)?);
-        }
-        println!("eager and compiled agree: max relative difference {largest:.1e}");
-        return Ok(());
+    })
+    .name("step");
+    let judge = compile(|pairs: Tensor| no_grad(|| scores(&net.forward(&graph.features, &edges), &pairs))).name("judge");
+    if mode.check {
+        return mode.compare(&step, (0..arguments.epochs.min(20)).map(|_| Ok(strangers(seen.len()))), 1e-4);
     }
     let start = Instant::now();
     let progress = Progress::new(0..arguments.epochs, "training");
     let bar = progress.bar();
     for _ in progress {
-        let others = ends(&strangers(seen.len()));
-        let loss = if arguments.eager { train(others)? } else { step.run(others)? };
+        let loss = mode.run(&step, strangers(seen.len()))?;
         bar.set_message(format!("loss {:.3}", loss.item()?));
     }
     println!("{} steps in {:.1} s", arguments.epochs, start.elapsed().as_secs_f64());
     net.eval();
-    let vectors = no_grad(|| net.forward(&graph.features, &edges));
-    let tested = Tensor::cat(&[ends(&held_back), ends(&strangers(held_back.len()))], 1);
+    let tested = Tensor::cat(&[ends(&held_back), strangers(held_back.len())], 1);
     let truths = Tensor::arange(0, 2 * held_back.len()).lt(held_back.len() as i64);
-    let auc = roc_auc(&scores(&vectors, &tested), &truths)?;
+    let auc = roc_auc(&mode.run(&judge, tested)?, &truths)?;
     println!("area under the ROC curve of citations that it has not seen: {auc:.3}");
     Ok(())
+}
+
+/// The ends of pairs, `i64[2, pairs]`.
+fn ends(pairs: &[(usize, usize)]) -> Tensor {
+    let flat: Vec<i64> = pairs.iter().map(|p| p.0).chain(pairs.iter().map(|p| p.1)).map(|node| node as i64).collect();
+    Tensor::from_vec(flat, (2, pairs.len()))
 }

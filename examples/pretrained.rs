@@ -4,15 +4,17 @@
 //!     cargo run --release --example pretrained -- gpt2 --weights model.safetensors
 //!     cargo run --release --example pretrained -- vit-b-16
 //!
-//! Without a file the weights are random: that shows sizes and times.
+//! A picture is `--input cat.jpg`. Without a file the weights are random: that shows sizes and times.
+
+mod mode;
 
 use clap::{Parser, ValueEnum};
+use igneous::data::read_image;
 use igneous::nn::{Forward, Module, ModuleExt, StateDict};
-use igneous::testing::compare_with_eager;
-use igneous::{Error, Result, Tensor, compile, manual_seed, no_grad};
+use igneous::{Error, Interpolation, Result, Tensor, compile, manual_seed, no_grad};
 use igneous_models::{Bert, BertOptions, Crepe, Gpt, GptOptions, MobileNetV2, ResNet, UNet, Vit, VitOptions};
+use mode::Mode;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Runs a well-known network.
@@ -24,7 +26,7 @@ struct Arguments {
     /// Its weights: safetensors, `.pt` or `.pth`.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// The input, called `input`, in a file of tensors; else it is random.
+    /// The input: a picture for a network of images, or `input` in a file of tensors; else it is random.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Inputs at once.
@@ -33,12 +35,8 @@ struct Arguments {
     /// How often it runs.
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Run operator by operator instead of compiling.
-    #[arg(long)]
-    eager: bool,
-    /// Compare eager and compiled mode.
-    #[arg(long)]
-    check: bool,
+    #[command(flatten)]
+    mode: Mode,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -54,7 +52,7 @@ enum Model {
 }
 
 /// A network in evaluation, as a function.
-type Run = Arc<dyn Fn(&Tensor) -> Tensor + Send + Sync>;
+type Run = Box<dyn Fn(&Tensor) -> Tensor + Send + Sync>;
 
 /// A network with its weights, and its number of parameters.
 fn of<N: Module + Send + Sync + 'static>(
@@ -68,12 +66,66 @@ fn of<N: Module + Send + Sync + 'static>(
     }
     net.eval();
     let count = net.parameter_count();
-    Ok((Arc::new(move |x| no_grad(|| run(&net, x))), count))
+    Ok((Box::new(move |x| no_grad(|| run(&net, x))), count))
 }
 
 /// [`of`] for networks of one tensor whose file has PyTorch's names.
 fn of_forward<N: Forward + 'static>(net: N, weights: Option<&Path>) -> Result<(Run, usize)> {
     of(net, weights, |net, state| net.load_state_dict(state), |net, x| net.forward(x))
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let mode = arguments.mode;
+    manual_seed(mode.seed);
+    let (model, weights, batch) = (arguments.model, arguments.weights.as_deref(), arguments.batch);
+    let image = |size: usize| Tensor::randn((batch, 3, size, size));
+    let ((net, count), input) = match model {
+        Model::Resnet18 => (of_forward(ResNet::resnet18(1000), weights)?, image(224)),
+        Model::MobilenetV2 => (of_forward(MobileNetV2::new(1000), weights)?, image(224)),
+        Model::VitB16 => (of_forward(Vit::new(1000, VitOptions::b_16()), weights)?, image(224)),
+        Model::Unet => (of_forward(UNet::new(2), weights)?, image(128)),
+        Model::CrepeTiny => (of_forward(Crepe::tiny(), weights)?, Tensor::randn((batch, 1024))),
+        Model::Gpt2 => {
+            let net = Gpt::new(GptOptions::gpt2());
+            (of(net, weights, Gpt::load_hugging_face, |net, x| net.forward(x))?, Tensor::randint(0, 50257, (batch, 64)))
+        }
+        Model::BertBase => {
+            let (net, load) = (Bert::new(BertOptions::base()), |net: &Bert, state: &StateDict| net.load_state_dict(state));
+            (of(net, weights, load, |net, x| net.forward(x, None, None).0)?, Tensor::randint(0, 30522, (batch, 64)))
+        }
+    };
+    let input = match &arguments.input {
+        Some(file) => read_input(file, input.size(-1).get()?)?,
+        None => input,
+    };
+    println!("{count} parameters; input {}", input.ty()?);
+    let run = compile(|x: Tensor| net(&x)).name("run");
+    if mode.check {
+        return mode.compare(&run, std::iter::once(Ok(input)), 1e-3);
+    }
+    for k in 0..arguments.runs {
+        let start = Instant::now();
+        let y = mode.run(&run, input.clone())?;
+        y.check()?;
+        println!("run {}: {:.1} ms", k + 1, start.elapsed().as_secs_f64() * 1e3);
+        if k + 1 == arguments.runs {
+            show(model, &y)?;
+        }
+    }
+    Ok(())
+}
+
+/// A picture of this size as torchvision's networks want it, or a tensor from a file.
+fn read_input(file: &Path, size: usize) -> Result<Tensor> {
+    let kind = file.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    if let Some("png" | "jpg" | "jpeg") = kind.as_deref() {
+        let image = read_image(file)?.unsqueeze(0).interpolate_antialiased(&[size, size], Interpolation::Linear);
+        let of_channels = |values: [f32; 3]| Tensor::new(values).reshape((3, 1, 1));
+        return Ok((image - of_channels([0.485, 0.456, 0.406])) / of_channels([0.229, 0.224, 0.225]));
+    }
+    let tensors = StateDict::load(file)?;
+    tensors.get("input").cloned().ok_or_else(|| Error::new(format!("{} has no tensor `input`", file.display())))
 }
 
 /// The largest results.
@@ -83,12 +135,8 @@ fn show(model: Model, y: &Tensor) -> Result<()> {
         Model::Gpt2 => ("next tokens", y.i((0, -1)).softmax(-1)),
         Model::CrepeTiny => ("pitches, in steps of 20 cents", y.i(0)),
         Model::Unet | Model::BertBase => {
-            println!(
-                "result {}, mean {:.4}, deviation {:.4}",
-                y.ty()?,
-                y.mean_all().item()?,
-                y.square().mean_all().sqrt().item()?
-            );
+            let (mean, size) = (y.mean_all().item()?, y.square().mean_all().sqrt().item()?);
+            println!("result {}, mean {mean:.4}, root of the mean square {size:.4}", y.ty()?);
             return Ok(());
         }
     };
@@ -98,50 +146,4 @@ fn show(model: Model, y: &Tensor) -> Result<()> {
         println!("{place:7}  {value:.4}");
     }
     Ok(())
-}
-
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    manual_seed(1);
-    let (model, weights, batch) = (arguments.model, arguments.weights.as_deref(), arguments.batch);
-    let image = |size: usize| Tensor::randn((batch, 3, size, size));
-    let (made, input) = match model {
-        Model::Resnet18 => (of_forward(ResNet::resnet18(1000), weights), image(224)),
-        Model::MobilenetV2 => (of_forward(MobileNetV2::new(1000), weights), image(224)),
-        Model::VitB16 => (of_forward(Vit::new(1000, VitOptions::b_16()), weights), image(224)),
-        Model::Unet => (of_forward(UNet::new(2), weights), image(128)),
-        Model::CrepeTiny => (of_forward(Crepe::tiny(), weights), Tensor::randn((batch, 1024))),
-        Model::Gpt2 => {
-            let net = Gpt::new(GptOptions::gpt2());
-            (of(net, weights, Gpt::load_hugging_face, |net, x| net.forward(x)), Tensor::randint(0, 50257, (batch, 64)))
-        }
-        Model::BertBase => {
-            let (net, load) = (Bert::new(BertOptions::base()), |net: &Bert, state: &StateDict| net.load_state_dict(state));
-            (of(net, weights, load, |net, x| net.forward(x, None, None).0), Tensor::randint(0, 30522, (batch, 64)))
-        }
-    };
-    let (run, count) = made?;
-    let input = match &arguments.input {
-        Some(file) => {
-            let state = StateDict::load(file)?;
-            state.get("input").cloned().ok_or_else(|| Error::new(format!("{} has no `input`", file.display())))?
-        }
-        None => input,
-    };
-    println!("{count} parameters; input {}", input.ty()?);
-    let own = run.clone();
-    let compiled = compile(move |x: Tensor| own(&x)).name("run");
-    if arguments.check {
-        let difference = compare_with_eager(&compiled, input, 1e-3)?;
-        println!("eager and compiled agree: max relative difference {difference:.1e}");
-        return Ok(());
-    }
-    let mut y = input.clone();
-    for k in 0..arguments.runs.max(1) {
-        let start = Instant::now();
-        y = if arguments.eager { run(&input) } else { compiled.run(input.clone())? };
-        y.check()?;
-        println!("run {}: {:.1} ms", k + 1, start.elapsed().as_secs_f64() * 1e3);
-    }
-    show(model, &y)
 }

@@ -5,16 +5,17 @@
 //!
 //! Writes digits.png: test digits, what became of them through twenty numbers, and digits from numbers drawn at random.
 
+mod mode;
+
 use clap::Parser;
 use igneous::data::{DataLoader, Dataset, Mnist};
 use igneous::nn::ModuleExt;
 use igneous::optim::{Adam, Optimizer};
-use igneous::testing::compare_with_eager;
 use igneous::{Result, Tensor, compile, manual_seed, no_grad};
 use igneous_models::Vae;
 use igneous_train::{image_grid, save_image};
+use mode::Mode;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Trains a variational autoencoder on MNIST.
@@ -32,15 +33,8 @@ struct Arguments {
     /// Numbers that a digit becomes.
     #[arg(long, default_value_t = 20)]
     code: usize,
-    /// Seed of the weights, of the noise and of the order of the images.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Run operator by operator instead of compiling.
-    #[arg(long)]
-    eager: bool,
-    /// Compare 20 steps in eager and compiled mode.
-    #[arg(long)]
-    check: bool,
+    #[command(flatten)]
+    mode: Mode,
     /// Where the picture is written.
     #[arg(long, value_name = "FILE", default_value = "digits.png")]
     out: PathBuf,
@@ -49,72 +43,50 @@ struct Arguments {
     data: PathBuf,
 }
 
-/// A network and its optimizer.
-struct Training {
-    net: Vae,
-    adam: Adam,
-}
-
-impl Training {
-    /// One training step: what is compiled, and what eager mode runs.
-    fn step(&self, images: &Tensor) -> Result<Tensor> {
-        let loss = self.net.loss(&images.flatten(1, -1));
-        loss.backward()?;
-        self.adam.step()?;
-        Ok(loss)
-    }
-
-    fn loss(&self, images: &Tensor) -> Tensor {
-        no_grad(|| self.net.loss(&images.flatten(1, -1)))
-    }
-}
-
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    manual_seed(arguments.seed);
+    let mode = arguments.mode;
+    manual_seed(mode.seed);
     let net = Vae::new(28 * 28, 400, arguments.code);
     println!("{}", net.summary());
     let adam = Adam::new(net.parameters(), 0.001)?;
-    let training = Arc::new(Training { net, adam });
-    let train = DataLoader::new(Mnist::train(&arguments.data)?, arguments.batch).shuffle(arguments.seed).drop_last();
+    let step = compile(|images: Tensor| {
+        let loss = net.loss(&images.flatten(1, -1));
+        loss.backward()?;
+        adam.step()?;
+        Ok(loss)
+    })
+    .name("step");
+    let loss = compile(|images: Tensor| no_grad(|| net.loss(&images.flatten(1, -1)))).name("loss");
+    let train = DataLoader::new(Mnist::train(&arguments.data)?, arguments.batch).shuffle(mode.seed).drop_last();
     let test = DataLoader::new(Mnist::test(&arguments.data)?, 1000);
-    let (own, other) = (training.clone(), training.clone());
-    let step = compile(move |images: Tensor| own.step(&images)).name("step");
-    let loss = compile(move |images: Tensor| other.loss(&images)).name("loss");
-
-    if arguments.check {
-        let mut largest = 0.0f64;
-        for batch in train.epoch(0).take(20) {
-            largest = largest.max(compare_with_eager(&step, batch?.0, 1e-4)?);
-        }
-        println!("eager and compiled agree: max relative difference {largest:.1e}");
-        return Ok(());
+    let images_only = |batch: Result<(Tensor, Tensor)>| batch.map(|(images, _)| images);
+    if mode.check {
+        return mode.compare(&step, train.epoch(0).map(images_only).take(arguments.steps.min(20)), 1e-4);
     }
+
     for epoch in 0..arguments.epochs {
         let start = Instant::now();
         let batches = train.epoch(epoch).progress(&format!("epoch {}", epoch + 1));
         let bar = batches.bar();
-        let (mut sum, mut count) = (0.0, 0.0);
-        for batch in batches.take(arguments.steps) {
-            let images = batch?.0;
-            let loss = if arguments.eager { training.step(&images)? } else { step.run(images)? };
-            sum += loss.item()?;
-            count += 1.0;
-            bar.set_message(format!("loss {:.1}", sum / count));
+        let (mut sum, mut count) = (0.0, 0);
+        for images in batches.map(images_only).take(arguments.steps) {
+            sum += mode.run(&step, images?)?.item()?;
+            count += 1;
+            bar.set_message(format!("loss {:.1}", sum / f64::from(count)));
         }
         let seconds = start.elapsed().as_secs_f64();
-        let (mut tested, mut batches) = (0.0, 0.0);
-        for batch in &test {
-            let images = batch?.0;
-            tested += if arguments.eager { training.loss(&images).item()? } else { loss.run(images)?.item()? };
-            batches += 1.0;
+        let mut tested = 0.0;
+        for images in test.iter().map(images_only) {
+            tested += mode.run(&loss, images?)?.item()?;
         }
-        println!("epoch {}: loss {:.2}, test loss {:.2}, {seconds:.1} s", epoch + 1, sum / count, tested / batches);
+        let (mean, tested) = (sum / f64::from(count.max(1)), tested / test.len() as f64);
+        println!("epoch {}: loss {mean:.2}, test loss {tested:.2}, {seconds:.1} s", epoch + 1);
     }
     let digits = test.dataset().batch(&(0..16).collect::<Vec<_>>())?.0;
     let picture = no_grad(|| {
-        let through = training.net.decode(&training.net.encode(&digits.flatten(1, -1)).0);
-        let drawn = training.net.decode(&Tensor::randn((32, arguments.code)));
+        let through = net.decode(&net.encode(&digits.flatten(1, -1)).0);
+        let drawn = net.decode(&Tensor::randn((32, arguments.code)));
         Tensor::cat(&[digits, Tensor::cat(&[through, drawn], 0).sigmoid().reshape((48, 1, 28, 28))], 0)
     });
     save_image(&image_grid(&picture, 16, 2), &arguments.out)?;

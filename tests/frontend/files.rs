@@ -195,29 +195,3 @@ fn tensors_stay_inside_their_storages() {
     let told = message(StateDict::load(&scratch.0));
     assert!(told.contains("entry `whole`") && told.contains("reaches beyond storage"), "{told}");
 }
-
-/// Pretrained models, where they are beside the repository.
-#[test]
-fn small_models_load() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/models_small");
-    if !folder.exists() {
-        eprintln!("skipped: {} is not there", folder.display());
-        return;
-    }
-    let crepe = StateDict::load(folder.join("crepe_tiny_pth/tiny.pth")).unwrap();
-    assert_eq!(crepe.get("conv1.weight").unwrap().size(-2), 512usize);
-    let io = StateDict::load(folder.join("crepe_tiny_pth/io.npz")).unwrap();
-    assert!(io.len() >= 2);
-    // The first network of MTCNN: its layers by the names of the file.
-    let pnet = StateDict::load(folder.join("facenet_pnet_pt/pnet.pt")).unwrap();
-    let conv = igneous::nn::Conv2d::new(3, 10, 3);
-    conv.weight.assign(pnet.get("conv1.weight").unwrap()).unwrap();
-    conv.bias.as_ref().unwrap().assign(pnet.get("conv1.bias").unwrap()).unwrap();
-    assert!(conv.forward(&Tensor::ones((1, 3, 12, 12))).mean_all().item().unwrap().is_finite());
-    let fracast = StateDict::load(folder.join("fracast_safetensors/model.safetensors")).unwrap();
-    let voice = StateDict::load(folder.join("silero_vad_op15/silero_vad_16k.safetensors")).unwrap();
-    for state in [&crepe, &pnet, &fracast, &voice] {
-        assert!(!state.is_empty());
-        state.iter().for_each(|(name, value)| assert!(value.to_f64_vec().unwrap().iter().all(|x| x.is_finite()), "{name}"));
-    }
-}
