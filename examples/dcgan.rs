@@ -22,7 +22,7 @@ use std::time::Instant;
 #[derive(Parser)]
 struct Arguments {
     /// Passes over the training images.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 1)]
     epochs: usize,
     /// Images per step.
     #[arg(long, default_value_t = 64)]

@@ -1,4 +1,4 @@
-"""The recipe of examples/dcgan.rs in PyTorch: python dcgan.py [--epochs 3]"""
+"""The recipe of examples/dcgan.rs in PyTorch: python dcgan.py [--epochs 1] [--steps N]"""
 import argparse, gzip, pathlib, sys, time
 import numpy, torch
 import torch.nn.functional as F
@@ -7,7 +7,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests/parity"))
 from zoo import Discriminator, Generator
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--epochs", type=int, default=3)
+parser.add_argument("--epochs", type=int, default=1)
+parser.add_argument("--steps", type=int, default=10**9)
 arguments = parser.parse_args()
 torch.manual_seed(1)
 torch.set_num_threads(2)
@@ -23,7 +24,7 @@ adams = [torch.optim.Adam(net.parameters(), 0.0002, (0.5, 0.999)) for net in (ge
 against = lambda logits, target: F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 for epoch in range(arguments.epochs):
     start, found = time.time(), []
-    for batch in torch.randperm(len(images)).split(64)[:-1]:
+    for batch in torch.randperm(len(images)).split(64)[:-1][: arguments.steps]:
         real, fake = images[batch], generator(torch.randn(64, 100, 1, 1))
         adams[1].zero_grad()
         of_real, of_fake = discriminator(real), discriminator(fake.detach())

@@ -1,7 +1,8 @@
 //! Training steps of small networks, as they are traced.
 
 use igneous::nn::{
-    Flatten, Forward, LayerNorm, Linear, Lstm, ModuleExt, Relu, Sequential, TransformerEncoderLayer, TransformerOptions,
+    Conv2d, Flatten, Forward, LayerNorm, Linear, Lstm, MaxPool2d, ModuleExt, Relu, Sequential, TransformerEncoderLayer,
+    TransformerOptions,
 };
 use igneous::optim::{Adam, Optimizer, Sgd};
 use igneous::{DType, Result, Tensor, compile, manual_seed, spec};
@@ -9,7 +10,6 @@ use igneous_ir::array::Array;
 use igneous_ir::graph::Graph;
 use igneous_ir::op::Fill;
 use igneous_ir::sample;
-use igneous_models::LeNet;
 use std::sync::Arc;
 
 /// Name, graph and inputs.
@@ -23,7 +23,15 @@ pub fn steps() -> Result<Vec<Step>> {
     manual_seed(0);
     let mlp = Sequential::new().push(Flatten::new()).push(Linear::new(784, 64)).push(Relu).push(Linear::new(64, 10));
     let sgd = Arc::new(Sgd::new(mlp.parameters(), 0.01)?);
-    let lenet = LeNet::new(1, 28, 10);
+    let lenet = Sequential::new()
+        .push(Conv2d::new(1, 6, 5))
+        .push(Relu)
+        .push(MaxPool2d::new(2))
+        .push(Conv2d::new(6, 16, 5))
+        .push(Relu)
+        .push(MaxPool2d::new(2))
+        .push(Flatten::new())
+        .push(Linear::new(256, 10));
     let adam = |parameters: Vec<Tensor>| Ok::<_, igneous::Error>(Arc::new(Adam::new(parameters, 0.01)?));
     let of_lenet = adam(lenet.parameters())?;
     let (lstm, head) = (Lstm::new(8, 16), Linear::new(16, 10));

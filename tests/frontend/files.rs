@@ -2,7 +2,7 @@
 
 use crate::{message, seeded};
 use igneous::files::{Value, load_npy, load_torch};
-use igneous::nn::{BatchNorm1d, Forward, Linear, ModuleExt, Sequential, StateDict};
+use igneous::nn::{BatchNorm1d, Linear, ModuleExt, Sequential, StateDict};
 use igneous::testing::assert_values;
 use igneous::{DType, Tensor};
 use std::path::{Path, PathBuf};
