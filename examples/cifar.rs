@@ -8,16 +8,19 @@
 //! CIFAR-10 has no licence to pass it on: the folder of its binary version is named by `--data`. Without it the program makes
 //! small images of patterns in the same format, and trains on these.
 
+mod mode;
+
 use clap::Parser;
 use igneous::data::{
     Cifar, CifarKind, DataLoader, Dataset, Normalize, RandomCrop, RandomHorizontalFlip, SampleRandom, Transformed,
 };
 use igneous::metrics::ConfusionMatrix;
-use igneous::nn::{Conv2d, Flatten, Forward, Linear, MaxPool2d, ModuleExt, Relu, Sequential};
+use igneous::nn::{Forward, ModuleExt};
 use igneous::optim::{Adam, Optimizer};
-use igneous::testing::compare_with_eager;
-use igneous::{DType, Device, Result, Tensor, compile, manual_seed, no_grad, spec};
+use igneous::{Result, Tensor, compile, manual_seed, no_grad};
+use igneous_models::LeNet;
 use igneous_train::Plot;
+use mode::Mode;
 use std::f64::consts::PI;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -40,18 +43,8 @@ struct Arguments {
     /// Threads that read images.
     #[arg(long, default_value_t = 2)]
     workers: usize,
-    /// Seed of the weights, of the order of the images, and of how they are changed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Run operator by operator instead of compiling.
-    #[arg(long)]
-    eager: bool,
-    /// Compare 20 steps, or `--steps`, in eager and compiled mode.
-    #[arg(long)]
-    check: bool,
-    /// Where to train.
-    #[arg(long, default_value = "cpu")]
-    device: Device,
+    #[command(flatten)]
+    mode: Mode,
     /// Draw losses and accuracy over the epochs: a file that ends in .svg or .png.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -59,26 +52,10 @@ struct Arguments {
 
 const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// LeNet for three colours, with ReLU and max-pooling.
-fn lenet() -> Sequential {
-    Sequential::new()
-        .push(Conv2d::new(3, 6, 5))
-        .push(Relu)
-        .push(MaxPool2d::new(2))
-        .push(Conv2d::new(6, 16, 5))
-        .push(Relu)
-        .push(MaxPool2d::new(2))
-        .push(Flatten::new())
-        .push(Linear::new(16 * 5 * 5, 120))
-        .push(Relu)
-        .push(Linear::new(120, 84))
-        .push(Relu)
-        .push(Linear::new(84, 10))
-}
-
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    manual_seed(arguments.seed);
+    let mode = arguments.mode;
+    manual_seed(mode.seed);
     let folder = match &arguments.data {
         Some(folder) => folder.clone(),
         None => patterns()?,
@@ -89,35 +66,24 @@ fn main() -> Result<()> {
         .then(RandomCrop { size: (32, 32), padding: 4 })
         .then(RandomHorizontalFlip::default())
         .then(Normalize::new(&mean, &std));
-    let train = DataLoader::new(train, arguments.batch).shuffle(arguments.seed).drop_last().workers(arguments.workers);
+    let train = DataLoader::new(train, arguments.batch).shuffle(mode.seed).drop_last().workers(arguments.workers);
     let test = Cifar::read(CifarKind::Ten, [folder.join("test_batch.bin")])?;
     let test = DataLoader::new(Transformed::new(test).then(Normalize::new(&mean, &std)), 500).workers(arguments.workers);
     println!("{} images to train with, {} to test with", train.dataset().len(), test.dataset().len());
 
-    let net = lenet();
+    let net = LeNet::new(3, 32, 10);
     println!("{}", net.layers(&Tensor::zeros((arguments.batch, 3, 32, 32)))?);
     let adam = Adam::new(net.parameters(), 0.001)?;
-    let step = |x: Tensor, y: Tensor| {
+    let step = compile(|x: Tensor, y: Tensor| {
         let loss = net.forward(&x).cross_entropy(&y);
         loss.backward()?;
         adam.step()?;
         Ok(loss)
-    };
-    let predict = |x: Tensor| no_grad(|| net.forward(&x).argmax(1));
-    let (compiled_step, compiled_predict) = (compile(step).name("step"), compile(predict).name("predict"));
-    if arguments.check {
-        let mut largest = 0.0f64;
-        for batch in train.epoch(0).take(arguments.steps.min(20)) {
-            largest = largest.max(compare_with_eager(&compiled_step, batch?, 1e-5)?);
-        }
-        println!("eager and compiled agree: max relative difference {largest:.1e}");
-        return Ok(());
-    }
-    if !arguments.eager {
-        let start = Instant::now();
-        let arguments = (spec(DType::F32, (arguments.batch, 3, 32, 32)), spec(DType::I64, arguments.batch));
-        let program = compiled_step.lower(arguments)?;
-        println!("compiled the step in {:.1} ms: {} launches", start.elapsed().as_secs_f64() * 1e3, program.launches());
+    })
+    .name("step");
+    let predict = compile(|x: Tensor| no_grad(|| net.forward(&x).argmax(1))).name("predict");
+    if mode.check {
+        return mode.compare(&step, train.epoch(0).take(arguments.steps.min(20)), 1e-5);
     }
 
     let (mut losses, mut accuracies) = (Vec::new(), Vec::new());
@@ -128,9 +94,7 @@ fn main() -> Result<()> {
         let bar = batches.bar();
         let (mut sum, mut count) = (0.0, 0);
         for batch in batches.by_ref().take(arguments.steps) {
-            let (x, y) = batch?;
-            let (x, y) = (x.to(arguments.device), y.to(arguments.device));
-            sum += if arguments.eager { step(x, y)? } else { compiled_step.run((x, y))? }.item()?;
+            sum += mode.run(&step, batch?)?.item()?;
             count += 1;
             if count % 20 == 0 {
                 bar.set_message(format!("loss {:.4}", sum / f64::from(count)));
@@ -141,9 +105,7 @@ fn main() -> Result<()> {
         counts = ConfusionMatrix::new(10);
         for batch in &test {
             let (x, y) = batch?;
-            let x = x.to(arguments.device);
-            let found = if arguments.eager { predict(x) } else { compiled_predict.run(x)? };
-            counts.update(&found, &y)?;
+            counts.update(&mode.run(&predict, x)?, &y)?;
         }
         let mean = sum / f64::from(count.max(1));
         losses.push(((epoch + 1) as f64, mean));

@@ -45,6 +45,9 @@ struct Arguments {
     /// Threads that read images.
     #[arg(long, default_value_t = 2)]
     workers: usize,
+    /// Batches that each of these threads reads in advance.
+    #[arg(long, default_value_t = 8)]
+    prefetch: usize,
     /// Where to train.
     #[arg(long, default_value = "cpu")]
     device: Device,
@@ -117,7 +120,7 @@ impl Training {
 
     fn run(&self, arguments: &Arguments) -> Result<()> {
         let train = DataLoader::new(Mnist::train(&arguments.data)?, arguments.batch).shuffle(arguments.seed);
-        let train = train.workers(arguments.workers);
+        let train = train.workers_with(arguments.workers, arguments.prefetch);
         let test = DataLoader::new(Mnist::test(&arguments.data)?, 1000);
         println!("{}", self.net.summary());
         let (own, other) = (self.clone(), self.clone());

@@ -1,8 +1,11 @@
-"""The recipe of examples/sentiment.rs in PyTorch: python sentiment.py [--model gru|lstm|rnn] [--layers 1] [--epochs 10]"""
-import argparse, collections, gzip, pathlib, re, time
+"""The recipe of examples/sentiment.rs in PyTorch: python sentiment.py [--model gru|lstm|rnn|transformer] [--layers 1] [--epochs 10]"""
+import argparse, collections, gzip, pathlib, re, sys, time
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests/parity"))
+from zoo import EncoderClassifier
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", default="gru")
@@ -40,7 +43,20 @@ def batch(samples):
     return (pad_sequence([x for x, _ in samples], batch_first=True), torch.tensor([len(x) for x, _ in samples]),
             torch.tensor([y for _, y in samples]))
 
-net = Classifier()
+class Transformer(EncoderClassifier):
+    def __init__(self):
+        super().__init__(len(numbers) + 2, 2, 512, 64, 4, 2, 128)
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.3
+            if isinstance(module, nn.MultiheadAttention):
+                module.dropout = 0.3
+        self.positions.register_forward_hook(lambda module, _, y: nn.functional.dropout(y, 0.3, module.training))
+
+    def forward(self, x, lengths):
+        return super().forward(x, x == 0)
+
+net = Transformer() if arguments.model == "transformer" else Classifier()
 optimizer = torch.optim.Adam(net.parameters(), 0.001)
 start = time.time()
 for epoch in range(arguments.epochs):

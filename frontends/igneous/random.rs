@@ -6,9 +6,8 @@ use crate::location::here;
 use crate::tensor::{Eager, IntoShape, Repr, Tensor, or_invalid, valid_shape};
 use crate::trace;
 use crate::variable::{Variable, VariableKind};
-use igneous_ir::{Array, DType, Dim, Error, Result, Shape, TensorType, ops};
+use igneous_ir::{Array, DType, Dim, Error, Op, Result, Shape, TensorType, ops};
 use igneous_runtime::Buffer;
-use std::f64::consts::TAU;
 use std::sync::{Arc, LazyLock};
 
 /// `[seed, counter]` of the device.
@@ -60,31 +59,27 @@ fn bits(shape: Shape) -> Result<Tensor> {
     Ok(bits)
 }
 
-/// Uniform in [0, 1): multiples of 2⁻²⁴.
+/// Random floats of a shape, which `op` draws from `N` states.
 #[track_caller]
-fn uniform(shape: Shape) -> Result<Tensor> {
-    let bits = bits(shape)?;
-    let eight = Tensor::number(8.into(), DType::U32);
-    Ok((bits >> eight).to_dtype(DType::F32) * 2f64.powi(-24))
+fn floats<const N: usize>(op: fn(Shape) -> Op, shape: Shape) -> Result<Tensor> {
+    let loc = here();
+    valid_shape(&shape).map_err(|e| e.at(loc))?;
+    let states = (0..N).map(|_| advance()).collect::<Result<Vec<_>>>()?;
+    let [drawn] = apply(op(shape), &states.iter().collect::<Vec<_>>());
+    Ok(drawn)
 }
 
 impl Tensor {
-    /// Uniform random numbers in [0, 1), `f32`.
+    /// Uniform random numbers in [0, 1), `f32`: multiples of 2⁻²⁴.
     #[track_caller]
     pub fn rand(shape: impl IntoShape) -> Tensor {
-        or_invalid(uniform(shape.into_shape()))
+        or_invalid(floats::<1>(ops::random_uniform, shape.into_shape()))
     }
 
     /// Normal random numbers with mean 0 and variance 1, `f32`. Box & Muller 1958.
     #[track_caller]
     pub fn randn(shape: impl IntoShape) -> Tensor {
-        let shape = shape.into_shape();
-        let (radius, angle) = match uniform(shape.clone()).and_then(|a| Ok((a, uniform(shape)?))) {
-            Ok(pair) => pair,
-            Err(error) => return error.into(),
-        };
-        // 1 − u is in (0, 1], where the logarithm is finite.
-        ((1.0 - radius).log() * -2.0).sqrt() * (angle * TAU).cos()
+        or_invalid(floats::<2>(ops::random_normal, shape.into_shape()))
     }
 
     /// Random integers in `low..high`, `i64`.

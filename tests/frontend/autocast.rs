@@ -145,6 +145,14 @@ fn regions_inside_a_compiled_function_count_there() {
 }
 
 #[test]
+fn a_number_over_a_half_tensor_is_computed_in_single_precision() {
+    let x = Tensor::new([3.0, 7.0]).to_dtype(DType::BF16);
+    let [inside, halved] = autocast(DType::BF16, || [1.0 / &x, &x / 3.0]);
+    assert_eq!([inside.dtype(), halved.dtype(), (1.0 / &x).dtype()], [DType::F32, DType::BF16, DType::BF16]);
+    assert_close(&inside, &Tensor::new([1.0f32 / 3.0, 1.0 / 7.0]), 1e-7);
+}
+
+#[test]
 fn gradients_have_the_type_of_their_variables() {
     let (w, x) = (Tensor::parameter(Tensor::full((8, 8), 0.25)), Tensor::ones((4, 8)));
     let loss = autocast(DType::BF16, || x.matmul(&w).sum_all());

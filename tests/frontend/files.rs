@@ -2,7 +2,7 @@
 
 use crate::{message, seeded};
 use igneous::files::{Value, load_npy, load_torch};
-use igneous::nn::{BatchNorm1d, Forward, Linear, ModuleExt, Sequential, StateDict};
+use igneous::nn::{BatchNorm1d, Linear, ModuleExt, Sequential, StateDict};
 use igneous::testing::assert_values;
 use igneous::{DType, Tensor};
 use std::path::{Path, PathBuf};
@@ -194,30 +194,4 @@ fn tensors_stay_inside_their_storages() {
     std::fs::write(&scratch.0, larger).unwrap();
     let told = message(StateDict::load(&scratch.0));
     assert!(told.contains("entry `whole`") && told.contains("reaches beyond storage"), "{told}");
-}
-
-/// Pretrained models, where they are beside the repository.
-#[test]
-fn small_models_load() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/models_small");
-    if !folder.exists() {
-        eprintln!("skipped: {} is not there", folder.display());
-        return;
-    }
-    let crepe = StateDict::load(folder.join("crepe_tiny_pth/tiny.pth")).unwrap();
-    assert_eq!(crepe.get("conv1.weight").unwrap().size(-2), 512usize);
-    let io = StateDict::load(folder.join("crepe_tiny_pth/io.npz")).unwrap();
-    assert!(io.len() >= 2);
-    // The first network of MTCNN: its layers by the names of the file.
-    let pnet = StateDict::load(folder.join("facenet_pnet_pt/pnet.pt")).unwrap();
-    let conv = igneous::nn::Conv2d::new(3, 10, 3);
-    conv.weight.assign(pnet.get("conv1.weight").unwrap()).unwrap();
-    conv.bias.as_ref().unwrap().assign(pnet.get("conv1.bias").unwrap()).unwrap();
-    assert!(conv.forward(&Tensor::ones((1, 3, 12, 12))).mean_all().item().unwrap().is_finite());
-    let fracast = StateDict::load(folder.join("fracast_safetensors/model.safetensors")).unwrap();
-    let voice = StateDict::load(folder.join("silero_vad_op15/silero_vad_16k.safetensors")).unwrap();
-    for state in [&crepe, &pnet, &fracast, &voice] {
-        assert!(!state.is_empty());
-        state.iter().for_each(|(name, value)| assert!(value.to_f64_vec().unwrap().iter().all(|x| x.is_finite()), "{name}"));
-    }
 }

@@ -46,7 +46,7 @@ impl Roofline {
             "gather" => 0.5 * self.launch + written / self.bandwidth,
             _ => match op.record().lowering {
                 // One pass over the first operand; what follows the reduction inside of it is fused as it would be outside.
-                Lowering::Composite(_) if !matches!(op.name(), "gelu" | "dropout") => {
+                Lowering::Composite(_) if !matches!(op.name(), "gelu" | "dropout" | "random_uniform" | "random_normal") => {
                     self.launch + operands.first().map_or(0.0, bytes) / self.bandwidth
                 }
                 Lowering::Map(_) | Lowering::Composite(_) => {
@@ -64,8 +64,9 @@ fn weight(name: &str) -> f64 {
     match name {
         "div" | "sqrt" | "rsqrt" | "reciprocal" | "rem" => 4.0,
         "exp" | "log" | "log1p" | "expm1" | "sin" | "cos" | "tanh" | "erf" | "sigmoid" | "silu" | "softplus" => 12.0,
-        "gelu" | "dropout" | "random_bits" => 16.0,
+        "gelu" | "dropout" | "random_bits" | "random_uniform" => 16.0,
         "pow" => 25.0,
+        "random_normal" => 64.0,
         _ => 1.0,
     }
 }

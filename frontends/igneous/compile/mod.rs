@@ -147,6 +147,25 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
         self.execute(&arguments, loc, None)
     }
 
+    /// Calls the function itself on these arguments, operator by operator: to print what is inside, to step through it, to compare.
+    ///
+    /// ```
+    /// # use igneous::{Tensor, compile};
+    /// let f = compile(|x: Tensor| {
+    ///     println!("{x}");
+    ///     x * 2.0
+    /// });
+    /// assert_eq!(f.run_eagerly(Tensor::new([3.0]))?.item()?, 6.0);
+    /// assert_eq!(f.programs(), 0);
+    /// # Ok::<(), igneous::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the function returns an error.
+    pub fn run_eagerly(&self, arguments: impl Arguments<Args>) -> Result<Value<F, Args>> {
+        self.function.call(arguments.arguments()).into_result()
+    }
+
     /// Like [`run`](Compiled::run); also measures each launch.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
 //! Batches of a data set.
 
 use super::random::in_epoch;
+use super::workers::Workers;
 use super::{Collate, Dataset, Progress, RandomSampler, Sampler};
 use crate::location::{called_from, here};
 use igneous_ir::{Error, Loc, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Reads a data set in batches (`torch.utils.data.DataLoader`).
 ///
@@ -49,32 +49,22 @@ pub struct DataLoader<D: Dataset> {
     seed: u64,
     sampler: Option<Arc<dyn Sampler>>,
     drop_last: bool,
-    workers: Option<Workers<D>>,
+    ahead: Option<Ahead<D>>,
     epochs: AtomicUsize,
 }
 
 type Batch<D> = <<D as Dataset>::Sample as Collate>::Batch;
 
-/// Starts a worker, whose batches come out of the channel.
-type Spawn<D> = fn(Job<D>) -> Result<Receiver<Result<Batch<D>>>>;
-
 /// How batches are made by other threads.
 #[derive(Debug)]
-struct Workers<D: Dataset> {
-    count: usize,
+struct Ahead<D: Dataset> {
+    workers: usize,
     prefetch: usize,
-    spawn: Spawn<D>,
+    start: Start<D>,
 }
 
-/// What one worker does: some batches of an epoch, in order.
-struct Job<D> {
-    dataset: Arc<D>,
-    batches: Vec<Vec<usize>>,
-    prefetch: usize,
-    seed: u64,
-    epoch: usize,
-    loc: Loc,
-}
+/// Starts workers on the rest of an epoch.
+type Start<D> = fn(&Epoch<'_, D>, &Ahead<D>) -> Result<Workers<Result<Batch<D>>>>;
 
 impl<D: Dataset> DataLoader<D> {
     /// Batches of `batch_size` samples in order; the last may be smaller. With a size of 0 the first batch is an error.
@@ -87,7 +77,7 @@ impl<D: Dataset> DataLoader<D> {
             seed: 0,
             sampler: None,
             drop_last: false,
-            workers: None,
+            ahead: None,
             epochs: AtomicUsize::new(0),
         }
     }
@@ -131,7 +121,7 @@ impl<D: Dataset> DataLoader<D> {
         D: 'static,
         Batch<D>: Send + 'static,
     {
-        self.workers = (count > 0).then_some(Workers { count, prefetch, spawn: spawn::<D> });
+        self.ahead = (count > 0).then_some(Ahead { workers: count, prefetch, start: start::<D> });
         self
     }
 
@@ -165,27 +155,26 @@ impl<D: Dataset> DataLoader<D> {
             Some(sampler) => sampler.order(number),
             None => (0..self.dataset.len()).collect(),
         };
-        Epoch { loader: self, number, len: self.len(), order, next: 0, running: Vec::new() }
+        let order = order.into();
+        Epoch { loader: self, number, len: self.len(), order, next: 0, running: None }
     }
 }
 
-/// Starts a worker.
-fn spawn<D: Dataset + 'static>(job: Job<D>) -> Result<Receiver<Result<Batch<D>>>>
+fn start<D: Dataset + 'static>(epoch: &Epoch<'_, D>, ahead: &Ahead<D>) -> Result<Workers<Result<Batch<D>>>>
 where
     Batch<D>: Send + 'static,
 {
-    let (sender, receiver) = sync_channel(job.prefetch);
-    let work = move || {
-        for indices in &job.batches {
-            let batch = read(&*job.dataset, indices, job.seed, job.epoch, job.loc);
-            // Nobody listens any more: the epoch was left.
-            if sender.send(batch).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new().name("igneous-data".to_owned()).spawn(work).map_err(Error::other)?;
-    Ok(receiver)
+    let DataLoader { dataset, batch_size, seed, loc, .. } = epoch.loader;
+    let (dataset, batch_size, seed, loc) = (dataset.clone(), *batch_size, *seed, *loc);
+    let (number, order) = (epoch.number, epoch.order.clone());
+    let make = move |batch| read(&*dataset, samples(&order, batch, batch_size), seed, number, loc);
+    Workers::start(ahead.workers, ahead.workers * ahead.prefetch, epoch.next..epoch.len, make)
+}
+
+/// The samples of a batch.
+fn samples(order: &[usize], batch: usize, batch_size: usize) -> &[usize] {
+    let from = batch * batch_size;
+    &order[from..(from + batch_size).min(order.len())]
 }
 
 /// One batch, with errors that name the loader's line.
@@ -208,10 +197,10 @@ pub struct Epoch<'l, D: Dataset> {
     loader: &'l DataLoader<D>,
     number: usize,
     len: usize,
-    order: Vec<usize>,
+    order: Arc<[usize]>,
     next: usize,
-    /// The workers' batches, once they run: each makes every `n`-th.
-    running: Vec<Receiver<Result<Batch<D>>>>,
+    /// The workers, once they run.
+    running: Option<Workers<Result<Batch<D>>>>,
 }
 
 impl<D: Dataset> Epoch<'_, D> {
@@ -227,32 +216,13 @@ impl<D: Dataset> Epoch<'_, D> {
         Progress::new(self, label)
     }
 
-    /// The samples of a batch.
-    fn indices(&self, batch: usize) -> &[usize] {
-        let from = batch * self.loader.batch_size;
-        &self.order[from..(from + self.loader.batch_size).min(self.order.len())]
-    }
-
-    fn start(&mut self, workers: &Workers<D>) -> Result<()> {
-        for worker in 0..workers.count {
-            let batches = (self.next + worker..self.len).step_by(workers.count).map(|b| self.indices(b).to_vec()).collect();
-            let DataLoader { dataset, seed, loc, .. } = self.loader;
-            let (dataset, seed, loc) = (dataset.clone(), *seed, *loc);
-            let job = Job { dataset, batches, prefetch: workers.prefetch, seed, epoch: self.number, loc };
-            self.running.push((workers.spawn)(job)?);
+    /// The next batch of the workers.
+    fn receive(&mut self, ahead: &Ahead<D>) -> Result<Batch<D>> {
+        if self.running.is_none() {
+            self.running = Some((ahead.start)(self, ahead)?);
         }
-        Ok(())
-    }
-
-    /// The next batch of the workers, whose turns come one after the other.
-    fn receive(&mut self, workers: &Workers<D>) -> Result<Batch<D>> {
-        if self.running.is_empty() {
-            self.start(workers)?;
-        }
-        let receiver = self.running.remove(0);
-        let batch = receiver.recv();
-        self.running.push(receiver);
-        batch.unwrap_or_else(|_| Err(Error::new("a worker of the DataLoader ended before its work was done")))
+        let made = self.running.as_mut().and_then(Workers::take);
+        made.unwrap_or_else(|| Err(Error::new("a worker of the DataLoader ended before its work was done")))
     }
 }
 
@@ -268,9 +238,12 @@ impl<D: Dataset> Iterator for Epoch<'_, D> {
             self.next = 1;
             return Some(Err(Error::new("a DataLoader needs a batch size of at least 1, not 0").at(loader.loc)));
         }
-        let batch = match &loader.workers {
-            Some(workers) => self.receive(workers).map_err(|e| e.at(loader.loc)),
-            None => read(&*loader.dataset, self.indices(self.next), loader.seed, self.number, loader.loc),
+        let batch = match &loader.ahead {
+            Some(ahead) => self.receive(ahead).map_err(|e| e.at(loader.loc)),
+            None => {
+                let indices = samples(&self.order, self.next, loader.batch_size);
+                read(&*loader.dataset, indices, loader.seed, self.number, loader.loc)
+            }
         };
         self.next += 1;
         Some(batch)

@@ -25,6 +25,7 @@ mod sampler;
 mod table;
 mod text;
 mod transform;
+mod workers;
 
 pub use cifar::{Cifar, CifarKind};
 pub use collate::Collate;

@@ -39,6 +39,15 @@ fn half_beside_number<'a>(name: &str, a: OperandRef<'a>, b: OperandRef<'a>) -> O
 /// The same, of two integers or bools after converting both to floats: what `/` means.
 #[track_caller]
 fn true_division(a: OperandRef<'_>, b: OperandRef<'_>) -> Tensor {
+    // A number over a tensor is a reciprocal, which autocast computes in single precision.
+    let wide;
+    let b = match (a, b) {
+        (OperandRef::Scalar(_), OperandRef::Tensor(x)) => {
+            wide = x.in_autocast_single();
+            wide.operand()
+        }
+        _ => b,
+    };
     match same_dtype(a, b) {
         Ok((a, b)) => {
             let (a, b) = (a.as_float(), b.as_float());

@@ -8,6 +8,7 @@ mod cross_entropy;
 mod dropout;
 mod gelu;
 mod layer_norm;
+mod random;
 mod softmax;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use cross_entropy::*;
 pub use dropout::*;
 pub use gelu::*;
 pub use layer_norm::*;
+pub use random::*;
 pub use softmax::*;
 
 use crate::dim::Dim;
@@ -25,8 +27,18 @@ use crate::op::{Fill, Record};
 use crate::types::{DType, Literal, TensorType};
 
 /// The records of this family.
-pub static COMPOSITE: &[&Record] =
-    &[&ATTENTION, &ATTENTION_BACKWARD, &CROSS_ENTROPY, &DROPOUT, &GELU, &LAYER_NORM, &LOG_SOFTMAX, &SOFTMAX];
+pub static COMPOSITE: &[&Record] = &[
+    &ATTENTION,
+    &ATTENTION_BACKWARD,
+    &CROSS_ENTROPY,
+    &DROPOUT,
+    &GELU,
+    &LAYER_NORM,
+    &LOG_SOFTMAX,
+    &RANDOM_NORMAL,
+    &RANDOM_UNIFORM,
+    &SOFTMAX,
+];
 
 /// `x` in the type its arithmetic is done in.
 fn wide<'b, 'e>(x: X<'b, 'e>) -> X<'b, 'e> {
