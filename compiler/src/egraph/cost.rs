@@ -27,6 +27,8 @@ const FUSED_TRAFFIC: f64 = 0.02;
 const MOVED_TRAFFIC: f64 = 0.25;
 /// Nanoseconds for being there at all: of two graphs that differ in nothing else, the smaller is chosen.
 const PRESENCE: f64 = 1.0;
+/// How much slower a convolution is whose image has zeros between its elements: its windows are gathered one element at a time.
+const SPREAD: f64 = 8.0;
 /// The value assumed for a symbolic extent, kept within its range.
 const ASSUMED_EXTENT: i64 = 128;
 
@@ -53,7 +55,10 @@ impl Roofline {
                     PRESENCE + elements * weight(op.name()) / self.flops + FUSED_TRAFFIC * written / self.bandwidth
                 }
                 Lowering::Structural => self.launch,
-                _ => kernel(number((op.record().flops)(op, operands, results))),
+                _ => {
+                    let spread = op.name() == "convolution" && op.ints("lhs_dilation").iter().any(|&d| d != 1);
+                    kernel(number((op.record().flops)(op, operands, results)) * if spread { SPREAD } else { 1.0 })
+                }
             },
         }
     }

@@ -1,14 +1,22 @@
 //! Convolutions of images that are spread out, as the gradient of a strided convolution's images is: three of four
 //! products would be with the zeros in between. Elements of the result that lie an even and an odd number of places away
-//! see disjoint parts of the kernel and only elements of the image: each is a convolution of the image as it was.
+//! see disjoint parts of the kernel and only elements of the image: each is a convolution of the image as it was. And
+//! convolutions of images of one place that the whole kernel moves over: each tap sees the place once, so they are products.
 
-use crate::egraph::rule::{Operand, Rule};
+use crate::egraph::rule::{Axes, Operand, Rule};
 use crate::rule;
 use igneous_ir::types::Shape;
 use igneous_ir::{Dim, Op, ops};
 
 pub(super) fn rules() -> Vec<Rule> {
-    vec![rule!("convolution/phases" [Reassociate]:
+    vec![
+        rule!("convolution/of-points" [Reassociate]:
+            convolution[c](x, w) => dot_general[d](reshape[s](x), flip[f](w)); let (d, s, f) = points(c, x, w);
+            on "x: f32[2, 3, 1, 1], w: f32[4, 3, 3, 2],
+                c = {stride=[1, 1], low=[2, 1], high=[2, 1], lhs_dilation=[2, 1], rhs_dilation=[1, 1], groups=1}",
+               "x: f32[3, 2, 1], w: f32[1, 2, 5],
+                c = {stride=[1], low=[4], high=[4], lhs_dilation=[1], rhs_dilation=[1], groups=1}"),
+        rule!("convolution/phases" [Reassociate]:
             convolution[c](x, w) => reshape[s](concat[a](
                 reshape[t](convolution[d](x, slice[u](w))), reshape[t](convolution[e](x, slice[v](w)))));
             let (d, e) = phases(c, x, w);
@@ -19,7 +27,22 @@ pub(super) fn rules() -> Vec<Rule> {
                "x: f32[1, 4, 3, 5], w: f32[6, 2, 2, 4],
                 c = {stride=[1, 2], low=[0, 1], high=[2, 2], lhs_dilation=[2, 1], rhs_dilation=[1, 2], groups=2}",
                "x: f32[1, 2, 4], w: f32[2, 2, 4],
-                c = {stride=[1], low=[-1], high=[3], lhs_dilation=[2], rhs_dilation=[1], groups=1}")]
+                c = {stride=[1], low=[-1], high=[3], lhs_dilation=[2], rhs_dilation=[1], groups=1}"),
+    ]
+}
+
+/// The product that a convolution of images of one place is, their shape without places, and the axes of the kernel's places.
+fn points(c: &Op, x: Operand, w: Operand) -> Option<(Op, Shape, Axes)> {
+    let places: Axes = (2..x.rank()).collect();
+    let whole = |&axis: &usize| {
+        let [stride, low, high, dilation] = ["stride", "low", "high", "rhs_dilation"].map(|name| c.ints(name)[axis - 2]);
+        let around = w.shape()[axis].as_const().map(|kernel| kernel - 1);
+        x.shape()[axis] == Dim::ONE && [stride, dilation] == [1, 1] && [Some(low), Some(high)] == [around; 2]
+    };
+    (c.int("groups") == 1 && places.iter().all(whole)).then(|| {
+        let product = ops::dot_general(&[1], &[1], &[], &[]);
+        (product, x.shape()[..2].iter().copied().collect(), places)
+    })
 }
 
 /// The first spatial axis along which a convolution falls apart into two, with what they are.

@@ -60,6 +60,8 @@ static RULES: LazyLock<Vec<(Rule, &'static [Phase])>> = LazyLock::new(|| {
         (views::rules(), &[Canonicalise]),
         (reductions::rules(), &[Canonicalise]),
         (index::rules(), &[Canonicalise]),
+        // Before the graph grows: the parts of a convolution may have phases along another axis.
+        (convolution::rules(), &[Algebra]),
         (movement::rules(), &[Recognise, Algebra]),
         (factors::rules(), &[Recognise, Algebra]),
         (softmax::rules(), &[Recognise]),
@@ -70,7 +72,6 @@ static RULES: LazyLock<Vec<(Rule, &'static [Phase])>> = LazyLock::new(|| {
         (algebra::rules(), &[Algebra]),
         (contraction::rules(), &[Algebra]),
         (merge::rules(), &[Choose]),
-        (convolution::rules(), &[Choose]),
     ];
     themes.into_iter().flat_map(|(rules, phases)| rules.into_iter().map(move |r| (r, phases))).collect()
 });

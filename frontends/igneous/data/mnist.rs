@@ -3,15 +3,10 @@
 use super::Dataset;
 use super::idx::{read_images, read_labels};
 use crate::location::here;
-use crate::tensor::Tensor;
-use igneous_ir::{Error, Result};
-use std::cell::RefCell;
+use crate::tensor::{Eager, Tensor};
+use igneous_ir::{DType, Error, Result, TensorType};
+use igneous_runtime::Buffer;
 use std::path::{Path, PathBuf};
-
-thread_local! {
-    /// The pixels of the last batch: what is allocated anew for each costs more than to fill it.
-    static PIXELS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
 
 /// Images of digits with their class numbers: samples are an image `f32[1, 28, 28]` with values in `0..=1`, and an `i64`.
 #[derive(Clone, Debug)]
@@ -63,10 +58,11 @@ impl Mnist {
     }
 
     fn image(&self, index: usize) -> Result<&[u8]> {
+        if index >= self.labels.len() {
+            return Err(Error::new(format!("there is no image {index}: the data set has {}", self.labels.len())));
+        }
         let size = self.height * self.width;
-        self.pixels
-            .get(index * size..(index + 1) * size)
-            .ok_or_else(|| Error::new(format!("there is no image {index}: the data set has {}", self.labels.len())))
+        Ok(&self.pixels[index * size..(index + 1) * size])
     }
 }
 
@@ -91,16 +87,16 @@ impl Dataset for Mnist {
     }
 
     fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
-        let n = indices.len();
+        let (n, size) = (indices.len(), self.height * self.width);
         let mut labels: Vec<i64> = Vec::with_capacity(n);
-        let images: Result<Tensor> = PIXELS.with_borrow_mut(|pixels| {
-            pixels.clear();
-            for &i in indices {
-                pixels.extend(self.image(i)?.iter().map(|&p| f32::from(p) / 255.0));
-                labels.push(i64::from(self.labels[i]));
-            }
-            Ok(Tensor::from_slice(pixels, (n, 1, self.height, self.width)))
-        });
-        Ok((images?, Tensor::from_vec(labels, n)))
+        let mut buffer = Buffer::new(n * size * DType::F32.size())?;
+        let pixels = buffer.as_mut_slice::<f32>()?;
+        for (k, &i) in indices.iter().enumerate() {
+            let to = &mut pixels[k * size..(k + 1) * size];
+            to.iter_mut().zip(self.image(i)?).for_each(|(to, &pixel)| *to = f32::from(pixel) / 255.0);
+            labels.push(i64::from(self.labels[i]));
+        }
+        let ty = TensorType::new(DType::F32, [n, 1, self.height, self.width]);
+        Ok((Eager::new(ty, buffer, Some(here())).into(), Tensor::from_vec(labels, n)))
     }
 }
