@@ -150,7 +150,7 @@ mod tests {
             let other = begun.clone();
             let make = move |number: usize| {
                 other.fetch_add(1, Ordering::SeqCst);
-                if number % 3 == 0 {
+                if number.is_multiple_of(3) {
                     std::thread::sleep(Duration::from_micros(50));
                 }
                 number
