@@ -82,12 +82,17 @@ impl<'a> Emitter<'a> {
                 Stage::Reduce { kind, axes, body, to } => self.reduce_in_order(out, *kind, axes, *body, to),
                 Stage::Dot { axes, lhs, rhs, to, .. } => self.dot_in_order(out, axes, *lhs, *rhs, *to),
                 _ => {
+                    // The names of one stage's values may be those of the next one's.
+                    let alone = stage.axes().is_empty() && self.section.stages.len() > 1;
+                    if alone {
+                        out.open("{");
+                    }
                     for &a in stage.axes() {
                         let (axis, extent) = (&self.writer.axes[a as usize], dim(self.section.axes[a as usize].extent));
                         out.open(format!("for (idx {axis} = 0; {axis} < {extent}; ++{axis}) {{"));
                     }
                     self.once(out, stage, &Overrides::new(), &HashMap::new(), None);
-                    stage.axes().iter().for_each(|_| out.close());
+                    (0..stage.axes().len() + usize::from(alone)).for_each(|_| out.close());
                 }
             }
         }
