@@ -14,8 +14,8 @@ mod mode;
 use clap::Parser;
 use igneous::data::Progress;
 use igneous::nn::{ModuleExt, StateDict};
-use igneous::optim::{Adam, AdamOptions, Optimizer};
-use igneous::{Result, Tensor, compile, default, manual_seed, no_grad};
+use igneous::optim::{Adam, Optimizer, Sgd};
+use igneous::{Result, Tensor, compile, manual_seed, no_grad};
 use igneous_models::{VggFeatures, gram_matrix};
 use igneous_train::{image_grid, save_image};
 use mode::Mode;
@@ -65,8 +65,11 @@ fn main() -> Result<()> {
     // The image is trained, the network is not.
     net.parameters().iter().for_each(|p| drop(p.freeze()));
     let image = Tensor::parameter(content.clone());
-    // A pixel whose gradient is nearly nothing rests, instead of following its rounding errors.
-    let adam = Adam::with(vec![image.clone()], 0.02, AdamOptions { eps: 1e-6, ..default() })?;
+    // Adam divides gradients by their own size, so that a pixel without one follows rounding errors: nothing to compare by.
+    let optimizer: Box<dyn Optimizer> = match mode.check {
+        true => Box::new(Sgd::new(vec![image.clone()], 1.0)?),
+        false => Box::new(Adam::new(vec![image.clone()], 0.02)?),
+    };
     let relative = |found: &Tensor, wanted: &Tensor| found.mse_loss(wanted) / (wanted.square().mean_all() + 1e-12);
     let step = compile(|| {
         let image = image.clamp(0.0, 1.0);
@@ -75,7 +78,7 @@ fn main() -> Result<()> {
         let seen = net.results(&image, style_at);
         let style = seen.iter().zip(&grams).fold(Tensor::scalar(0.0), |sum, (a, b)| sum + relative(&gram_matrix(a), b));
         (&content + &style * arguments.style).backward()?;
-        adam.step()?;
+        optimizer.step()?;
         Ok([content, style])
     })
     .name("step");
