@@ -2,7 +2,7 @@
 
 use clap::Args;
 use igneous::testing::compare_with_eager;
-use igneous::{Arguments, Compiled, Device, Error, Function, Outputs, Result, Tensor, Tree};
+use igneous::{Arguments, Compiled, Device, Function, Outputs, Result, Tensor, Tree};
 
 /// Where and how an example runs.
 #[derive(Args, Clone, Copy)]
@@ -24,7 +24,7 @@ pub struct Mode {
 /// A device of this machine.
 fn available(name: &str) -> Result<Device> {
     let device: Device = name.parse()?;
-    if device.is_available() { Ok(device) } else { Err(Error::new(format!("this machine has no device {device}"))) }
+    device.check().map(|()| device)
 }
 
 impl Mode {

@@ -2,6 +2,7 @@
 
 use crate::array::Array;
 use crate::dim::Dim;
+use crate::error::Result;
 use crate::graph::{Graph, Region};
 use crate::op::*;
 use crate::ops::inputs::*;
@@ -20,6 +21,14 @@ pub fn random_bits(shape: Shape) -> Op {
     Op::new(&RANDOM_BITS, [Attr::Dims(shape)])
 }
 
+/// Checks that an operand is a state of [`random_bits`].
+pub(crate) fn check_state(rule: TypeRule, operand: usize, state: &TensorType) -> Result<()> {
+    rule.dtype(operand, DType::I64)?;
+    rule.rank(operand, 1)?;
+    let numbers = state.shape[0];
+    rule.ensure(numbers == 2usize, || format!("needs two numbers, seed and counter, in operand {operand}, not {numbers}"))
+}
+
 /// See [`random_bits`].
 pub static RANDOM_BITS: Record = Record {
     name: "random_bits",
@@ -27,9 +36,7 @@ pub static RANDOM_BITS: Record = Record {
     infer: |op, operands| {
         let rule = TypeRule::new(op, operands);
         let [state] = rule.operands()?;
-        rule.dtype(0, DType::I64)?;
-        rule.rank(0, 1)?;
-        rule.ensure(state.shape[0] == 2usize, || format!("needs two numbers, seed and counter, not {}", state.shape[0]))?;
+        check_state(rule, 0, state)?;
         one(TensorType::new(DType::U32, rule.all_extents("shape")?))
     },
     reference: |r| {

@@ -3,6 +3,7 @@
 use super::{normal, wide};
 use crate::array::Array;
 use crate::op::*;
+use crate::ops::random::check_state;
 use crate::ops::type_rule::*;
 use crate::ops::{RANDOM_BITS, random_bits};
 use crate::types::{DType, Literal, Shape, TensorType};
@@ -25,7 +26,7 @@ pub static DROPOUT: Record = Record {
         let p = op.float("p");
         rule.float(0)?;
         rule.ensure((0.0..=1.0).contains(&p), || format!("needs a probability from 0 to 1, not {p}"))?;
-        random_bits(x.shape.clone()).infer(std::slice::from_ref(state)).map_err(|e| rule.error(e.message()))?;
+        check_state(rule, 1, state)?;
         one(x.clone())
     },
     reference: |r| {

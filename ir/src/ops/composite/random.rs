@@ -4,6 +4,7 @@ use crate::array::Array;
 use crate::emit::{Emitter, X};
 use crate::op::*;
 use crate::ops::inputs::shape;
+use crate::ops::random::check_state;
 use crate::ops::type_rule::*;
 use crate::ops::{RANDOM_BITS, pointwise, random_bits, shift_right};
 use crate::types::{DType, Literal, Shape, TensorType};
@@ -28,9 +29,7 @@ pub fn random_normal(shape: Shape) -> Op {
 fn infer<const N: usize>(op: &Op, operands: &[TensorType]) -> crate::Result<Types> {
     let rule = TypeRule::new(op, operands);
     let states: &[TensorType; N] = rule.operands()?;
-    for state in states {
-        random_bits(Shape::new()).infer(std::slice::from_ref(state)).map_err(|e| rule.error(e.message()))?;
-    }
+    states.iter().enumerate().try_for_each(|(operand, state)| check_state(rule, operand, state))?;
     one(TensorType::new(DType::F32, rule.all_extents("shape")?))
 }
 
@@ -75,9 +74,9 @@ pub static RANDOM_NORMAL: Record = Record {
     infer: infer::<2>,
     reference: |r| {
         let (radii, angles) = (fractions(r, 0)?, fractions(r, 1)?);
-        // The angle is rounded: what its cosine is near a zero, its last digit says.
-        let angle = |u: f64| f64::from((u * TAU) as f32);
-        let value = |i: usize| (-2.0 * (1.0 - radii[i]).ln()).sqrt() * angle(angles[i]).cos();
+        // The full turn of single precision.
+        let turn = f64::from(TAU as f32);
+        let value = |i: usize| (-2.0 * (1.0 - radii[i]).ln()).sqrt() * (angles[i] * turn).cos();
         Ok(vec![Array::from_fn_f64(DType::F32, r.results[0].sizes()?, value)])
     },
     lowering: Lowering::Composite(|emitter, op, operands| {
