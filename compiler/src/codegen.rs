@@ -62,7 +62,7 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
     let code = match options.backend {
         Backend::Cpu => cpu::compile_kernels(&kernels, &order, &options.target)?,
         Backend::Cuda => {
-            CpuCode { work: cuda::compile_kernels(&kernels, options.precision)?, listings: Vec::new(), memory: Arc::new(()) }
+            CpuCode { work: cuda::compile_kernels(&kernels, options)?, listings: Vec::new(), memory: Arc::new(()) }
         }
     };
     let memory = memory_map(&flat, &plan);

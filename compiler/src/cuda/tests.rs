@@ -2,13 +2,13 @@
 
 use super::emit;
 use super::test_kernels::KERNELS;
-use crate::precision::Precision;
+use crate::driver::Options;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::Kernel;
 use igneous_runtime::cuda::CudaWork;
 
 fn cuda(text: &str) -> igneous_ir::Result<Vec<CudaWork>> {
-    emit(&Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")), Precision::Default)
+    emit(&Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")), &Options::default())
 }
 
 #[test]
