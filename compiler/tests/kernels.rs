@@ -35,7 +35,7 @@ fn check_kernel(kernel: &Kernel) {
     assert_eq!(parsed.to_string(), text);
     assert_eq!(parsed.structure(), kernel.structure());
     let cuda =
-        igneous_compiler::cuda::emit(kernel, &Options::default()).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+        igneous_compiler::cuda::emit(kernel, &igneous_compiler::Options::default()).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
     assert!(!cuda.is_empty() && cuda.iter().all(|work| work.kernel.source.contains("__global__")), "{kernel}");
 }
 

@@ -1,7 +1,7 @@
 //! A host that stands in for a CUDA device: the very text of kernels, compiled by a C++ compiler under `emulate.h`.
 
-use igneous_ir::error::{Error, Result};
 use crate::libraries;
+use igneous_ir::error::{Error, Result};
 use igneous_runtime::cuda::{Device, Done, Gemm, KernelText, Launch, Recording};
 use libloading::Library;
 use std::alloc::Layout;

@@ -14,7 +14,8 @@ use igneous_runtime::cuda::{Activation, Matrix, Order, Product, Sums, Types};
 
 /// The product that a section is, if a library can do it.
 pub(super) fn of(kernel: &Kernel, section: &Section, precision: MatmulPrecision) -> Option<Product> {
-    let (Stage::Dot { batch, m, n, axes, lhs, rhs, to }, [Stage::Map { axes: none, stores }]) = section.stages.split_first()? else {
+    let (Stage::Dot { batch, m, n, axes, lhs, rhs, to }, [Stage::Map { axes: none, stores }]) = section.stages.split_first()?
+    else {
         return None;
     };
     let [Store { value, to: Target::Param { param, index, combine: None } }] = stores.as_slice() else { return None };
@@ -27,11 +28,7 @@ pub(super) fn of(kernel: &Kernel, section: &Section, precision: MatmulPrecision)
     let (left, right) = (reader.element(*lhs)?, reader.element(*rhs)?);
     let types = types([left.dtype, right.dtype], local.dtype, result, precision)?;
     let epilogue = reader.epilogue(*value, *to, result)?;
-    let out = Element {
-        param: *param as usize,
-        dtype: result,
-        position: reader.position(*param, index)?,
-    };
+    let out = Element { param: *param as usize, dtype: result, position: reader.position(*param, index)? };
     // An axis without a role does not matter to the product, so one product for each of its points is right.
     let idle = section.parallel().filter(|a| ![batch, m, n].iter().any(|role| role.contains(a)));
     let batch: Vec<u32> = batch.iter().copied().chain(idle).collect();
@@ -239,27 +236,28 @@ impl Reader<'_> {
         let mut factors = Factors::default();
         factors.collect(exprs, id);
         let [&one, &other] = factors.others.iter().collect::<Vec<_>>()[..] else { return None };
-        let (x, sum) = if exprs.get(one).op == ScalarOp::Add { (other, one) } else { (one, other) };
         let near = |value: f64, wanted: f64| (value - wanted).abs() < 1e-6;
-        // `1 + tanh(u)`, perhaps with the half in it.
-        let term = |id: ExprId, constant: f64| {
+        // What 1 is added to.
+        let term = |id: ExprId| {
             let node = exprs.get(id);
             (node.op == ScalarOp::Add).then_some(())?;
             let [a, b] = [node.args[0], node.args[1]];
-            let literal = |id: ExprId| exprs.literal(id).is_some_and(|l| near(l.as_f64(), constant));
+            let literal = |id: ExprId| exprs.literal(id).is_some_and(|l| near(l.as_f64(), 1.0));
             if literal(b) { Some(a) } else { literal(a).then_some(b) }
         };
-        let tanh = exprs.get(term(sum, 1.0)?);
-        if !near(factors.constant, 0.5) || tanh.op != ScalarOp::Math(MathFn::Tanh) {
+        let is_tanh = |id: &ExprId| exprs.get(*id).op == ScalarOp::Math(MathFn::Tanh);
+        let of = |sum: ExprId| term(sum).filter(is_tanh);
+        let (x, tanh) = of(one).map(|tanh| (other, tanh)).or_else(|| Some((one, of(other)?)))?;
+        if !near(factors.constant, 0.5) {
             return None;
         }
         // `√(2/π) · x · (1 + 0.044715 · x · x)`
         let mut inner = Factors::default();
-        inner.collect(exprs, tanh.args[0]);
+        inner.collect(exprs, exprs.get(tanh).args[0]);
         let [&one, &other] = inner.others.iter().collect::<Vec<_>>()[..] else { return None };
         let polynomial = if one == x { other } else { one };
         let mut cubic = Factors::default();
-        cubic.collect(exprs, term(polynomial, 1.0)?);
+        cubic.collect(exprs, term(polynomial)?);
         let of_x = (one == x || other == x) && cubic.others == [x, x];
         (of_x && near(inner.constant, std::f64::consts::FRAC_2_PI.sqrt()) && near(cubic.constant, 0.044715)).then_some(x)
     }

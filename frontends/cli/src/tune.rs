@@ -27,7 +27,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut choices = if arguments.out.exists() { Choices::load(&arguments.out)? } else { Choices::default() };
     for workload in chosen {
         let program = || (workload.build)()?.on(arguments.device)?.program();
-        let timings = program().and_then(|program| program.tune()).map_err(|e| e.context(format!("workload `{}`", workload.name)))?;
+        let timings =
+            program().and_then(|program| program.tune()).map_err(|e| e.context(format!("workload `{}`", workload.name)))?;
         for timing in timings {
             let library = timing.library.map_or("-".to_owned(), |us| format!("{us:.1}"));
             println!("{:48} kernel {:>10.1} µs  library {library:>10} µs  {}", timing.name, timing.kernel, timing.choice());

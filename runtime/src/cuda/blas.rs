@@ -190,7 +190,9 @@ impl Description {
     fn set<T: Copy>(&mut self, attribute: c_int, value: &T) -> Result<()> {
         let status = {
             // SAFETY: the library reads as many bytes as it is told, and checks that the attribute has so many.
-            unsafe { (self.blas.functions.set_operation)(self.operation, attribute, std::ptr::from_ref(value).cast(), size_of::<T>()) }
+            unsafe {
+                (self.blas.functions.set_operation)(self.operation, attribute, std::ptr::from_ref(value).cast(), size_of::<T>())
+            }
         };
         self.blas.check("cublasLtMatmulDescSetAttribute", status)
     }
@@ -291,7 +293,22 @@ impl BlasHandle {
         // SAFETY: by the caller; the factors are read before the call returns.
         let status = unsafe {
             (self.blas.functions.multiply)(
-                self.handle, operation, one, a, of_a, b, of_b, zero, d, of_d, d, of_d, how, workspace, bytes, stream,
+                self.handle,
+                operation,
+                one,
+                a,
+                of_a,
+                b,
+                of_b,
+                zero,
+                d,
+                of_d,
+                d,
+                of_d,
+                how,
+                workspace,
+                bytes,
+                stream,
             )
         };
         self.blas.check("cublasLtMatmul", status)

@@ -382,7 +382,10 @@ impl Device for Gpu {
         let _entered = self.enter()?;
         let Some(blas) = self.blas()? else { return Ok(Done::No) };
         let mut alignments = [MOST_ALIGNED; 4];
-        alignments.iter_mut().zip(addresses).for_each(|(a, address)| *a = 1 << address.trailing_zeros().min(MOST_ALIGNED.ilog2()));
+        alignments
+            .iter_mut()
+            .zip(addresses)
+            .for_each(|(a, address)| *a = 1 << address.trailing_zeros().min(MOST_ALIGNED.ilog2()));
         let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
         let Products { algorithms, workspace } = &mut *products;
         let of = |e: Error| e.context(format!("product {gemm}"));

@@ -47,7 +47,10 @@ pub fn tune(device: &Arc<dyn Device>, program: &Arc<Program>, shapes: &[&[usize]
     let timings: Vec<Timing> = timings.into_values().collect();
     match !timings.is_empty() && timings.iter().all(|t| t.library.is_none()) {
         true => Err(Error::new(format!("there is nothing to choose from: no library did any of {} products", timings.len()))
-            .note("remedy", "install cuBLASLt: `pip install nvidia-cublas`, or set IGNEOUS_CUBLASLT to the path of libcublasLt.so")),
+            .note(
+                "remedy",
+                "install cuBLASLt: `pip install nvidia-cublas`, or set IGNEOUS_CUBLASLT to the path of libcublasLt.so",
+            )),
         false => Ok(timings),
     }
 }
