@@ -3,7 +3,7 @@
 //!     cargo run --release --example vae
 //!     cargo run --release --example vae -- --check
 //!
-//! Writes digits.png: test digits, what became of them through twenty numbers, and digits from numbers drawn at random.
+//! Writes vae.png: test digits, what became of them through twenty numbers, and digits from numbers drawn at random.
 
 mod mode;
 
@@ -36,7 +36,7 @@ struct Arguments {
     #[command(flatten)]
     mode: Mode,
     /// Where the picture is written.
-    #[arg(long, value_name = "FILE", default_value = "digits.png")]
+    #[arg(long, value_name = "FILE", default_value = "vae.png")]
     out: PathBuf,
     /// The folder with the four files of MNIST.
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/mnist"))]

@@ -61,9 +61,7 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
     let order: Vec<Symbol> = symbols.iter().map(|(s, _, _)| *s).collect();
     let code = match options.backend {
         Backend::Cpu => cpu::compile_kernels(&kernels, &order, &options.target)?,
-        Backend::Cuda => {
-            CpuCode { work: cuda::compile_kernels(&kernels, options.precision)?, listings: Vec::new(), memory: Arc::new(()) }
-        }
+        Backend::Cuda => CpuCode { work: cuda::compile_kernels(&kernels, options)?, listings: Vec::new(), memory: Arc::new(()) },
     };
     let memory = memory_map(&flat, &plan);
     let mut built =

@@ -8,7 +8,7 @@ use crate::fuse::{FusionLog, Sideways};
 use crate::inline::inline_single_calls;
 use crate::lower::{Lowered, lower};
 use crate::outline::outline;
-use crate::precision::Precision;
+use crate::precision::{MatmulPrecision, Precision};
 use crate::prepare;
 use crate::regions;
 use crate::rematerialise::{self, rematerialise};
@@ -22,6 +22,7 @@ use igneous_ir::graph::Graph;
 use igneous_ir::kernel::Kernel;
 use igneous_ir::op::Op;
 use igneous_ir::verify::verify;
+use igneous_runtime::cuda::Choices;
 use igneous_runtime::program::Program;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -50,6 +51,10 @@ pub struct Options {
     pub backend: Backend,
     /// The processor, where it is for one.
     pub target: cpu::Target,
+    /// How products of single precision multiply on a device.
+    pub matmul: MatmulPrecision,
+    /// What a device's libraries compute, and what kernels.
+    pub choices: Arc<Choices>,
 }
 
 /// What code is made for.
@@ -74,6 +79,8 @@ impl Default for Options {
             memory_budget: None,
             backend: Backend::default(),
             target: cpu::Target::host(),
+            matmul: MatmulPrecision::default(),
+            choices: Arc::default(),
         }
     }
 }
@@ -114,7 +121,7 @@ pub struct Compiled {
     lifetimes: String,
     arena: Dim,
     rematerialised: Option<rematerialise::Report>,
-    precision: Precision,
+    options: Options,
     blocks: usize,
 }
 
@@ -229,7 +236,7 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         },
         arena: built.arena,
         rematerialised,
-        precision: options.precision,
+        options: options.clone(),
         blocks,
     })
 }
@@ -284,7 +291,7 @@ impl Compiled {
     /// What left which loop, and the rewrites behind the optimised graph, region by region.
     pub fn derivation(&self) -> impl fmt::Display + '_ {
         report::from_fn(|f| {
-            writeln!(f, "precision {}", self.precision)?;
+            writeln!(f, "precision {}", self.options.precision)?;
             if !self.splits.lines().is_empty() {
                 writeln!(f, "split\n{}", self.splits)?;
             }
@@ -335,7 +342,7 @@ impl Compiled {
     /// The CUDA C++ text of every kernel.
     pub fn cuda(&self) -> impl fmt::Display + '_ {
         report::from_fn(|f| {
-            self.kernels.iter().try_for_each(|kernel| match crate::cuda::emit(kernel, self.precision) {
+            self.kernels.iter().try_for_each(|kernel| match crate::cuda::emit(kernel, &self.options) {
                 Ok(works) => works.iter().try_for_each(|work| writeln!(f, "{}", work.kernel.source)),
                 Err(error) => writeln!(f, "// {}: {error}", kernel.name),
             })

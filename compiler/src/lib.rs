@@ -28,4 +28,4 @@ pub mod split_scan;
 mod symbols;
 
 pub use driver::{Backend, Compiled, Options, Prepare, Variables, compile};
-pub use precision::{Licence, Precision};
+pub use precision::{Licence, MatmulPrecision, Precision};

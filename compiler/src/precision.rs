@@ -52,6 +52,28 @@ impl fmt::Display for Precision {
     }
 }
 
+/// How products of single precision multiply (PyTorch's `set_float32_matmul_precision`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum MatmulPrecision {
+    /// Numbers as they are.
+    #[default]
+    Full,
+    /// Numbers that may be rounded to ten bits of mantissa (TF32): several times as fast on devices that have instructions
+    /// for it. [`Precision::Fast`] asks for it, too; under [`Precision::Strict`] it is not granted.
+    Tf32,
+}
+
+impl MatmulPrecision {
+    /// What is granted under this precision.
+    pub(crate) fn under(self, precision: Precision) -> MatmulPrecision {
+        match precision {
+            Precision::Strict => MatmulPrecision::Full,
+            Precision::Default => self,
+            Precision::Fast => MatmulPrecision::Tf32,
+        }
+    }
+}
+
 /// The licences granted: all up to one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Licences(Licence);

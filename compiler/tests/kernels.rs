@@ -35,7 +35,7 @@ fn check_kernel(kernel: &Kernel) {
     assert_eq!(parsed.to_string(), text);
     assert_eq!(parsed.structure(), kernel.structure());
     let cuda =
-        igneous_compiler::cuda::emit(kernel, igneous_compiler::Precision::Default).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+        igneous_compiler::cuda::emit(kernel, &igneous_compiler::Options::default()).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
     assert!(!cuda.is_empty() && cuda.iter().all(|work| work.kernel.source.contains("__global__")), "{kernel}");
 }
 
@@ -48,7 +48,7 @@ fn kernels_of_every_operator() {
         for sample in samples.0 {
             let graph = graph(&sample).unwrap();
             let expanded = expand_gradients(&graph).unwrap();
-            let primitives = decompose(&expanded).unwrap();
+            let primitives = decompose(&expanded, igneous_compiler::Backend::Cpu).unwrap();
             let lowered = lower(&primitives, &BTreeSet::new(), Sideways::Freely).unwrap_or_else(|e| panic!("{e}\n{graph}"));
             lowered.kernels.iter().for_each(check_kernel);
             kernels += lowered.kernels.len();

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
-pub use igneous_compiler::{Compiled as Stages, Precision};
+pub use igneous_compiler::{Compiled as Stages, MatmulPrecision, Precision};
 pub(crate) use igneous_compiler::{Options, Variables};
 
 /// Where compiled functions write their stages.

@@ -87,7 +87,7 @@ mod variable;
 
 pub use anomaly::{Anomaly, detect_anomaly, detect_anomaly_of};
 pub use autocast::{autocast, autocast_dtype, no_autocast};
-pub use backend::{Precision, Stages};
+pub use backend::{MatmulPrecision, Precision, Stages};
 pub use compile::{ArgumentList, Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, Tree, compile, spec};
 pub use control::{cond, fori_loop, while_loop, while_loop_bounded};
 pub use device::Device;
@@ -98,6 +98,7 @@ pub use hooks::HookHandle;
 pub use igneous_ir as ir;
 pub use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, TensorType};
 pub use igneous_runtime::buffer::{MemoryStats, memory_stats};
+pub use igneous_runtime::cuda::{Choice, Choices, Timing};
 pub use igneous_runtime::{LaunchTime, num_threads, set_num_threads};
 pub use random::{manual_seed, random_state};
 pub use scan::{scan, scan_reverse};

@@ -129,7 +129,16 @@ impl Attention {
         let inputs = inputs.collect();
         let compiled = compile(&graph, &Variables::default(), options).unwrap_or_else(|e| panic!("{self:?}: {e}"));
         let rewritten = compiled.graph().clone();
-        Case { name: format!("{self:?}"), graph, rewritten, inputs, special: false, prepare: None, program: compiled.program }
+        Case {
+            name: format!("{self:?}"),
+            graph,
+            rewritten,
+            inputs,
+            special: false,
+            prepare: None,
+            program: compiled.program,
+            library: None,
+        }
     }
 }
 

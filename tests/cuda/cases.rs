@@ -12,6 +12,8 @@ use igneous_ir::op::{Fill, Sample, Vjp};
 use igneous_ir::sample;
 use igneous_ir::types::{DType, TensorType};
 use igneous_runtime::Program;
+use igneous_runtime::cuda::Choices;
+use igneous_runtime::program::Work;
 use std::sync::Arc;
 
 /// A graph with inputs, compiled.
@@ -30,6 +32,8 @@ pub struct Case {
     pub prepare: Option<(Arc<Program>, Vec<usize>)>,
     /// What is run.
     pub program: Arc<Program>,
+    /// The same with every product that a library can do left to it, if there is one.
+    pub library: Option<Arc<Program>>,
 }
 
 /// How much is tried.
@@ -55,6 +59,19 @@ pub fn for_cuda() -> Options {
     Options { backend: Backend::Cuda, ..Options::default() }
 }
 
+/// The graph compiled so that libraries compute all products that they can, if there is one.
+fn with_library(graph: &Graph, variables: &Variables) -> Option<Arc<Program>> {
+    graph.nodes().any(|(_, node)| matches!(node.op.name(), "dot_general" | "convolution" | "grad")).then_some(())?;
+    let options = Options { choices: Arc::new(Choices::from(0)), ..for_cuda() };
+    let program = guarded(|| compile(graph, variables, &options)).ok()?.program;
+    let mut found = false;
+    program.visit(&mut |program| {
+        let mut works = program.launches.iter().flat_map(|launch| &launch.work);
+        found |= works.any(|work| matches!(work, Work::Cuda(work) if work.library.is_some()));
+    });
+    found.then_some(program)
+}
+
 impl Cases {
     /// Compiles a graph; what the CPU cannot be given either is left out.
     pub fn add(&mut self, name: String, graph: Graph, inputs: Vec<Array>, special: bool, variables: &Variables) {
@@ -62,6 +79,7 @@ impl Cases {
             Ok(compiled) => self.compiled.push(Case {
                 name,
                 rewritten: if compiled.prepare.is_some() { graph.clone() } else { compiled.graph().clone() },
+                library: with_library(&graph, variables),
                 graph,
                 inputs,
                 special,

@@ -1,7 +1,8 @@
 //! A host that stands in for a CUDA device: the very text of kernels, compiled by a C++ compiler under `emulate.h`.
 
+use crate::libraries;
 use igneous_ir::error::{Error, Result};
-use igneous_runtime::cuda::{Device, KernelText, Launch, Recording};
+use igneous_runtime::cuda::{Device, Done, Gemm, KernelText, Launch, Recording};
 use libloading::Library;
 use std::alloc::Layout;
 use std::collections::{HashMap, HashSet};
@@ -38,6 +39,7 @@ pub struct Emulator {
     used: Mutex<HashSet<PathBuf>>,
     backwards: AtomicBool,
     launches: AtomicUsize,
+    products: AtomicUsize,
     uploads: AtomicUsize,
     downloads: AtomicUsize,
     /// Writes outside of blocks.
@@ -70,6 +72,7 @@ unsafe impl Sync for Arena {}
 enum Asked {
     Copy { from: u64, to: u64, bytes: usize },
     Launch { kernel: Arc<KernelText>, grid: u32, shared: u32, arguments: Vec<u64> },
+    Multiply { gemm: Gemm, addresses: Vec<u64> },
 }
 
 /// How often a device was asked for something.
@@ -77,6 +80,8 @@ enum Asked {
 pub struct Counts {
     /// Kernels.
     pub launches: usize,
+    /// Products by a library.
+    pub products: usize,
     /// Copies from the host.
     pub uploads: usize,
     /// Copies to the host.
@@ -127,6 +132,7 @@ impl Emulator {
             used: Mutex::default(),
             backwards: AtomicBool::new(false),
             launches: AtomicUsize::new(0),
+            products: AtomicUsize::new(0),
             uploads: AtomicUsize::new(0),
             downloads: AtomicUsize::new(0),
             violations: Mutex::default(),
@@ -184,6 +190,7 @@ impl Emulator {
         let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         Counts {
             launches: of(&self.launches),
+            products: of(&self.products),
             uploads: of(&self.uploads),
             downloads: of(&self.downloads),
             replays: of(&self.replays),
@@ -297,6 +304,7 @@ impl Device for Emulator {
                     Asked::Launch { kernel, grid, shared, arguments } => {
                         self.launch(Launch { kernel, grid: *grid, shared: *shared, arguments })
                     }
+                    Asked::Multiply { gemm, addresses } => self.multiply(gemm, addresses).map(drop),
                 }
             }
         })
@@ -357,6 +365,15 @@ impl Device for Emulator {
             unsafe { (from as *const u8).copy_to(to as *mut u8, bytes) };
         }
         Ok(())
+    }
+
+    unsafe fn multiply(&self, gemm: &Gemm, addresses: &[u64]) -> Result<Done> {
+        if !self.records(|| Asked::Multiply { gemm: gemm.clone(), addresses: addresses.to_vec() }) {
+            self.products.fetch_add(1, Ordering::Relaxed);
+            // SAFETY: by the caller.
+            unsafe { libraries::multiply(gemm, addresses) };
+        }
+        Ok(Done::Yes)
     }
 
     unsafe fn launch(&self, launch: Launch<'_>) -> Result<()> {

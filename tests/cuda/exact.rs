@@ -4,7 +4,7 @@
 use crate::kernels::KERNELS;
 use crate::programs::program_of;
 use crate::{arrays, upload};
-use igneous_compiler::Precision;
+use igneous_compiler::Options;
 use igneous_compiler::cuda::emit;
 use igneous_ir::array::Array;
 use igneous_ir::dim::Symbol;
@@ -30,7 +30,7 @@ pub fn kernels() -> Vec<Exact> {
         .iter()
         .map(|&(name, text)| {
             let kernel = Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-            let works = emit(&kernel, Precision::Default).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let works = emit(&kernel, &Options::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
             let works = works.into_iter().map(|work| Work::Cuda(Box::new(work))).collect();
             let program = Arc::new(program_of(&kernel, &kernel.symbols(), works, Arc::new(())));
             Exact { name, kernel, program }

@@ -16,7 +16,10 @@ fn graphs_on_the_gpu_compute_what_the_interpreter_does() {
     let cases = cases();
     let mut failures: Vec<String> = Vec::new();
     for case in &cases.compiled {
-        failures.extend(compare_case(case, &run_case(&gpu, case)).err().map(|error| format!("{}: {error}", case.name)));
+        for program in [&case.program].into_iter().chain(&case.library) {
+            let result = compare_case(case, &run_case(&gpu, case, program));
+            failures.extend(result.err().map(|error| format!("{}: {error}", case.name)));
+        }
     }
     for exact in exact::kernels() {
         for nans in [false, true] {

@@ -19,8 +19,10 @@ mod gpu;
 mod instance;
 #[path = "../../compiler/src/cuda/test_kernels.rs"]
 mod kernels;
+mod libraries;
 mod machine_code;
 mod models;
+mod products;
 #[path = "../../compiler/tests/programs/mod.rs"]
 mod programs;
 mod races;
@@ -72,7 +74,7 @@ fn cases() -> Cases {
 /// The distinct kernels of all cases.
 fn distinct<'c>(cases: impl Iterator<Item = &'c Case>) -> Vec<Arc<KernelText>> {
     let mut seen = HashSet::new();
-    let programs = cases.flat_map(|c| c.prepare.iter().map(|p| &p.0).chain([&c.program]));
+    let programs = cases.flat_map(|c| c.prepare.iter().map(|p| &p.0).chain([&c.program]).chain(&c.library));
     programs.flat_map(|p| cuda::kernels(p)).filter(|k| seen.insert(k.clone())).collect()
 }
 
@@ -105,13 +107,13 @@ fn arrays(program: &Program, inputs: &[Array], outputs: &[DeviceBuffer]) -> Resu
 }
 
 /// Runs what is prepared, then the program.
-fn run_case(device: &Arc<dyn Device>, case: &Case) -> Result<Vec<Array>> {
+fn run_case(device: &Arc<dyn Device>, case: &Case, program: &Arc<Program>) -> Result<Vec<Array>> {
     guarded(|| match &case.prepare {
-        None => run(device, &case.program, &case.inputs),
+        None => run(device, program, &case.inputs),
         Some((prepare, chosen)) => {
             let given: Vec<Array> = chosen.iter().map(|&i| case.inputs[i].clone()).collect();
             let prepared = run(device, prepare, &given)?;
-            run(device, &case.program, &[&case.inputs[..], &prepared].concat())
+            run(device, program, &[&case.inputs[..], &prepared].concat())
         }
     })
 }
@@ -136,7 +138,7 @@ fn check(emulator: &Arc<Emulator>, case: &Case) -> Result<()> {
     let device: Arc<dyn Device> = emulator.clone();
     let in_order = |backwards| {
         emulator.run_backwards(backwards);
-        let found = run_case(&device, case);
+        let found = run_case(&device, case, &case.program);
         match &emulator.take_violations()[..] {
             [] => found,
             all => Err(Error::new(all.join(", "))),
@@ -144,6 +146,9 @@ fn check(emulator: &Arc<Emulator>, case: &Case) -> Result<()> {
     };
     let found = in_order(false);
     compare_case(case, &found)?;
+    if let Some(program) = &case.library {
+        compare_case(case, &run_case(&device, case, program)).map_err(|e| e.context("products by a library"))?;
+    }
     let again = in_order(true);
     // What is added up in any order has no bits of its own.
     if cuda::kernels(&case.program).iter().any(|k| k.source.contains("atomicAdd(")) {
@@ -215,7 +220,9 @@ fn launch_lists_compute_what_the_interpreter_does() {
                 }
             }
         }
-        took(&format!("{} launches run", device.counts().launches));
+        let counts = device.counts();
+        took(&format!("{} launches and {} products of a library run", counts.launches, counts.products));
+        assert!(counts.products > 0 || std::env::var("IGNEOUS_OPERATOR").is_ok(), "the library was not asked for anything");
         for backwards in [false, true] {
             device.run_backwards(backwards);
             let anywhere: Arc<dyn Device> = device.clone();

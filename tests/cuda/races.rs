@@ -3,7 +3,7 @@
 use crate::emulator::{Emulator, compiler};
 use crate::exact;
 use crate::programs::program_of;
-use igneous_compiler::Precision;
+use igneous_compiler::Options;
 use igneous_compiler::cuda::emit;
 use igneous_ir::error::Error;
 use igneous_ir::kernel::Kernel;
@@ -17,7 +17,7 @@ fn error_of(name: &str, change: impl Fn(&str) -> String) -> Option<Error> {
     let emulator = Arc::new(Emulator::new(compiler, &format!("races-{name}")));
     let device: Arc<dyn Device> = emulator.clone();
     let mut exact = exact::kernels().into_iter().find(|e| e.name == name).expect("there is such a kernel");
-    let works = emit(&exact.kernel, Precision::Default).expect("the kernel can be written").into_iter().map(|work| {
+    let works = emit(&exact.kernel, &Options::default()).expect("the kernel can be written").into_iter().map(|work| {
         let text = igneous_runtime::cuda::KernelText { source: change(&work.kernel.source), ..(*work.kernel).clone() };
         Work::Cuda(Box::new(CudaWork { kernel: Arc::new(text), ..work }))
     });

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 /// A stand-in for a device of its own number; none without a C++ compiler.
-fn stand_in(number: usize) -> Option<(Device, Arc<Emulator>)> {
+pub fn stand_in(number: usize) -> Option<(Device, Arc<Emulator>)> {
     let emulator = Arc::new(Emulator::new(compiler()?, &format!("device-{number}")));
     cuda::install(number, emulator.clone());
     Some((Device::cuda(number), emulator))
@@ -41,9 +41,10 @@ fn assert_near(a: &[Vec<f32>], b: &[Vec<f32>]) {
 }
 
 /// What was asked for between two counts.
-fn between(before: Counts, after: Counts) -> Counts {
+pub fn between(before: Counts, after: Counts) -> Counts {
     Counts {
         launches: after.launches - before.launches,
+        products: after.products - before.products,
         uploads: after.uploads - before.uploads,
         downloads: after.downloads - before.downloads,
         replays: after.replays - before.replays,

@@ -6,7 +6,7 @@ use igneous_ir::types::{DType, contiguous_strides};
 
 /// A sum of multiples of atoms: axes, and expressions that are no sum. Coefficients may be symbolic, never zero.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Affine {
+pub(crate) struct Affine {
     pub constant: Dim,
     /// In order of first occurrence, each atom once.
     pub terms: Vec<(ExprId, Dim)>,

@@ -41,6 +41,7 @@ mod vector;
 mod window;
 mod winograd;
 
+pub(crate) use affine::Affine;
 pub(crate) use attention::{attention_work, is_attention};
 pub use build::{CpuCode, Listing, compile_kernels};
 pub use choose::choose_vector_axis;

@@ -13,6 +13,7 @@ mod mma;
 mod out;
 mod plan;
 mod prelude;
+mod product;
 mod range;
 mod reduce;
 mod scalar;
@@ -26,14 +27,15 @@ mod tile;
 mod transpose;
 
 use crate::cpu::{attention_work, is_attention};
+use crate::driver::Options;
 use crate::precision::Precision;
 use igneous_ir::Result;
 use igneous_ir::dim::{Dim, Symbol};
-use igneous_ir::kernel::{Access, Kernel, Param};
+use igneous_ir::kernel::{Access, Kernel, Param, Section};
 use igneous_ir::math;
 use igneous_ir::scalar::{Exprs, MathFn, S, ScalarOp};
 use igneous_ir::types::DType;
-use igneous_runtime::cuda::{CudaWork, KernelText};
+use igneous_runtime::cuda::{Alternative, Choice, CudaWork, KernelText};
 use igneous_runtime::program::{LibraryWork, Work};
 use out::Out;
 use scalar::Unit;
@@ -48,29 +50,74 @@ pub const THREADS: u32 = 256;
 ///
 /// # Errors
 /// If a kernel is ill-formed.
-pub fn compile_kernels(kernels: &[Kernel], precision: Precision) -> Result<Vec<Vec<Work>>> {
+pub fn compile_kernels(kernels: &[Kernel], options: &Options) -> Result<Vec<Vec<Work>>> {
     let mut known: HashMap<String, Arc<KernelText>> = HashMap::new();
     let mut share = |mut work: CudaWork| {
         let text = known.entry(work.kernel.source.clone()).or_insert_with(|| work.kernel.clone());
         work.kernel = text.clone();
         Work::Cuda(Box::new(work))
     };
-    kernels.iter().map(|kernel| Ok(emit(kernel, precision)?.into_iter().map(&mut share).collect())).collect()
+    kernels.iter().map(|kernel| Ok(emit(kernel, options)?.into_iter().map(&mut share).collect())).collect()
 }
 
 /// Writes `kernel` as CUDA C++: one launch, or a few that follow each other. Unless the precision is strict, sums over places that the
-/// data decide are added up in any order.
+/// data decide are added up in any order, and libraries may compute products.
 ///
 /// # Errors
 /// If the kernel is ill-formed.
-pub fn emit(kernel: &Kernel, precision: Precision) -> Result<Vec<CudaWork>> {
+pub fn emit(kernel: &Kernel, options: &Options) -> Result<Vec<CudaWork>> {
     kernel.verify()?;
     let known = is_attention(kernel).then(|| attention_work(kernel)).flatten();
-    match known.and_then(|work| attention::emit(kernel, &work, precision)) {
+    match known.and_then(|work| attention::emit(kernel, &work, options.precision)) {
         Some(works) => works,
-        None if precision == Precision::Strict => Ok(vec![emit_sections(kernel)?]),
-        None => scatter::split(kernel).iter().map(emit_sections).collect(),
+        None if options.precision == Precision::Strict => Ok(vec![emit_sections(kernel)?]),
+        None => scatter::split(kernel).iter().flat_map(|part| split_products(part, options)).map(Part::emit).collect(),
     }
+}
+
+/// Sections of a kernel that are launched together, and what a library may do in their place.
+struct Part {
+    kernel: Kernel,
+    library: Option<Box<Alternative>>,
+}
+
+impl Part {
+    fn emit(self) -> Result<CudaWork> {
+        Ok(CudaWork { library: self.library, ..emit_sections(&self.kernel)? })
+    }
+}
+
+/// The products of a kernel that libraries compute, each by itself, and what is left.
+fn split_products(kernel: &Kernel, options: &Options) -> Vec<Part> {
+    let matmul = options.matmul.under(options.precision);
+    let alternative = |section: &Section| {
+        let product = product::of(kernel, section, matmul)?;
+        let known = [product.batch, product.m, product.n, product.k].iter().all(|d| d.as_const().is_some());
+        let alternative = Alternative { product, choices: options.choices.clone() };
+        match alternative.choice() {
+            // A launch of its own does not pay.
+            Some(Choice::Kernel) if kernel.sections.len() > 1 => None,
+            None if known => None,
+            _ => Some(alternative),
+        }
+    };
+    let (mut parts, mut rest) = (Vec::new(), Vec::new());
+    for section in &kernel.sections {
+        match alternative(section) {
+            Some(alternative) => {
+                let kernel = Kernel { sections: vec![section.clone()], ..kernel.clone() };
+                parts.push(Part { kernel, library: Some(Box::new(alternative)) });
+            }
+            None => rest.push(section.clone()),
+        }
+    }
+    if !rest.is_empty() {
+        parts.push(Part { kernel: Kernel { sections: rest, ..kernel.clone() }, library: None });
+    }
+    for (k, part) in parts.iter_mut().enumerate().skip(1) {
+        part.kernel.name = format!("{}_{k}", part.kernel.name);
+    }
+    parts
 }
 
 /// The sections of a kernel in one launch.
@@ -162,7 +209,7 @@ fn assemble(text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
     out.append(body);
     out.close();
     let kernel = Arc::new(KernelText { name, source: out.text, block: threads });
-    Ok(CudaWork { kernel, grid, shared, scratch, symbols })
+    Ok(CudaWork { kernel, grid, shared, scratch, symbols, library: None })
 }
 
 /// Definitions of the mathematical functions that are used, those that others call first.

@@ -3,7 +3,6 @@
 use super::emit;
 use super::test_kernels::KERNELS;
 use crate::driver::{Backend, Options, Variables, compile};
-use crate::precision::Precision;
 use igneous_ir::dim::Dim;
 use igneous_ir::graph::Graph;
 use igneous_ir::kernel::Kernel;
@@ -11,7 +10,7 @@ use igneous_runtime::cuda::CudaWork;
 use igneous_runtime::program::Work;
 
 fn cuda(text: &str) -> igneous_ir::Result<Vec<CudaWork>> {
-    emit(&Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")), Precision::Default)
+    emit(&Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")), &Options::default())
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod bench;
 mod depth;
 mod dispatch;
 mod length;
+mod tune;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Length(length::Arguments),
     /// Times operations on a few elements in eager mode.
     Dispatch(dispatch::Arguments),
+    /// Tries who is faster at the products of standard workloads, a library of the device or kernels, and writes that to a file.
+    Tune(tune::Arguments),
 }
 
 fn median(samples: &mut [f64]) -> f64 {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Depth(arguments) => depth::run(&arguments),
         Command::Length(arguments) => length::run(&arguments),
         Command::Dispatch(arguments) => dispatch::run(&arguments),
+        Command::Tune(arguments) => tune::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

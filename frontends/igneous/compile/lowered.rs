@@ -2,7 +2,9 @@
 
 use super::entry::Entry;
 use crate::backend::Stages;
-use igneous_ir::Graph;
+use crate::device::Device;
+use igneous_ir::{Error, Graph, Result};
+use igneous_runtime::cuda::{self, Timing};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -13,11 +15,16 @@ pub struct Lowered(Arc<dyn AsStages>);
 /// Something that keeps the stages of a compilation.
 pub(super) trait AsStages: Send + Sync {
     fn stages(&self) -> &Stages;
+    fn device(&self) -> Device;
 }
 
 impl<R: Send + Sync> AsStages for Entry<R> {
     fn stages(&self) -> &Stages {
         self.executable.stages()
+    }
+
+    fn device(&self) -> Device {
+        self.executable.device()
     }
 }
 
@@ -28,7 +35,24 @@ impl Lowered {
 
     /// The graph as it was traced, before any pass.
     pub fn traced(&self) -> &Graph {
-        &self.stages()[0].1
+        &self.0.stages().stages()[0].1
+    }
+
+    /// Tries on the program's device who is faster at each of its products: a library of the device, or a kernel of the program. The
+    /// [`Choices`](crate::Choices) made of that are what [`Compiled::choices`](crate::Compiled::choices) takes, and can be kept in a
+    /// file.
+    ///
+    /// # Errors
+    /// If the program is one for the CPU, has symbolic extents, the device is not available or has no library of products, or memory is
+    /// short.
+    pub fn tune(&self) -> Result<Vec<Timing>> {
+        let Device::Cuda(number) = self.0.device() else {
+            return Err(Error::new("a program for the cpu has nothing to choose from: tune one for a device, like `cuda`"));
+        };
+        let program = &self.program;
+        let sizes = program.inputs.iter().map(|ty| ty.sizes()).collect::<Result<Vec<_>>>()?;
+        let shapes: Vec<&[usize]> = sizes.iter().map(|s| s.as_slice()).collect();
+        cuda::device(number).and_then(|device| cuda::tune(&device, program, &shapes)).map_err(|e| e.context(self.0.device()))
     }
 }
 

@@ -18,7 +18,7 @@ pub use signature::{NamedExtent, NamedShape};
 pub use tree::{ArgumentList, Arguments, Function, Outputs, Tree};
 
 use crate::anomaly;
-use crate::backend::{Options, Precision};
+use crate::backend::{MatmulPrecision, Options, Precision};
 use crate::bound;
 use crate::device::Device;
 use crate::location::here;
@@ -28,6 +28,7 @@ use crate::trace;
 use entry::Entry;
 use igneous_ir::{Error, Loc, Result};
 use igneous_runtime::LaunchTime;
+use igneous_runtime::cuda::Choices;
 use signature::{Modes, Shapes, Signature};
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
@@ -109,6 +110,19 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     /// How much freedom the compiler has with numerics.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.options.precision = precision;
+        self
+    }
+
+    /// How products in single precision multiply on a device; by default, with all bits that the numbers have.
+    pub fn matmul_precision(mut self, precision: MatmulPrecision) -> Self {
+        self.options.matmul = precision;
+        self
+    }
+
+    /// Which products a library of the device computes, and which ones kernels of the program: what [`Lowered::tune`] or `igneous tune`
+    /// found to be faster. By default, libraries compute large ones.
+    pub fn choices(mut self, choices: Choices) -> Self {
+        self.options.choices = Arc::new(choices);
         self
     }
 

@@ -1,6 +1,7 @@
 //! CIFAR-10 and CIFAR-100 in their binary version: records of one or two labels and 3·32·32 bytes. Krizhevsky 2009.
 
 use super::Dataset;
+use super::pixel::unit;
 use crate::files;
 use crate::location::here;
 use crate::tensor::Tensor;
@@ -99,7 +100,7 @@ impl Dataset for Cifar {
         let record =
             index.checked_mul(size).and_then(|from| self.records.get(from..from.checked_add(size)?)).ok_or_else(missing)?;
         let (labels, pixels) = record.split_at(self.kind.labels());
-        let values: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
+        let values: Vec<f32> = pixels.iter().map(|&p| unit(p)).collect();
         let image = Tensor::from_vec(values, (3, 32, 32));
         image.check().map(|()| (image, labels[labels.len() - 1].into()))
     }

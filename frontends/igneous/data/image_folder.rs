@@ -1,6 +1,7 @@
 //! Images in folders, one for each class (`torchvision.datasets.ImageFolder`).
 
 use super::Dataset;
+use super::pixel::unit;
 use crate::files;
 use crate::location::here;
 use crate::tensor::Tensor;
@@ -95,7 +96,7 @@ fn decoded(path: &Path) -> Result<Tensor> {
     let pixels = image.map_err(|e| files::cannot_read(path, e))?.to_rgb8();
     let (width, height) = (pixels.width() as usize, pixels.height() as usize);
     let bytes = pixels.as_raw();
-    let values = (0..3).flat_map(|channel| bytes.iter().skip(channel).step_by(3)).map(|&byte| f32::from(byte) / 255.0);
+    let values = (0..3).flat_map(|channel| bytes.iter().skip(channel).step_by(3)).map(|&byte| unit(byte));
     let image = Tensor::from_vec(values.collect(), (3, height, width));
     image.check().map(|()| image)
 }

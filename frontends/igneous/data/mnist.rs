@@ -2,6 +2,7 @@
 
 use super::Dataset;
 use super::idx::{read_images, read_labels};
+use super::pixel::unit;
 use crate::location::here;
 use crate::tensor::{Eager, Tensor};
 use igneous_ir::{DType, Error, Result, TensorType};
@@ -13,7 +14,8 @@ use std::path::{Path, PathBuf};
 pub struct Mnist {
     height: usize,
     width: usize,
-    pixels: Vec<u8>,
+    /// In a block of the runtime, whose large pages make it quicker to reach images anywhere.
+    pixels: Buffer,
     labels: Vec<u8>,
 }
 
@@ -49,7 +51,7 @@ impl Mnist {
         if count != labels.len() {
             return Err(Error::new(format!("{} holds {count} {part} images and {} labels", dir.display(), labels.len())));
         }
-        Ok(Mnist { height, width, pixels: images.pixels, labels })
+        Ok(Mnist { height, width, pixels: Buffer::from_slice(&images.pixels)?, labels })
     }
 
     /// The class number of each image.
@@ -62,7 +64,7 @@ impl Mnist {
             return Err(Error::new(format!("there is no image {index}: the data set has {}", self.labels.len())));
         }
         let size = self.height * self.width;
-        Ok(&self.pixels[index * size..(index + 1) * size])
+        Ok(&self.pixels.bytes()[index * size..(index + 1) * size])
     }
 }
 
@@ -82,20 +84,21 @@ impl Dataset for Mnist {
     #[track_caller]
     fn get(&self, index: usize) -> Result<(Tensor, i64)> {
         let loc = here();
-        let pixels = self.image(index).map_err(|e| e.at(loc))?.iter().map(|&p| f32::from(p) / 255.0).collect();
+        let pixels = self.image(index).map_err(|e| e.at(loc))?.iter().map(|&p| unit(p)).collect();
         Ok((Tensor::from_vec(pixels, (1, self.height, self.width)), i64::from(self.labels[index])))
     }
 
     fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
         let (n, size) = (indices.len(), self.height * self.width);
         let mut labels: Vec<i64> = Vec::with_capacity(n);
-        let mut buffer = Buffer::new(n * size * DType::F32.size())?;
-        let pixels = buffer.as_mut_slice::<f32>()?;
-        for (k, &i) in indices.iter().enumerate() {
-            let to = &mut pixels[k * size..(k + 1) * size];
-            to.iter_mut().zip(self.image(i)?).for_each(|(to, &pixel)| *to = f32::from(pixel) / 255.0);
+        // Copied first, because then the machine waits for the memory of many images at once.
+        let mut bytes: Vec<u8> = Vec::with_capacity(n * size);
+        for &i in indices {
+            bytes.extend_from_slice(self.image(i)?);
             labels.push(i64::from(self.labels[i]));
         }
+        let mut buffer = Buffer::new(n * size * DType::F32.size())?;
+        buffer.as_mut_slice::<f32>()?.iter_mut().zip(&bytes).for_each(|(to, &pixel)| *to = unit(pixel));
         let ty = TensorType::new(DType::F32, [n, 1, self.height, self.width]);
         Ok((Eager::new(ty, buffer, Some(here())).into(), Tensor::from_vec(labels, n)))
     }

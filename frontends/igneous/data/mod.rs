@@ -19,6 +19,7 @@ mod idx;
 mod image_folder;
 mod loader;
 mod mnist;
+mod pixel;
 mod progress;
 mod random;
 mod sampler;

@@ -118,7 +118,7 @@ impl<T> Workers<T> {
         let item = state.items.pop_front().flatten();
         state.first += 1;
         if 2 * state.items.len() <= state.most {
-            self.0.room.notify_all();
+            self.0.room.notify_one();
         }
         item
     }

@@ -1,6 +1,6 @@
 //! The functions of the CUDA driver that are used: a library that is looked for when it is first needed.
 
-use super::nvrtc::symbol;
+use super::dynamic::{functions, symbol};
 use igneous_ir::error::{Error, Result};
 use libloading::Library;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -28,26 +28,8 @@ pub(super) const MOST_SHARED: c_int = 8;
 /// `CU_MEMPOOL_ATTR_RELEASE_THRESHOLD`.
 pub(super) const RELEASE_THRESHOLD: c_int = 4;
 
-/// Defines the table of functions, each with its name in the library.
-macro_rules! functions {
-    ($($name:ident: $symbol:literal ($($argument:ty),*);)*) => {
-        pub(super) struct Driver {
-            $(pub $name: unsafe extern "C" fn($($argument),*) -> Status,)*
-            _library: Library,
-        }
-
-        impl Driver {
-            /// # Safety
-            /// The library is the driver.
-            unsafe fn of(library: Library) -> Result<Driver> {
-                // SAFETY: the functions have these types in every version of the driver that has them.
-                unsafe { Ok(Driver { $($name: symbol(&library, $symbol)?,)* _library: library }) }
-            }
-        }
-    };
-}
-
 functions! {
+    Driver:
     init: "cuInit"(c_uint);
     error_string: "cuGetErrorString"(Status, *mut *const c_char);
     device_count: "cuDeviceGetCount"(*mut c_int);

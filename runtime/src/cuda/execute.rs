@@ -1,8 +1,8 @@
 //! Carrying out a program's launch list on a device.
 
 use super::buffer::DeviceBuffer;
-use super::plan::{Action, At, Inner, Library, Loaded, Plan, Scan, While};
-use super::{Device, ErrorTag, Launch, Recording, kernels};
+use super::plan::{self, Action, At, Inner, Library, Loaded, Plan, Scan, While};
+use super::{Choice, Device, Done, ErrorTag, Launch, Recording, kernels};
 use crate::library::{Arguments, find};
 use crate::program::{Place, Program};
 use igneous_ir::error::{Error, Result};
@@ -265,13 +265,13 @@ impl Executable {
             // SAFETY: the addresses are those of the launch's parameters; what lies behind the arena is one step's at a time.
             let go = unsafe {
                 match &step.action {
-                    Action::Kernel { kernel, grid, shared, symbols, scratch } => {
-                        let mut arguments = params;
-                        arguments.extend(symbols.iter().map(|&v| v as u64));
-                        arguments.push(self.error.address());
-                        arguments.push(ErrorTag::new(plan.program, step.commits && plan.checks).argument());
-                        arguments.extend(scratch.map(|offset| frame + offset as u64));
-                        device.launch(Launch { kernel, grid: *grid, shared: *shared, arguments: &arguments })?;
+                    Action::Kernel(kernel) => {
+                        if self.multiply(kernel, &params)? == Done::No {
+                            let tag = ErrorTag::new(plan.program, step.commits && plan.checks);
+                            let arguments = kernel.arguments(params, self.error.address(), tag, frame);
+                            let plan::Kernel { kernel, grid, shared, .. } = kernel;
+                            device.launch(Launch { kernel, grid: *grid, shared: *shared, arguments: &arguments })?;
+                        }
                         Go::On
                     }
                     Action::Copy { bytes } => {
@@ -306,6 +306,20 @@ impl Executable {
             }
         }
         Ok(Go::On)
+    }
+
+    /// Has a library do what a kernel does, if that is the choice.
+    ///
+    /// # Safety
+    /// The addresses are those of the launch's parameters.
+    unsafe fn multiply(&self, kernel: &plan::Kernel, params: &[u64]) -> Result<Done> {
+        match &kernel.library {
+            // SAFETY: by the caller.
+            Some(library) if library.choice == Choice::Library => unsafe {
+                self.device.multiply(&library.gemm, &library.addresses(params))
+            },
+            _ => Ok(Done::No),
+        }
     }
 
     /// Runs a program whose inputs and outputs are `params`.

@@ -1,23 +1,28 @@
 //! An NVIDIA GPU. Everything happens in one stream, in the order in which it is asked for; work that is asked for again becomes
 //! a graph of the driver.
 
+use super::blas::{Algorithm, Blas, BlasHandle, WORKSPACE};
 use super::cache::{self, Place};
 use super::driver::{
     CAPABILITY, Context, Driver, Function, Graph, GraphExec, MOST_SHARED, Module, NON_BLOCKING, OUT_OF_MEMORY, RELEASE_THRESHOLD,
     Stream, THREAD_LOCAL,
 };
-use super::{Device, KernelText, Launch, Nvrtc, Recording};
+use super::{Device, Done, Gemm, KernelText, Launch, Nvrtc, Recording};
 use igneous_ir::error::{Error, Result};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
 /// Dynamic shared memory that a kernel gets without asking: 48 KiB, less what its text may declare itself.
 const SHARED: u32 = 40 << 10;
+
+/// What addresses are at most known to be multiples of.
+const MOST_ALIGNED: u32 = 256;
 
 /// Sizes of blocks are multiples of this many bytes.
 const GRAIN: usize = 512;
@@ -36,6 +41,18 @@ pub struct Gpu {
     /// The thread whose work is recorded, and what tells the others that it is.
     recorder: Mutex<Option<ThreadId>>,
     recorded: Condvar,
+    /// The library of products, once one is asked for; none if there is none.
+    blas: OnceLock<Option<BlasHandle>>,
+    products: Mutex<Products>,
+}
+
+/// What the library of products is asked for.
+#[derive(Default)]
+struct Products {
+    /// By product and by the powers of two that the addresses are multiples of; none where the library has no algorithm.
+    algorithms: HashMap<(Gemm, [u32; 4]), Option<Algorithm>>,
+    /// The memory that algorithms use: one at a time does.
+    workspace: Option<u64>,
 }
 
 /// The kernels that are loaded.
@@ -111,6 +128,8 @@ impl Gpu {
             free: Mutex::default(),
             recorder: Mutex::new(None),
             recorded: Condvar::new(),
+            blas: OnceLock::new(),
+            products: Mutex::default(),
         };
         let (mut name, mut capability) = ([0 as c_char; 256], [0; 2]);
         // SAFETY: the driver writes what it is asked for to these places, which are large enough; the name ends with a zero.
@@ -185,6 +204,35 @@ impl Gpu {
             // SAFETY: nobody has the block; what was asked before is done first. A failure leaves the memory taken.
             unsafe { (self.driver.free)(address, self.stream) };
         }
+    }
+
+    /// The library of products, if there is one. The GPU is entered.
+    fn blas(&self) -> Result<Option<&BlasHandle>> {
+        if self.blas.get().is_none() {
+            let handle = Blas::get().ok().map(Blas::handle).transpose()?;
+            // Another thread may have been faster; both handles do the same.
+            let _ = self.blas.set(handle);
+        }
+        Ok(self.blas.get().and_then(Option::as_ref))
+    }
+
+    /// Memory of the driver. The GPU is entered.
+    fn take(&self, bytes: usize) -> Result<u64> {
+        let mut address = 0;
+        // SAFETY: the driver writes an address.
+        let mut ask = || unsafe { (self.driver.allocate)(&mut address, bytes, self.stream) };
+        let mut status = ask();
+        if status == OUT_OF_MEMORY {
+            self.release();
+            status = ask();
+        }
+        if status == OUT_OF_MEMORY {
+            let (free, total) = self.memory()?;
+            return Err(Error::new(format!("cuda:{} has no memory for {bytes} bytes", self.number))
+                .note("memory", format!("{free} of {total} bytes are free")));
+        }
+        self.driver.check("cuMemAllocAsync", status)?;
+        Ok(address)
     }
 
     fn kernels(&self) -> MutexGuard<'_, Kernels> {
@@ -281,21 +329,7 @@ impl Device for Gpu {
             return Ok(address);
         }
         let _entered = self.enter()?;
-        let mut address = 0;
-        // SAFETY: the driver writes an address.
-        let mut ask = || unsafe { (self.driver.allocate)(&mut address, bytes, self.stream) };
-        let mut status = ask();
-        if status == OUT_OF_MEMORY {
-            self.release();
-            status = ask();
-        }
-        if status == OUT_OF_MEMORY {
-            let (free, total) = self.memory()?;
-            return Err(Error::new(format!("cuda:{} has no memory for {bytes} bytes", self.number))
-                .note("memory", format!("{free} of {total} bytes are free")));
-        }
-        self.driver.check("cuMemAllocAsync", status)?;
-        Ok(address)
+        self.take(bytes)
     }
 
     unsafe fn free(&self, address: u64, bytes: usize) {
@@ -342,6 +376,32 @@ impl Device for Gpu {
             (self.driver.launch)(function, grid, 1, 1, block, 1, 1, shared, stream, pointers.as_mut_ptr(), null_mut())
         };
         self.driver.check("cuLaunchKernel", status).map_err(|e| e.context(format!("kernel {}", kernel.name)))
+    }
+
+    unsafe fn multiply(&self, gemm: &Gemm, addresses: &[u64]) -> Result<Done> {
+        let _entered = self.enter()?;
+        let Some(blas) = self.blas()? else { return Ok(Done::No) };
+        let mut alignments = [MOST_ALIGNED; 4];
+        alignments
+            .iter_mut()
+            .zip(addresses)
+            .for_each(|(a, address)| *a = 1 << address.trailing_zeros().min(MOST_ALIGNED.ilog2()));
+        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
+        let Products { algorithms, workspace } = &mut *products;
+        let of = |e: Error| e.context(format!("product {gemm}"));
+        let algorithm = match algorithms.entry((gemm.clone(), alignments)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(blas.algorithm(gemm, alignments).map_err(of)?),
+        };
+        let Some(algorithm) = algorithm else { return Ok(Done::No) };
+        let workspace = match (algorithm.workspace, *workspace) {
+            (0, _) => 0,
+            (_, Some(known)) => known,
+            (_, None) => *workspace.insert(self.take(WORKSPACE)?),
+        };
+        // SAFETY: by the caller; the addresses are multiples of what the algorithm was asked for with.
+        let done = unsafe { blas.multiply(algorithm, addresses, workspace, self.stream) };
+        done.map(|()| Done::Yes).map_err(of)
     }
 
     fn synchronize(&self) -> Result<()> {
@@ -402,6 +462,7 @@ impl Drop for Gpu {
         // SAFETY: nobody holds anything of this GPU any more.
         unsafe {
             if !self.stream.is_null() {
+                drop(self.blas.take());
                 self.release();
                 (self.driver.synchronize)(self.stream);
                 modules.into_iter().for_each(|m| {

@@ -26,6 +26,9 @@ fn write_launch(f: &mut fmt::Formatter<'_>, program: &Program, launch: &Launch, 
                 let scratch =
                     if work.scratch.as_const() == Some(0) { String::new() } else { format!(" scratch {}", work.scratch) };
                 writeln!(f, "{pad}{}<<<{sizes}>>>({buffers}){scratch}", work.kernel.name)?;
+                if let Some(library) = &work.library {
+                    writeln!(f, "{pad}  or by a library: {}", library.product)?;
+                }
             }
             Work::Copy => writeln!(f, "{pad}copy({buffers})")?,
             Work::Library(work) => writeln!(f, "{pad}on the host, with copies to it and back: {}({buffers})", work.op.name())?,

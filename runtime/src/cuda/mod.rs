@@ -6,12 +6,17 @@
 //!
 //! Invariants: all that is asked of a device happens in the order of asking; only reading back waits.
 
+#[cfg(feature = "cuda")]
+mod blas;
 mod buffer;
 #[cfg(feature = "cuda")]
 mod cache;
+mod choices;
 mod devices;
 #[cfg(feature = "cuda")]
 mod driver;
+#[cfg(feature = "cuda")]
+mod dynamic;
 mod execute;
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -19,9 +24,12 @@ mod list;
 #[cfg(feature = "cuda")]
 mod nvrtc;
 mod plan;
+mod product;
 mod resident;
+mod tune;
 
 pub use buffer::DeviceBuffer;
+pub use choices::{Choice, Choices};
 pub use devices::{device, install};
 pub use execute::Executable;
 #[cfg(feature = "cuda")]
@@ -29,7 +37,9 @@ pub use gpu::Gpu;
 pub use list::launch_list;
 #[cfg(feature = "cuda")]
 pub use nvrtc::{Cubin, Nvrtc};
+pub use product::{Activation, Gemm, Matrix, Order, Product, Stored, Sums, Types};
 pub use resident::{Given, Resident};
+pub use tune::{Timing, tune};
 
 use crate::program::Program;
 use igneous_ir::dim::{Dim, Symbol};
@@ -62,6 +72,34 @@ pub struct CudaWork {
     pub scratch: Dim,
     /// The symbols whose values the kernel takes.
     pub symbols: Vec<Symbol>,
+    /// What a library may do in its place.
+    pub library: Option<Box<Alternative>>,
+}
+
+/// What a library of the device may do in place of a kernel.
+#[derive(Clone, Debug)]
+pub struct Alternative {
+    /// What the kernel computes.
+    pub product: Product,
+    /// Who does it.
+    pub choices: Arc<Choices>,
+}
+
+impl Alternative {
+    /// Who does it, where that is known without the sizes of a run.
+    pub fn choice(&self) -> Option<Choice> {
+        let gemm = Gemm::of(&self.product, &|d| d.as_const().and_then(|n| usize::try_from(n).ok()))?;
+        Some(self.choices.of(&gemm.to_string(), gemm.multiplications()))
+    }
+}
+
+/// Whether a library has done what it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// It has, or will in its turn.
+    Yes,
+    /// There is no library, or it has no way to do it: nothing has happened.
+    No,
 }
 
 /// What a kernel is told about its run: the number of the program it belongs to, in the upper 32 bits, which it adds to the code
@@ -172,6 +210,18 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// If the text does not compile or the device fails.
     unsafe fn launch(&self, launch: Launch<'_>) -> Result<()>;
+
+    /// Has a library compute a product. `addresses` are those of the operands `a` and `b`, of the result `d` and of the bias.
+    ///
+    /// # Safety
+    /// There are the matrices that `gemm` describes.
+    ///
+    /// # Errors
+    /// If the device fails.
+    unsafe fn multiply(&self, gemm: &Gemm, addresses: &[u64]) -> Result<Done> {
+        let _ = (gemm, addresses);
+        Ok(Done::No)
+    }
 
     /// Waits until everything that it was asked for is done.
     ///

@@ -1,9 +1,9 @@
 //! The compiler of CUDA C++, NVRTC: a library that is looked for when it is first needed. No device is needed to compile.
 
+use super::dynamic::{Wanted, symbol};
 use igneous_ir::error::{Error, Result};
 use libloading::Library;
-use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
-use std::path::{Path, PathBuf};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::null;
 use std::sync::OnceLock;
 
@@ -55,16 +55,15 @@ impl Nvrtc {
     }
 
     fn load() -> Result<Nvrtc> {
-        let found = candidates().into_iter().find_map(|name| {
-            // SAFETY: the library is NVRTC; loading it runs its own initialisation only.
-            unsafe { Library::new(&name) }.ok()
-        });
-        let library = found.ok_or_else(|| {
-            Error::new("the CUDA compiler libnvrtc is not installed").note(
-                "remedy",
-                "install CUDA 12 or 13, or `pip install nvidia-cuda-nvrtc`, or set IGNEOUS_NVRTC to the path of libnvrtc.so",
-            )
-        })?;
+        let wanted = Wanted {
+            name: "nvrtc",
+            versions: &["13", "12"],
+            variable: "IGNEOUS_NVRTC",
+            about: "the CUDA compiler",
+            remedy: "install CUDA 12 or 13, or `pip install nvidia-cuda-nvrtc`",
+        };
+        // SAFETY: the library is NVRTC.
+        let library = unsafe { wanted.open()? };
         // SAFETY: the functions have these types in all versions of the library.
         unsafe {
             let version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> Status = symbol(&library, "nvrtcVersion")?;
@@ -146,37 +145,4 @@ impl Nvrtc {
         }
         Ok(Cubin { image, log })
     }
-}
-
-/// A function of a library.
-///
-/// # Safety
-/// The function has this type.
-pub(super) unsafe fn symbol<T: Copy>(library: &Library, name: &str) -> Result<T> {
-    // SAFETY: by the caller.
-    unsafe { library.get::<T>(name.as_bytes()) }.map(|s| *s).map_err(|e| Error::other(e).context(name))
-}
-
-/// Where the library may be, the likeliest first.
-fn candidates() -> Vec<OsString> {
-    if let Some(path) = std::env::var_os("IGNEOUS_NVRTC") {
-        return vec![path];
-    }
-    let mut names: Vec<OsString> = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"].map(OsString::from).into();
-    let roots = ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(std::env::var_os).map(PathBuf::from);
-    names.extend(roots.chain([PathBuf::from("/usr/local/cuda")]).map(|root| root.join("lib64/libnvrtc.so").into()));
-    if let Some(environment) = std::env::var_os("VIRTUAL_ENV") {
-        // <environment>/lib/python3.x/site-packages/nvidia/<package>/lib/libnvrtc.so.13
-        let python = folders(&Path::new(&environment).join("lib"));
-        let packages = python.iter().flat_map(|p| folders(&p.join("site-packages/nvidia")));
-        names.extend(packages.flat_map(|p| ["13", "12"].map(|v| p.join(format!("lib/libnvrtc.so.{v}")).into())));
-    }
-    names
-}
-
-fn folders(of: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(of).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| p.is_dir()).collect();
-    folders.sort();
-    folders
 }

@@ -1,13 +1,14 @@
 //! A program with numbers for its dimensions: addresses relative to a frame, and the steps of a run.
 
-use super::{CudaWork, KernelText};
+use super::product::{Gemm, Product};
+use super::{Alternative, Choice, CudaWork, ErrorTag, KernelText};
 use crate::buffer::ALIGNMENT;
 use crate::executor::scope::{Scope, Values, bind_symbols};
 use crate::library::Layout;
-use crate::program::{LibraryWork, Place, Program, Work};
+use crate::program::{Launch, LibraryWork, Place, Program, Work};
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
-use igneous_ir::types::TensorType;
+use igneous_ir::types::{DType, TensorType};
 use std::sync::Arc;
 
 /// A program among those that are carried out together, and the programs inside of it.
@@ -80,13 +81,54 @@ pub(super) struct Step {
 }
 
 pub(super) enum Action {
-    Kernel { kernel: Arc<KernelText>, grid: u32, shared: u32, symbols: Vec<i64>, scratch: Option<usize> },
+    Kernel(Kernel),
     Copy { bytes: usize },
     Library(Library),
     Call(Inner),
     Scan(Scan),
     Cond { then: Inner, otherwise: Inner },
     While(While),
+}
+
+/// A kernel, with numbers for everything.
+pub(super) struct Kernel {
+    pub kernel: Arc<KernelText>,
+    pub grid: u32,
+    pub shared: u32,
+    /// The values of the symbols that it takes.
+    pub symbols: Vec<i64>,
+    /// Where its scratch memory lies in the frame, if it has some.
+    pub scratch: Option<usize>,
+    /// What may be done in its place.
+    pub library: Option<Multiply>,
+}
+
+impl Kernel {
+    /// The arguments of a launch with parameters at these addresses.
+    pub fn arguments(&self, params: Vec<u64>, error: u64, tag: ErrorTag, frame: u64) -> Vec<u64> {
+        let mut arguments = params;
+        arguments.extend(self.symbols.iter().map(|&v| v as u64));
+        arguments.push(error);
+        arguments.push(tag.argument());
+        arguments.extend(self.scratch.map(|offset| frame + offset as u64));
+        arguments
+    }
+}
+
+/// A product that a library can do in place of a kernel.
+pub(super) struct Multiply {
+    pub gemm: Gemm,
+    /// The parameters of the launch that are operands, result and bias, and at which byte they begin.
+    pub operands: Vec<(usize, usize)>,
+    /// Who does it.
+    pub choice: Choice,
+}
+
+impl Multiply {
+    /// Where operands, result and bias are for a launch with parameters at these addresses.
+    pub fn addresses(&self, params: &[u64]) -> Vec<u64> {
+        self.operands.iter().map(|&(param, offset)| params[param] + offset as u64).collect()
+    }
 }
 
 /// An operator that a function of the host computes.
@@ -166,13 +208,13 @@ impl Plan {
 }
 
 impl Action {
-    fn inner(&self) -> Vec<&Inner> {
+    pub fn inner(&self) -> Vec<&Inner> {
         match self {
             Action::Call(inner) => vec![inner],
             Action::Scan(scan) => vec![&scan.body],
             Action::Cond { then, otherwise } => vec![then, otherwise],
             Action::While(repeated) => vec![&repeated.condition, &repeated.body],
-            Action::Kernel { .. } | Action::Copy { .. } | Action::Library(_) => Vec::new(),
+            Action::Kernel(_) | Action::Copy { .. } | Action::Library(_) => Vec::new(),
         }
     }
 }
@@ -217,7 +259,7 @@ impl Planner<'_> {
         let mut next = || inner.next().expect("each program inside of a launch is loaded");
         for work in &launch.work {
             let action = match work {
-                Work::Cuda(work) => self.kernel(work, scratch)?,
+                Work::Cuda(work) => self.kernel(work, launch, scratch)?,
                 Work::Copy => {
                     let &[from, to] = &launch.params[..] else { return Err(Error::new("a copy has two parameters")) };
                     if self.bytes[from] != self.bytes[to] {
@@ -269,7 +311,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn kernel(&self, work: &CudaWork, scratch: Option<usize>) -> Result<Action> {
+    fn kernel(&self, work: &CudaWork, launch: &Launch, scratch: Option<usize>) -> Result<Action> {
         let narrow = |what: &str, d| {
             let value = self.scope.size(d)?;
             u32::try_from(value)
@@ -280,14 +322,33 @@ impl Planner<'_> {
         let value = |s: &Symbol| self.scope.eval(Dim::symbol(s.name, s.lo, s.hi));
         let symbols = work.symbols.iter().map(value).collect::<Result<Vec<_>>>()?;
         let needs = work.scratch != Dim::ZERO;
-        Ok(Action::Kernel {
+        Ok(Action::Kernel(Kernel {
             kernel: work.kernel.clone(),
             grid: narrow("blocks", work.grid)?.max(1),
             shared: narrow("bytes of shared memory", work.shared)?,
             symbols,
             // The kernel takes the address also where no byte is needed.
             scratch: needs.then_some(scratch.unwrap_or(self.arena)),
-        })
+            // A library knows nothing of a check that has failed.
+            library: work.library.as_deref().filter(|_| !launch.commits).and_then(|library| self.multiply(library)),
+        }))
+    }
+
+    fn multiply(&self, Alternative { product, choices }: &Alternative) -> Option<Multiply> {
+        let size = |d: Dim| self.scope.size(d).ok();
+        let gemm = Gemm::of(product, &size)?;
+        let Product { types, lhs, rhs, result, bias, .. } = product;
+        let place = |param: usize, offset, dtype: DType| Some((param, size(offset)? * dtype.size()));
+        let mut operands = vec![
+            place(rhs.param, rhs.offset, types.operands)?,
+            place(lhs.param, lhs.offset, types.operands)?,
+            place(result.param, result.offset, types.result)?,
+        ];
+        if let &Some((param, offset)) = bias {
+            operands.push(place(param, offset, types.result)?);
+        }
+        let choice = choices.of(&gemm.to_string(), gemm.multiplications());
+        Some(Multiply { gemm, operands, choice })
     }
 
     /// A program whose frame is taken from the reserve.

@@ -14,7 +14,8 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
-use workloads::{Workload, find};
+use workloads::Workload;
+pub use workloads::find;
 
 /// The arguments of `igneous bench`.
 #[derive(clap::Args)]
