@@ -106,7 +106,7 @@ impl<'a> Tensor<'a> {
             _ => &work.operands[which],
         };
         let width = if which < 2 { features } else { values };
-        let count = if which % 3 == 0 { work.queries } else { work.keys };
+        let count = if matches!(which, 0 | 3) { work.queries } else { work.keys };
         Tile { name, elements, width, padded: padded(width), rows, stages, count }
     }
 
