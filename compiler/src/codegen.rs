@@ -141,7 +141,12 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
 impl Built {
     /// The program of a region.
     fn nested(&mut self, operator: &'static str, region: &Region, options: &Options) -> Result<Arc<Program>> {
-        let inner = build(&region.graph().name, lower(region.graph(), &BTreeSet::new(), Sideways::Freely)?, &[], options)?;
+        let inner = build(
+            &region.graph().name,
+            lower(region.graph(), &BTreeSet::new(), Sideways::Freely, options.backend)?,
+            &[],
+            options,
+        )?;
         self.kernels.extend(inner.kernels);
         self.listings.extend(inner.listings);
         self.log.extend(operator, inner.log);

@@ -1,6 +1,7 @@
 //! From a graph of primitives to a flat list of steps over slots: fusion region by region, calls expanded.
 //! Every distinct region is fused once; each call of it repeats its steps on other slots.
 
+use crate::driver::Backend;
 use crate::fuse::{self, FusionLog, InParts, Names, Origin, Sideways, Step, in_parts, without_reshapes};
 use igneous_ir::dim::Dim;
 use igneous_ir::error::{Error, Loc, Result};
@@ -118,12 +119,13 @@ pub struct Lowered {
 }
 
 /// Lowers a graph of primitives. `variable_outputs` are the positions of outputs that only update variables; `sideways` says
-/// what unconnected kernels are merged.
+/// what unconnected kernels are merged, `backend` what kernels can compute.
 ///
 /// # Errors
 /// If a node cannot be compiled.
-pub fn lower(graph: &Graph, variable_outputs: &BTreeSet<usize>, sideways: Sideways) -> Result<Lowered> {
-    let mut lowering = Lowering { lowered: Lowered::default(), names: Names::default(), blocks: HashMap::new(), sideways };
+pub fn lower(graph: &Graph, variable_outputs: &BTreeSet<usize>, sideways: Sideways, backend: Backend) -> Result<Lowered> {
+    let mut lowering =
+        Lowering { lowered: Lowered::default(), names: Names::default(), blocks: HashMap::new(), sideways, backend };
     lowering.lowered.flat = lowering.region(graph, variable_outputs)?;
     lowering.lowered.blocks = lowering.blocks.len();
     Ok(lowering.lowered)
@@ -134,6 +136,7 @@ struct Lowering {
     names: Names,
     blocks: HashMap<Region, Arc<Flat>>,
     sideways: Sideways,
+    backend: Backend,
 }
 
 impl Lowering {
@@ -143,7 +146,7 @@ impl Lowering {
             graph.outputs().iter().enumerate().filter(|(i, _)| !variable_outputs.contains(i)).map(|(_, o)| o.0).collect();
         let updates = variable_outputs.iter().map(|&i| graph.outputs()[i].0).filter(|v| !others.contains(v)).collect();
         let first_check = self.lowered.checks.len() as u32;
-        let fused = fuse::fuse(graph, first_check, &updates, self.sideways, &mut self.names)?;
+        let fused = fuse::fuse(graph, first_check, &updates, (self.sideways, self.backend), &mut self.names)?;
         for &n in &fused.checks {
             let node = graph.node(n);
             self.lowered.checks.push((node.op.text("message").to_string(), node.loc));

@@ -5,6 +5,7 @@
 //! step, the one that costs least time for the bytes it frees is computed again before its later uses. Behind that, the
 //! memory plan itself says whether the budget is met.
 
+use crate::driver::Backend;
 use crate::fuse::{Role, Units};
 use crate::report::machine;
 use igneous_ir::dim::Dim;
@@ -123,7 +124,7 @@ struct Life {
 
 impl<'g> Model<'g> {
     fn new(graph: &'g Graph) -> Model<'g> {
-        let units = Units::new(graph, 0);
+        let units = Units::new(graph, 0, Backend::Cpu);
         let live = graph.live();
         let mut model = Model {
             graph,
@@ -462,7 +463,6 @@ impl Writer<'_, '_> {
 mod tests {
     use super::*;
     use crate::decompose::decompose;
-    use crate::driver::Backend;
     use igneous_ir::autodiff::expand_gradients;
     use igneous_ir::op::Fill;
     use igneous_ir::sample;
@@ -490,7 +490,7 @@ mod tests {
     }
 
     fn measured(graph: &Graph) -> Result<i64> {
-        let lowered = crate::lower::lower(graph, &BTreeSet::new(), crate::fuse::Sideways::KeepingNothing)?;
+        let lowered = crate::lower::lower(graph, &BTreeSet::new(), crate::fuse::Sideways::KeepingNothing, Backend::Cpu)?;
         crate::codegen::arena(lowered, &[], &crate::Options::default())
     }
 

@@ -44,7 +44,7 @@ fn mlp_training_step() {
     println!("{graph}");
     let graph = igneous_compiler::decompose::decompose(&graph, Backend::Cpu).unwrap();
     println!("{graph}");
-    let lowered = lower(&graph, &BTreeSet::from([1, 2, 3, 4]), Sideways::Freely).unwrap_or_else(|e| panic!("{e}"));
+    let lowered = lower(&graph, &BTreeSet::from([1, 2, 3, 4]), Sideways::Freely, Backend::Cpu).unwrap_or_else(|e| panic!("{e}"));
     println!("{}", lowered.log);
     for k in &lowered.kernels {
         println!("{k}");

@@ -12,7 +12,7 @@ use igneous_ir::op::Fill;
 use igneous_ir::sample;
 use igneous_ir::types::DType;
 use igneous_runtime::cuda::{KernelText, Nvrtc};
-use igneous_runtime::program::Work;
+use igneous_runtime::program::{BufferSpec, Work};
 use std::sync::Arc;
 
 /// What a query sees.
@@ -26,6 +26,12 @@ enum Mask {
     Bools(&'static str),
     /// Bools that are the same for all queries, under a causal mask.
     CausalBools,
+    /// Positions up to so many before the query.
+    Window(usize),
+    /// A slope for each head times the distance.
+    Slopes,
+    /// Numbers of documents that have to be equal.
+    Documents,
 }
 
 /// How operands lie in memory.
@@ -45,7 +51,7 @@ enum Layout {
 struct Attention(DType, [usize; 4], Mask, Layout);
 
 /// What is tried in every build.
-const FEW: [Attention; 8] = [
+const FEW: [Attention; 11] = [
     Attention(DType::BF16, [37, 70, 64, 64], Mask::All, Layout::Dense),
     Attention(DType::F16, [130, 141, 16, 16], Mask::Causal, Layout::HeadsInside),
     Attention(DType::BF16, [20, 35, 33, 7], Mask::Bools("-inf"), Layout::Dense),
@@ -54,6 +60,9 @@ const FEW: [Attention; 8] = [
     Attention(DType::F16, [9, 3, 8, 24], Mask::Bools("-20000.0"), Layout::FeaturesOutside),
     Attention(DType::BF16, [65, 33, 256, 256], Mask::Causal, Layout::Dense),
     Attention(DType::BF16, [5, 40, 64, 32], Mask::CausalBools, Layout::Dense),
+    Attention(DType::F16, [200, 200, 16, 16], Mask::Window(20), Layout::Dense),
+    Attention(DType::BF16, [40, 70, 32, 32], Mask::Slopes, Layout::Dense),
+    Attention(DType::F16, [70, 70, 16, 32], Mask::Documents, Layout::HeadsInside),
 ];
 
 /// What is tried besides by optimised builds.
@@ -97,7 +106,38 @@ impl Attention {
             Mask::Added => (format!(", %m: {dtype}[1, 2, {t}, {s}]"), ", %m"),
             Mask::Bools(_) => (format!(", %m: bool[2, 1, {t}, {s}]"), ", %m"),
             Mask::CausalBools => (format!(", %m: bool[2, 1, 1, {s}]"), ", %m"),
+            Mask::Window(_) => (String::new(), ", %m"),
+            Mask::Slopes => (", %z: f32[2]".to_owned(), ", %m"),
+            Mask::Documents => (format!(", %z: i64[2, {t}]"), ", %m"),
         };
+        let positions = |shape: &str, [i, j]: [usize; 2]| {
+            format!("%i = iota {{axis={i}, dtype=i64, shape=[{shape}]}}() %j = iota {{axis={j}, dtype=i64, shape=[{shape}]}}()")
+        };
+        views += &match mask {
+            Mask::Window(width) => {
+                let shape = format!("{t}, {s}");
+                format!(
+                    "{} %a = sub(%i, %j) %n = constant {{value=i64[] [{width}]}}() %o = broadcast {{axes=[], shape=[{shape}]}}(%n)
+                     %c = lt(%a, %o) %e = gt(%j, %i) %f = not(%e) %g = and(%f, %c) %m = reshape {{shape=[1, 1, {shape}]}}(%g)\n",
+                    positions(&shape, [0, 1])
+                )
+            }
+            Mask::Slopes => {
+                let shape = format!("1, 2, {t}, {s}");
+                format!(
+                    "{} %a = sub(%j, %i) %b = cast {{dtype=f32}}(%a) %c = broadcast {{axes=[1], shape=[{shape}]}}(%z)
+                     %e = mul(%b, %c) %m = cast {{dtype={dtype}}}(%e)\n",
+                    positions(&shape, [2, 3])
+                )
+            }
+            Mask::Documents => {
+                let side =
+                    |name: &str, axis: usize| format!("%{name} = broadcast {{axes=[0, {axis}], shape=[2, 1, {t}, {s}]}}(%z)");
+                format!("{} {} %m = eq(%a, %b)\n", side("a", 2), side("b", 3))
+            }
+            _ => String::new(),
+        };
+        // Windows, slopes and documents are computed where they are needed.
         let hidden = if let Mask::Bools(hidden) = mask { hidden } else { "-inf" };
         let causal = matches!(mask, Mask::Causal | Mask::CausalBools);
         // Scores of the size that scaled ones have.
@@ -121,7 +161,7 @@ impl Attention {
 
     fn case(self, options: &Options) -> Case {
         let graph = self.graph();
-        let fill = |dtype: DType| if dtype == DType::Bool { Fill::Range(0, 2) } else { Fill::Normal };
+        let fill = |dtype: DType| if dtype.is_float() { Fill::Normal } else { Fill::Range(0, 2) };
         let inputs = graph.inputs().iter().enumerate().map(|(k, (v, _))| {
             let ty = graph.ty(*v);
             sample::array(ty, fill(ty.dtype), 3, k).expect("an array can be made")
@@ -142,9 +182,14 @@ impl Attention {
     }
 }
 
-fn cases() -> Vec<Case> {
+fn attentions() -> Vec<Attention> {
     let more = if extent() == Extent::All { &MORE[..] } else { &[] };
-    FEW.iter().chain(more).map(|attention| attention.case(&for_cuda())).collect()
+    [&FEW[..], more].concat()
+}
+
+/// Compiled for CUDA.
+pub fn cases() -> Vec<Case> {
+    attentions().iter().map(|attention| attention.case(&for_cuda())).collect()
 }
 
 /// Runs cases with threads in both orders.
@@ -161,8 +206,8 @@ fn check_all(cases: &[Case], device: &str) {
 
 #[test]
 fn half_types_are_multiplied_by_tensor_cores() {
-    let cases = cases();
-    for case in &cases {
+    let (attentions, cases) = (attentions(), cases());
+    for (attention, case) in attentions.iter().zip(&cases) {
         let of_tensor_cores = case.program.launches.iter().flat_map(|launch| &launch.work).filter(|work| match work {
             Work::Cuda(work) => {
                 assert!(
@@ -175,6 +220,11 @@ fn half_types_are_multiplied_by_tensor_cores() {
             }
             _ => false,
         });
+        if matches!(attention.2, Mask::Window(_) | Mask::Slopes | Mask::Documents) {
+            let [t, s, ..] = attention.1.map(Dim::from);
+            let square = |b: &BufferSpec| b.ty.shape.ends_with(&[t, s]);
+            assert!(!case.program.buffers.iter().any(square), "{}: the mask is stored", case.name);
+        }
         assert!(of_tensor_cores.count() >= 3, "{}: not all of it is on tensor cores", case.name);
     }
     check_all(&cases, "attention");
@@ -211,7 +261,7 @@ fn machine_code_of_attention_spills_nothing() {
 #[test]
 fn strict_mode_keeps_probabilities_in_single_precision() {
     let strict = Options { precision: Precision::Strict, ..for_cuda() };
-    let cases: Vec<Case> = [FEW[2], FEW[3], FEW[5]].iter().map(|attention| attention.case(&strict)).collect();
+    let cases: Vec<Case> = [FEW[2], FEW[3], FEW[5], FEW[9]].iter().map(|attention| attention.case(&strict)).collect();
     assert!(distinct(cases.iter()).iter().all(|kernel| !kernel.source.contains("mma_")));
     check_all(&cases, "strict-attention");
 }
@@ -219,7 +269,7 @@ fn strict_mode_keeps_probabilities_in_single_precision() {
 /// The same in single precision: more than what the samples of the operator have.
 #[test]
 fn single_precision_is_not_reduced() {
-    let single = [FEW[1], FEW[2], FEW[3], FEW[5], FEW[7]]
+    let single = [FEW[1], FEW[2], FEW[3], FEW[5], FEW[7], FEW[8], FEW[9]]
         .map(|Attention(_, sizes, mask, layout)| Attention(DType::F32, sizes, mask, layout));
     let cases: Vec<Case> = single.iter().map(|attention| attention.case(&for_cuda())).collect();
     assert!(distinct(cases.iter()).iter().all(|kernel| !kernel.source.contains("mma_")));

@@ -1,6 +1,6 @@
 //! The same on a GPU, which there must be.
 
-use crate::{cases, compare_case, exact, resident, run_case};
+use crate::{attention, cases, compare_case, exact, resident, run_case};
 use igneous::{Device, Result};
 use igneous_runtime::cuda;
 use std::time::Instant;
@@ -13,7 +13,8 @@ fn gpu() -> std::sync::Arc<dyn cuda::Device> {
 #[test]
 fn graphs_on_the_gpu_compute_what_the_interpreter_does() {
     let (gpu, start) = (gpu(), Instant::now());
-    let cases = cases();
+    let mut cases = cases();
+    cases.compiled.extend(attention::cases());
     let mut failures: Vec<String> = Vec::new();
     for case in &cases.compiled {
         for program in [&case.program].into_iter().chain(&case.library) {

@@ -20,28 +20,47 @@ pub(super) fn is_single(kernel: &Kernel) -> bool {
     kernel.params.iter().all(|p| matches!(p.ty.dtype, DType::F32 | DType::Bool))
 }
 
+/// Attention as whole tiles compute it.
+pub(crate) struct Recognised<'k> {
+    /// What is computed, but for a mask that is not in memory.
+    pub work: AttentionWork,
+    /// That mask.
+    pub mask: Option<ComputedMask<'k>>,
+}
+
+/// A mask that is computed from positions and what is loaded for them.
+#[derive(Clone, Copy)]
+pub(crate) struct ComputedMask<'k> {
+    /// What the expression and the axes belong to.
+    pub section: &'k Section,
+    /// A number that is added to the score, or whether the query sees the key.
+    pub expression: ExprId,
+    /// The score of what is not seen.
+    pub hidden: Option<f64>,
+    /// The axes of the batch, of the queries and of the keys.
+    pub batch: &'k [u32],
+    pub query: u32,
+    pub key: u32,
+}
+
 /// The work of all sections of such a kernel together, whose numbers may be of half types in memory; none if it is not of the form that
 /// fusion builds.
-pub(crate) fn attention_work(kernel: &Kernel) -> Option<AttentionWork> {
-    let known = |p: &Param| matches!(p.ty.dtype, DType::F32 | DType::F16 | DType::BF16 | DType::Bool);
-    if !kernel.params.iter().all(known) {
-        return None;
-    }
+pub(crate) fn attention_work(kernel: &Kernel) -> Option<Recognised<'_>> {
     let first = Products::of(&kernel.sections[0], &kernel.params)?;
     if matches!(first.section.stages.get(1)?, Stage::Reduce { .. }) {
         return first.forward();
     }
-    let mut work = first.backward()?;
+    let mut recognised = first.backward()?;
     for section in &kernel.sections[1..] {
-        let AttentionPass::Backward { cotangents, .. } = Products::of(section, &kernel.params)?.backward()?.pass else {
+        let AttentionPass::Backward { cotangents, .. } = Products::of(section, &kernel.params)?.backward()?.work.pass else {
             return None;
         };
-        let AttentionPass::Backward { cotangents: all, .. } = &mut work.pass else { return None };
+        let AttentionPass::Backward { cotangents: all, .. } = &mut recognised.work.pass else { return None };
         for (all, more) in all.iter_mut().zip(*cotangents) {
             *all = all.take().or(more);
         }
     }
-    Some(work)
+    Some(recognised)
 }
 
 /// A section that begins with the products of queries and keys.
@@ -64,6 +83,12 @@ struct Score {
     causal: bool,
     /// A mask and the score of what it hides.
     mask: Option<(ExprId, Option<f64>)>,
+}
+
+impl Score {
+    fn masked(self, mask: ExprId, hidden: Option<f64>) -> Option<Score> {
+        self.mask.is_none().then_some(Score { mask: Some((mask, hidden)), ..self })
+    }
 }
 
 impl<'a> Products<'a> {
@@ -117,23 +142,22 @@ impl<'a> Products<'a> {
             (ScalarOp::Mul, &[a, b]) if is_product(a) => Some(Score { scale: literal(b)?, ..Score::default() }),
             (ScalarOp::Neg, &[a]) if is_product(a) => Some(Score { scale: -1.0, ..Score::default() }),
             (ScalarOp::Add, &[a, b]) => {
-                let (inner, mask) = if self.is_load(a) { (b, a) } else { (a, b) };
-                Some(Score { mask: Some((mask, None)), ..self.score(inner)? })
+                let (inner, mask) = if self.has_product(a) { (a, b) } else { (b, a) };
+                self.score(inner)?.masked(mask, None)
             }
-            (ScalarOp::Select, &[seen, then, otherwise]) if self.is_load(seen) => {
-                Some(Score { mask: Some((seen, Some(literal(otherwise)?))), ..self.score(then)? })
-            }
-            (ScalarOp::Select, &[before, then, otherwise]) => {
-                let causal = self.is_causal(before) && literal(otherwise)? == f64::NEG_INFINITY;
-                let inner = self.score(then)?;
-                causal.then_some(Score { causal, ..inner })
+            (ScalarOp::Select, &[seen, then, otherwise]) => {
+                let (inner, hidden) = (self.score(then)?, literal(otherwise)?);
+                match self.is_causal(seen) && hidden == f64::NEG_INFINITY {
+                    true => Some(Score { causal: true, ..inner }),
+                    false => inner.masked(seen, Some(hidden)),
+                }
             }
             _ => None,
         }
     }
 
-    fn is_load(&self, id: ExprId) -> bool {
-        matches!(self.exprs().get(self.unconverted(id)).op, ScalarOp::Load(_))
+    fn has_product(&self, id: ExprId) -> bool {
+        self.exprs().reachable(&[id]).iter().any(|&e| self.exprs().get(e).op == ScalarOp::Local(self.product))
     }
 
     /// Whether a condition is that the key is not behind the query.
@@ -145,17 +169,21 @@ impl<'a> Products<'a> {
             || node.op == ScalarOp::Compare(Compare::Ge) && axes == [query, key]
     }
 
-    fn work(&self, score: Score, values: Dim, v: Elements, pass: AttentionPass) -> Option<AttentionWork> {
-        let mask = match score.mask {
-            None => None,
-            Some((mask, hidden)) => {
-                let elements = self.load(mask, Some(self.query), Some(self.key))?;
-                Some(hidden.map_or_else(|| AttentionMask::Added(elements.clone()), |h| AttentionMask::Seen(elements.clone(), h)))
+    fn work(&self, score: Score, values: Dim, v: Elements, pass: AttentionPass) -> Option<Recognised<'a>> {
+        let (mut mask, mut computed) = (None, None);
+        if let Some((expression, hidden)) = score.mask {
+            match (self.load(expression, Some(self.query), Some(self.key)), hidden) {
+                (Some(elements), None) => mask = Some(AttentionMask::Added(elements)),
+                (Some(elements), Some(hidden)) => mask = Some(AttentionMask::Seen(elements, hidden)),
+                (None, _) => {
+                    let Products { section, batch, query, key, .. } = *self;
+                    computed = Some(ComputedMask { section, expression, hidden, batch, query, key });
+                }
             }
-        };
+        }
         let q = self.load(self.q, Some(self.query), Some(self.feature))?;
         let k = self.load(self.k, Some(self.key), Some(self.feature))?;
-        Some(AttentionWork {
+        let work = AttentionWork {
             batch: self.batch.iter().map(|&a| self.extent(a)).collect(),
             queries: self.extent(self.query),
             keys: self.extent(self.key),
@@ -166,7 +194,8 @@ impl<'a> Products<'a> {
             operands: [q, k, v],
             mask,
             pass,
-        })
+        };
+        Some(Recognised { work, mask: computed })
     }
 
     /// The stores behind the products.
@@ -185,7 +214,7 @@ impl<'a> Products<'a> {
         })
     }
 
-    fn forward(&self) -> Option<AttentionWork> {
+    fn forward(&self) -> Option<Recognised<'a>> {
         let Stage::Reduce { body, to, .. } = &self.section.stages[1] else { return None };
         let score = self.score(*body)?;
         let (mut y, mut lse, mut values) = (None, None, None);
@@ -222,9 +251,9 @@ impl<'a> Products<'a> {
     }
 }
 
-impl Products<'_> {
+impl<'a> Products<'a> {
     /// The derivative: of queries, or of keys and values.
-    fn backward(&self) -> Option<AttentionWork> {
+    fn backward(&self) -> Option<Recognised<'a>> {
         let Stage::Dot { axes, lhs, rhs, to: dp, .. } = self.section.stages.get(1)? else { return None };
         let &[element] = &axes[..] else { return None };
         let (dy, v) = (self.load(*lhs, Some(self.query), Some(element))?, self.load(*rhs, Some(self.key), Some(element))?);

@@ -143,7 +143,8 @@ pub fn compile_kernels(kernels: &[Kernel], symbols: &[Symbol], target: &Target) 
         if is_attention(kernel) {
             let of = |why: &str| Error::new(format!("kernel {} {why}", kernel.name));
             check_symbols(kernel.params.iter().flat_map(|p| p.ty.shape.iter().copied()), symbols)?;
-            let work = attention_work(kernel).filter(|_| is_single(kernel));
+            let known = attention_work(kernel).filter(|known| is_single(kernel) && known.mask.is_none());
+            let work = known.map(|known| known.work);
             let work =
                 work.ok_or_else(|| of("has products for each index of a serial axis, but is no attention in single precision"))?;
             pending.push(vec![Pending::Attention(Box::new(work))]);

@@ -42,7 +42,7 @@ mod window;
 mod winograd;
 
 pub(crate) use affine::Affine;
-pub(crate) use attention::{attention_work, is_attention};
+pub(crate) use attention::{ComputedMask, Recognised, attention_work, is_attention};
 pub use build::{CpuCode, Listing, compile_kernels};
 pub use choose::choose_vector_axis;
 pub use dot::contracted_parts;

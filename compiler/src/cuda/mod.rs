@@ -68,7 +68,7 @@ pub fn compile_kernels(kernels: &[Kernel], options: &Options) -> Result<Vec<Vec<
 pub fn emit(kernel: &Kernel, options: &Options) -> Result<Vec<CudaWork>> {
     kernel.verify()?;
     let known = is_attention(kernel).then(|| attention_work(kernel)).flatten();
-    match known.and_then(|work| attention::emit(kernel, &work, options.precision)) {
+    match known.and_then(|known| attention::emit(kernel, &known, options.precision)) {
         Some(works) => works,
         None if options.precision == Precision::Strict => Ok(vec![emit_sections(kernel)?]),
         None => scatter::split(kernel).iter().flat_map(|part| split_products(part, options)).map(Part::emit).collect(),

@@ -62,8 +62,18 @@ fn text_of_attention_on_tensor_cores() {
           %y, %lse = attention {causal=true, hidden=-inf, scale=0.125}(%q, %k, %v)
           return %y
         }";
+    // Blocks outside of the window are not passed over, and the mask is computed.
+    let window = "
+        graph attention(%q: f16[2, T, 64], %k: f16[2, T, 64], %v: f16[2, T, 64]) -> (f16[2, T, 64])
+            where T in 1..=1000 {
+          %i = iota {axis=0, dtype=i64, shape=[T, T]}() %j = iota {axis=1, dtype=i64, shape=[T, T]}()
+          %a = sub(%i, %j) %n = constant {value=i64[] [100]}() %o = broadcast {axes=[], shape=[T, T]}(%n)
+          %c = lt(%a, %o) %d = le(%j, %i) %e = and(%c, %d) %m = reshape {shape=[1, T, T]}(%e)
+          %y, %lse = attention {causal=false, hidden=-inf, scale=0.125}(%q, %k, %v, %m)
+          return %y
+        }";
     let options = Options { backend: Backend::Cuda, ..Options::default() };
-    for (name, text) in [("attention_forward", forward), ("attention_backward", backward)] {
+    for (name, text) in [("attention_forward", forward), ("attention_backward", backward), ("attention_window", window)] {
         let graph = Graph::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
         let compiled = compile(&graph, &Variables::default(), &options).unwrap();
         let launches = compiled.program.launches.iter().flat_map(|launch| &launch.work);

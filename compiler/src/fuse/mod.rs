@@ -15,6 +15,7 @@ mod split;
 mod twice;
 mod units;
 
+use crate::driver::Backend;
 use crate::schedule::schedule;
 use build::{Refusal, build};
 use igneous_ir::dim::Dim;
@@ -90,7 +91,8 @@ const LAUNCH_BYTES: f64 = 100_000.0;
 const MAX_UNITS: usize = 96;
 
 /// Fuses a graph of primitives. `first_check` numbers its checks; `variable_outputs` are values that only update
-/// variables; `names` keeps kernel names unique within the program; `sideways` says what unconnected kernels are merged.
+/// variables; `names` keeps kernel names unique within the program; `sideways` says what unconnected kernels are merged, `backend` what
+/// kernels can compute.
 ///
 /// # Errors
 /// If a node cannot be made a kernel at all.
@@ -98,10 +100,10 @@ pub fn fuse(
     graph: &Graph,
     first_check: u32,
     variable_outputs: &BTreeSet<Value>,
-    sideways: Sideways,
+    (sideways, backend): (Sideways, Backend),
     names: &mut Names,
 ) -> Result<Fused> {
-    let units = Units::new(graph, first_check);
+    let units = Units::new(graph, first_check, backend);
     let mut fusion = Fusion::new(graph, &units)?;
     fusion.run();
     let groups = fusion.ordered();

@@ -3,6 +3,7 @@
 //! A *unit* is a node whose results are stored unless fusion keeps them inside a kernel. Views and cheap or
 //! once-used pointwise nodes are not units: they become part of whatever reads them.
 
+use crate::driver::Backend;
 use crate::rules::axes::reshape_groups;
 use igneous_ir::dim::Dim;
 use igneous_ir::graph::{Graph, Node, Value};
@@ -52,7 +53,7 @@ const DEEP: u32 = 48;
 
 impl Units {
     /// Decides the roles. `first_check` numbers the graph's checks.
-    pub fn new(graph: &Graph, first_check: u32) -> Units {
+    pub fn new(graph: &Graph, first_check: u32, backend: Backend) -> Units {
         let uses = Uses::new(graph);
         let mut roles = vec![Role::Leaf; graph.len()];
         let mut cost = vec![0u32; graph.len()];
@@ -61,7 +62,8 @@ impl Units {
         let mut near_dot = vec![false; graph.len()];
         let mut near_reduction = vec![false; graph.len()];
         let mut check_codes = BTreeMap::new();
-        let operands: BTreeSet<u32> = attention_operands(graph).union(&scattered_operands(graph)).copied().collect();
+        let masks = if backend == Backend::Cuda { computed_masks(graph) } else { BTreeSet::new() };
+        let operands: BTreeSet<u32> = attention_operands(graph, &masks).union(&scattered_operands(graph)).copied().collect();
         // What leaves the graph, or enters a call or loop, is stored. Constants have a place of their own there.
         let opaque = graph.nodes().filter(|(_, n)| is_opaque(n)).flat_map(|(_, n)| &n.operands);
         let entering = opaque.map(|v| without_reshapes(graph, *v)).filter(|v| graph.node(v.node).op.name() != "constant");
@@ -101,12 +103,14 @@ impl Units {
                     math[n] |= own_math;
                     let output = (0..node.results.len() as u32).any(|result| stored_outputs.contains(&Value { node: i, result }));
                     let view = is_view(node);
+                    let worth = !view
+                        && (uses.contraction[n]
+                            || uses.reduction[n] && near_reduction[n]
+                            || uses.count[n] > 1 && (cost[n] > CHEAP || near_dot[n])
+                            || uses.expanded[n] && (math[n] || cost[n] > CHEAP));
                     let stored = operands.contains(&i)
                         || output && !matches!(node.op.name(), "reshape" | "barrier")
-                        || !view && uses.contraction[n]
-                        || !view && uses.reduction[n] && near_reduction[n]
-                        || !view && uses.count[n] > 1 && (cost[n] > CHEAP || near_dot[n])
-                        || !view && uses.expanded[n] && (math[n] || cost[n] > CHEAP)
+                        || worth && !masks.contains(&i)
                         || cost[n] > LARGE
                         || depth[n] > DEEP;
                     if stored { Role::Map } else { Role::Inline }
@@ -195,11 +199,55 @@ fn is_opaque(node: &Node) -> bool {
     node.op.regions().next().is_some() || matches!(node.op.record().lowering, Lowering::Library)
 }
 
+/// The mask of an attention.
+fn mask_of(node: &Node) -> Option<Value> {
+    let masked = matches!((node.op.name(), node.operands.len()), ("attention", 4) | ("attention_backward", 7));
+    masked.then(|| node.operands[3])
+}
+
+/// So much less than a mask are the elements that it is computed from by kernels.
+const LESS: f64 = 8.0;
+
+/// What masks are computed with where attention needs them, element by element: comparisons and sums of positions and of few elements,
+/// like windows, slopes and borders of documents.
+fn computed_masks(graph: &Graph) -> BTreeSet<u32> {
+    let mut computed = BTreeSet::new();
+    for mask in graph.nodes().filter_map(|(_, node)| mask_of(node)) {
+        let most = typical(graph.ty(mask).shape.iter()) / LESS;
+        let (mut tree, mut open) = (BTreeSet::new(), vec![mask]);
+        let mut cheap = true;
+        while let Some(value) = open.pop() {
+            let node = graph.node(value.node);
+            if is_view(node) || is_of_positions(node) {
+                if tree.insert(value.node) {
+                    open.extend(&node.operands);
+                }
+            } else {
+                cheap &= typical(graph.ty(value).shape.iter()) <= most;
+            }
+        }
+        // Views of something are read in place.
+        if cheap && tree.iter().any(|&n| is_of_positions(graph.node(n))) {
+            computed.extend(tree);
+        }
+    }
+    computed
+}
+
+/// Whether a node is arithmetic as it is done with positions.
+fn is_of_positions(node: &Node) -> bool {
+    matches!(
+        node.op.name(),
+        "add" | "sub" | "mul" | "neg" | "abs" | "minimum" | "maximum" | "eq" | "ne" | "lt" | "le" | "gt" | "ge"
+    ) || matches!(node.op.name(), "and" | "or" | "xor" | "not" | "select" | "cast")
+}
+
 /// What has to be stored so that attention reads its operands at sums of multiples of their indices: what lies under views.
-fn attention_operands(graph: &Graph) -> BTreeSet<u32> {
+fn attention_operands(graph: &Graph, computed: &BTreeSet<u32>) -> BTreeSet<u32> {
     let mut stored = BTreeSet::new();
     for (_, node) in graph.nodes().filter(|(_, n)| matches!(n.op.record().lowering, Lowering::Composite(_))) {
-        for &operand in &node.operands {
+        let mask = mask_of(node).filter(|mask| computed.contains(&mask.node));
+        for &operand in node.operands.iter().filter(|&&operand| Some(operand) != mask) {
             let mut value = operand;
             loop {
                 let node = graph.node(value.node);

@@ -5,15 +5,19 @@
 //! Half types are multiplied by tensor cores, which takes probabilities of a half type, too; others, and half types in strict mode, in
 //! single precision.
 
+mod band;
 mod plain;
 mod tensor;
 mod tiles;
 
 use super::out::Out;
 use super::plan;
-use super::scalar::{self, Unit, dim, identifier, literal, reserved};
+use super::range::ranges;
+use super::scalar::{self, Overrides, UNARY, Unit, Writer, dim, identifier, literal, reserved};
 use super::{Text, assemble};
+use crate::cpu::{ComputedMask, Recognised};
 use crate::precision::Precision;
+use band::Band;
 use igneous_ir::Result;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::Kernel;
@@ -21,6 +25,7 @@ use igneous_ir::types::{DType, Literal};
 use igneous_runtime::cuda::CudaWork;
 use igneous_runtime::program::{AttentionMask, AttentionPass, AttentionWork, Elements};
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 /// The most features and values of these kernels, whose threads keep a part of each row in registers.
 const WIDEST: i64 = 256;
@@ -49,7 +54,16 @@ struct Blocks {
 }
 
 /// The kernels of an attention; none if rows are too wide for these.
-pub(super) fn emit(kernel: &Kernel, work: &AttentionWork, precision: Precision) -> Option<Result<Vec<CudaWork>>> {
+pub(super) fn emit(kernel: &Kernel, known: &Recognised, precision: Precision) -> Option<Result<Vec<CudaWork>>> {
+    let work = &known.work;
+    let causal = if work.causal { Band::CAUSAL } else { Band::EVERYTHING };
+    let (band, computed) = match known.mask {
+        Some(mask) if mask.hidden == Some(f64::NEG_INFINITY) => {
+            let (band, is_all) = Band::of(&mask);
+            (causal.and(band), (!is_all).then_some(mask))
+        }
+        mask => (causal, mask),
+    };
     let (features, values) = (work.features.as_const()?, work.values.as_const()?);
     if features > WIDEST || values > WIDEST {
         return None;
@@ -61,7 +75,9 @@ pub(super) fn emit(kernel: &Kernel, work: &AttentionWork, precision: Precision) 
         taken.extend([plain::WORDS, tensor::WORDS].iter().flat_map(|w| w.split_whitespace()).map(str::to_owned));
         let name = identifier(&format!("{}{suffix}", kernel.name), &mut taken);
         let params: Vec<String> = kernel.params.iter().map(|p| identifier(&p.name, &mut taken)).collect();
-        let attention = Attention { kernel, work, params, features, values, unit: RefCell::default() };
+        let short_index = short_index(kernel, known);
+        let unit = RefCell::default();
+        let attention = Attention { kernel, work, band, computed, params, features, values, unit, short_index, taken };
         let mut out = Out::default();
         let Blocks { rows, threads, shared } = match half {
             Some(half) => tensor::write(&attention, half, pass, &mut out),
@@ -70,7 +86,6 @@ pub(super) fn emit(kernel: &Kernel, work: &AttentionWork, precision: Precision) 
         let all = if matches!(pass, Pass::OfKeys(..)) { work.keys } else { work.queries };
         let blocks = work.batch.iter().copied().product::<Dim>() * all.div_ceil(rows as usize);
         let grid = blocks.min(Dim::constant(plan::TILES)).max(1);
-        let short_index = short_index(kernel, work);
         let text = Text { threads, ..Text::of(kernel, name, &attention.params, attention.unit, short_index, Dim::ZERO) };
         assemble(text, grid, Dim::constant(shared), out)
     });
@@ -78,10 +93,15 @@ pub(super) fn emit(kernel: &Kernel, work: &AttentionWork, precision: Precision) 
 }
 
 /// Whether elements and blocks can be numbered with 32 bits; positions always can.
-fn short_index(kernel: &Kernel, work: &AttentionWork) -> bool {
+fn short_index(kernel: &Kernel, known: &Recognised) -> bool {
+    let work = &known.work;
+    let in_range = |mask: &ComputedMask| {
+        let short = |(lo, hi): (i64, i64)| i32::try_from(lo).is_ok() && i32::try_from(hi).is_ok();
+        ranges(mask.section, &[mask.expression]).into_iter().flatten().all(short)
+    };
     let rows = work.batch.iter().copied().product::<Dim>() * work.queries.max(work.keys);
     let mut numbers = kernel.params.iter().map(|p| p.ty.elements()).chain([rows]);
-    numbers.all(|d| d.bounds().1.is_some_and(|hi| hi <= 1 << 30))
+    numbers.all(|d| d.bounds().1.is_some_and(|hi| hi <= 1 << 30)) && known.mask.iter().all(in_range)
 }
 
 /// The kernels with what is put behind their names. The cotangents of keys and values come from one kernel, or `apart`.
@@ -108,10 +128,24 @@ fn passes(work: &AttentionWork, apart: bool) -> Vec<(&'static str, Pass<'_>)> {
 struct Attention<'a> {
     kernel: &'a Kernel,
     work: &'a AttentionWork,
+    band: Band,
+    /// The mask, if it is not in memory and more than a band.
+    computed: Option<ComputedMask<'a>>,
     params: Vec<String>,
     features: i64,
     values: i64,
     unit: RefCell<Unit>,
+    short_index: bool,
+    taken: HashSet<String>,
+}
+
+/// What a mask does to scores.
+#[derive(Clone, Copy, PartialEq)]
+enum Masking {
+    Nothing,
+    Adds,
+    /// Gives this score to what is not seen.
+    Hides(f64),
 }
 
 /// In which order blocks of rows are begun: those that take longest under a causal mask first.
@@ -122,6 +156,42 @@ enum Order {
 }
 
 impl Attention<'_> {
+    fn masking(&self) -> Masking {
+        match (&self.work.mask, &self.computed) {
+            (None, None) => Masking::Nothing,
+            (Some(AttentionMask::Added(_)), _) | (None, Some(ComputedMask { hidden: None, .. })) => Masking::Adds,
+            (Some(AttentionMask::Seen(_, hidden)), _) | (None, Some(ComputedMask { hidden: Some(hidden), .. })) => {
+                Masking::Hides(*hidden)
+            }
+        }
+    }
+
+    /// The value of a computed mask for query `i` and key `j`, or for any if those are not `inside`.
+    fn compute(&self, out: &mut Out, mask: &ComputedMask) -> String {
+        out.line("const int query = inside ? i : 0, key = inside ? j : 0;");
+        let name = |axis: u32| match mask.batch.iter().position(|&b| b == axis) {
+            Some(k) => format!("b{k}"),
+            None if axis == mask.query => "query".to_owned(),
+            None if axis == mask.key => "key".to_owned(),
+            None => "0".to_owned(),
+        };
+        let writer = Writer {
+            kernel: self.kernel,
+            section: mask.section,
+            unit: &self.unit,
+            params: &self.params,
+            axes: (0..mask.section.axes.len() as u32).map(name).collect(),
+            locals: Vec::new(),
+            interleave: "",
+            ranges: ranges(mask.section, &[mask.expression]),
+            short_index: self.short_index,
+            taken: self.taken.clone(),
+        };
+        let (lines, named) = writer.block(&[mask.expression], &Overrides::new());
+        lines.iter().for_each(|line| out.line(line));
+        writer.text(mask.expression, &named, UNARY)
+    }
+
     fn dtype(&self, e: &Elements) -> DType {
         self.kernel.params[e.param].ty.dtype
     }
@@ -161,7 +231,7 @@ impl Attention<'_> {
         let tiles = rows.div_ceil(of as usize);
         out.open(format!("for (idx tile = blockIdx.x; tile < {}; tile += gridDim.x) {{", dim(batch * tiles)));
         match order {
-            Order::Backwards if work.causal => {
+            Order::Backwards if self.band.most.is_some() => {
                 out.line(format!("const int first = ({0} - 1 - tile % {0}) * {of};", dim(tiles)));
             }
             _ => out.line(format!("const int first = tile % {} * {of};", dim(tiles))),
@@ -172,18 +242,13 @@ impl Attention<'_> {
         }
     }
 
-    /// The end of the keys that a block of so many queries sees.
-    fn end_of_keys(&self, rows: i64) -> String {
-        let keys = dim(self.work.keys);
-        if self.work.causal { format!("first + {rows} < {keys} ? first + {rows} : {keys}") } else { keys }
-    }
-
     /// The probability of key `j`, which query `i` does not see, where the score of such keys is a number: they count for queries that
     /// see none at all.
     fn unseen(&self, lse: &str) -> Option<String> {
-        let Some(AttentionMask::Seen(_, hidden)) = self.work.mask else { return None };
-        let behind = if self.work.causal { "j > i ? 0.0f : " } else { "" };
-        let share = format!("{behind}{lse} < {} ? 1.0f / (float){} : 0.0f", number(0.5 * hidden), dim(self.work.keys));
+        let Masking::Hides(hidden) = self.masking() else { return None };
+        let outside = self.band.outside().join(" || ");
+        let outside = if outside.is_empty() { outside } else { format!("{outside} ? 0.0f : ") };
+        let share = format!("{outside}{lse} < {} ? 1.0f / (float){} : 0.0f", number(0.5 * hidden), dim(self.work.keys));
         hidden.is_finite().then_some(share)
     }
 

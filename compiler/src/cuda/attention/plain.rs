@@ -1,7 +1,7 @@
 //! Attention in single precision. A block has 32 queries or keys and passes over the others 32 at a time; eight threads have a row
 //! together.
 
-use super::{Attention, Blocks, INFINITY, Order, Pass, number};
+use super::{Attention, Blocks, INFINITY, Masking, Order, Pass, number};
 use crate::cuda::THREADS;
 use crate::cuda::out::Out;
 use crate::cuda::scalar::dim;
@@ -27,7 +27,7 @@ struct Rows<'a> {
 }
 
 /// Names of variables below.
-pub(super) const WORDS: &str = "row top sum scores keys values queries cotangents weights weighted first end i j q0 ds of_weight none \
+pub(super) const WORDS: &str = "row top sum scores keys values queries cotangents weights weighted first end i j q0 ds of_weight none start query key \
     added seen score dot shift correction of_row delta_row lse_row lses deltas b0 b1 b2 b3 b4 b5 b6 b7";
 
 /// Writes the kernel of a pass.
@@ -80,19 +80,24 @@ impl Attention<'_> {
     fn score(&self, out: &mut Out) {
         let mut seen = "true".to_owned();
         let mut score = "dot".to_owned();
-        match &self.work.mask {
-            None => {}
-            Some(AttentionMask::Added(mask)) => score = format!("inside ? dot + {} : 0.0f", self.load(mask, "i", "j")),
-            Some(AttentionMask::Seen(mask, hidden)) => {
-                seen = format!("inside && {}", self.load(mask, "i", "j"));
-                score = format!("seen ? dot : {}", number(*hidden));
+        out.line(format!("const bool inside = i < {} && j < {};", dim(self.work.queries), dim(self.work.keys)));
+        let given = match (&self.work.mask, &self.computed) {
+            (Some(AttentionMask::Added(mask) | AttentionMask::Seen(mask, _)), _) => self.load(mask, "i", "j"),
+            (None, Some(mask)) => self.compute(out, mask),
+            (None, None) => String::new(),
+        };
+        match self.masking() {
+            Masking::Nothing => {}
+            Masking::Adds => score = format!("inside ? dot + {given} : 0.0f"),
+            Masking::Hides(hidden) => {
+                seen = format!("inside && {given}");
+                score = format!("seen ? dot : {}", number(hidden));
             }
         }
-        out.line(format!("const bool inside = i < {} && j < {};", dim(self.work.queries), dim(self.work.keys)));
         out.line(format!("bool seen = {seen};"));
         out.line(format!("float score = {score};"));
-        if self.work.causal {
-            out.line(format!("if (j > i) {{ seen = false; score = {INFINITY}; }}"));
+        if let outside @ [_, ..] = &self.band.outside()[..] {
+            out.line(format!("if ({}) {{ seen = false; score = {INFINITY}; }}", outside.join(" || ")));
         }
         out.line(format!("if (!inside) {{ seen = false; score = {INFINITY}; }}"));
     }
@@ -161,8 +166,9 @@ impl Attention<'_> {
         out.line("const int i = first + row;");
         self.fill(out, &self.rows("queries", 0, "first"));
         out.line(format!("float top = {INFINITY}, sum = 0.0f, weighted[{}] = {{}};", parts(v).max(1)));
-        out.line(format!("const int end = {};", self.end_of_keys(ROWS)));
-        out.open(format!("for (int k0 = 0; k0 < end; k0 += {ROWS}) {{"));
+        let [start, end] = self.keys_seen(ROWS, ROWS);
+        out.line(format!("const int start = {start}, end = {end};"));
+        out.open(format!("for (int k0 = start; k0 < end; k0 += {ROWS}) {{"));
         self.fill(out, &self.rows("keys", 1, "k0"));
         self.fill(out, &Rows { width: v, ..self.rows("values", 2, "k0") });
         out.line("__syncthreads();");
@@ -241,8 +247,9 @@ impl Attention<'_> {
         out.line(format!("const float lse_row = {inside} ? {} : 0.0f;", self.load(lse, "i", "0")));
         out.line(format!("const float delta_row = {inside} ? {} : 0.0f;", self.load(delta, "i", "0")));
         out.line(format!("float weighted[{}] = {{}};", parts(f).max(1)));
-        out.line(format!("const int end = {};", self.end_of_keys(ROWS)));
-        out.open(format!("for (int k0 = 0; k0 < end; k0 += {ROWS}) {{"));
+        let [start, end] = self.keys_seen(ROWS, ROWS);
+        out.line(format!("const int start = {start}, end = {end};"));
+        out.open(format!("for (int k0 = start; k0 < end; k0 += {ROWS}) {{"));
         self.fill(out, &self.rows("keys", 1, "k0"));
         self.fill(out, &self.rows("values", 2, "k0"));
         out.line("__syncthreads();");
@@ -285,9 +292,9 @@ impl Attention<'_> {
         self.fill(out, &self.rows("keys", 1, "first"));
         self.fill(out, &self.rows("values", 2, "first"));
         out.line(format!("float weighted[{}] = {{}}, of_row[{}] = {{}};", parts(f).max(1), parts(v).max(1)));
-        // With a causal mask, queries before the first key see none.
-        let start = if work.causal { "first" } else { "0" };
-        out.open(format!("for (int q0 = {start}; q0 < {}; q0 += {ROWS}) {{", dim(work.queries)));
+        let [start, end] = self.queries_seen(ROWS, ROWS);
+        out.line(format!("const int start = {start}, end = {end};"));
+        out.open(format!("for (int q0 = start; q0 < end; q0 += {ROWS}) {{"));
         self.fill(out, &self.rows("queries", 0, "q0"));
         self.fill(out, &Rows { name: "cotangents", elements: dy, width: v, first: "q0", count: work.queries, scale: 1.0 });
         out.open(format!("if (threadIdx.x < {ROWS}) {{"));

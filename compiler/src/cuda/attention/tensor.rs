@@ -1,8 +1,9 @@
 //! Attention of half types on tensor cores: four warps have sixteen or 32 queries (or keys) each, and pass over the others, which
 //! `cp.async` brings to shared memory meanwhile. Scores and probabilities stay in registers.
 
+use super::band::RowsAre;
 use super::tiles::{MaskTile, Products, Shared, THREADS, Tile, WARPS};
-use super::{Attention, Blocks, INFINITY, Order, Pass, number};
+use super::{Attention, Blocks, INFINITY, Masking, Order, Pass, number};
 use crate::cuda::out::Out;
 use crate::cuda::scalar::dim;
 use igneous_ir::dim::Dim;
@@ -12,9 +13,9 @@ use igneous_runtime::program::{AttentionMask, AttentionPass, Elements};
 use std::f64::consts::LOG2_E;
 
 /// Names of variables below.
-pub(super) const WORDS: &str = "queries keys values cotangents lses deltas fill_queries fill_keys fill_values fill_cotangents fill_rows \
-    fill_mask mask given first end i j q0 k n s x row top sum score of_weight weighted of_row seen sees weight shift correction added none factor copied from \
-    b0 b1 b2 b3 b4 b5 b6 b7";
+pub(super) const WORDS: &str = "queries keys values cotangents lses deltas mask fill_queries fill_keys fill_values fill_cotangents \
+    fill_rows fill_mask given query key first start end i j q0 k n s x row top sum score of_weight weighted of_row seen sees weight shift \
+    correction none factor b0 b1 b2 b3 b4 b5 b6 b7";
 
 /// The most features and values together whose sums a thread keeps for sixteen rows.
 const TOGETHER: i64 = 256;
@@ -60,7 +61,7 @@ impl Shape {
 
 /// Writes the kernel of a pass.
 pub(super) fn write(attention: &Attention, half: DType, pass: Pass, out: &mut Out) -> Blocks {
-    let masked = attention.work.mask.is_some();
+    let masked = attention.masking() != Masking::Nothing;
     let shape = Shape::of(pass, padded(attention.features), padded(attention.values), masked);
     out.line("const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;");
     out.line(format!("const int row0 = warp * {};", 16 * shape.high));
@@ -89,13 +90,6 @@ struct Scores<'m> {
     mask: Option<&'m MaskTile<'m>>,
 }
 
-/// What the rows of a warp are; the columns are the others.
-#[derive(Clone, Copy, PartialEq)]
-enum RowsAre {
-    Queries,
-    Keys,
-}
-
 impl<'a> Tensor<'a> {
     /// Queries (0), keys (1), values (2), or the cotangents of the result (3) in shared memory.
     fn tile(&self, which: usize, rows: i64, stages: i64) -> Tile<'a> {
@@ -108,6 +102,11 @@ impl<'a> Tensor<'a> {
         let width = if which < 2 { features } else { values };
         let count = if matches!(which, 0 | 3) { work.queries } else { work.keys };
         Tile { name, elements, width, padded: padded(width), rows, stages, count }
+    }
+
+    /// From where to where a block passes over the others.
+    fn range(&self, out: &mut Out, [start, end]: [String; 2]) {
+        out.line(format!("const int start = {start}, end = {end};"));
     }
 
     /// Waits for what was asked for, and until all threads are here.
@@ -124,7 +123,7 @@ impl<'a> Tensor<'a> {
 
     /// Whether scores are the products, multiplied with the scale in the exponent.
     fn raw(&self) -> bool {
-        self.attention.work.mask.is_none() && self.attention.work.scale > 0.0
+        self.attention.masking() == Masking::Nothing && self.attention.work.scale > 0.0
     }
 
     /// Two to this times the difference of scores is the exponential.
@@ -157,34 +156,25 @@ impl<'a> Tensor<'a> {
         (0..3).for_each(|_| out.close());
     }
 
-    /// Whether some key of a block is behind a query, or behind the last key.
-    fn crosses(&self, rows: RowsAre) -> Option<String> {
+    /// Whether some key of a block is outside of what a query may see, or behind the last key.
+    fn crosses(&self, rows: RowsAre, column0: &str) -> Option<String> {
         let work = self.attention.work;
-        let Shape { block, high, .. } = self.shape;
-        let mut terms = Vec::new();
+        let Shape { block, high } = self.shape;
+        let mut terms = self.attention.band.crossed(rows, ["first + row0", column0], [16 * high, block]);
         if rows == RowsAre::Queries && work.keys.rem(block as usize) != Dim::ZERO {
             terms.push(format!("k0 + {block} > {}", dim(work.keys)));
-        }
-        if work.causal {
-            terms.push(match rows {
-                RowsAre::Queries => format!("k0 + {} > first + row0", block - 1),
-                RowsAre::Keys => format!("q0 < first + row0 + {}", 16 * high - 1),
-            });
         }
         (!terms.is_empty()).then(|| terms.join(" || "))
     }
 
     /// Gives what is not seen of products the score minus infinity.
     fn hide(&self, out: &mut Out, rows: RowsAre, column0: &str) {
-        let Some(crosses) = self.crosses(rows) else { return };
+        let Some(crosses) = self.crosses(rows, column0) else { return };
         out.open(format!("if ({crosses}) {{"));
         self.each_score(out, rows, column0);
-        let mut hidden = Vec::new();
+        let mut hidden = self.attention.band.outside();
         if rows == RowsAre::Queries {
             hidden.push(format!("j >= {}", dim(self.attention.work.keys)));
-        }
-        if self.attention.work.causal {
-            hidden.push("j > i".to_owned());
         }
         out.line(format!("if ({}) score[r][n][e] = {INFINITY};", hidden.join(" || ")));
         self.end_each(out);
@@ -204,25 +194,29 @@ impl<'a> Tensor<'a> {
     /// `x`, the score, and with a mask of bools whether it is `seen`; there is no such pair outside.
     fn score(&self, out: &mut Out, rows: RowsAre, mask: Option<&MaskTile>) {
         let Attention { work, .. } = self.attention;
-        let behind = if work.causal { " && j <= i" } else { "" };
-        out.line(format!("const bool inside = i < {} && j < {}{behind};", dim(work.queries), dim(work.keys)));
+        let outside: String = self.attention.band.outside().iter().map(|condition| format!(" && !({condition})")).collect();
+        out.line(format!("const bool inside = i < {} && j < {}{outside};", dim(work.queries), dim(work.keys)));
         let product = format!("score[r][n][e] * {}", number(work.scale));
         let (own, other) = ("row0 + r * 16 + group + e / 2 * 8", "n * 8 + pair + e % 2");
         let [query, key] = if rows == RowsAre::Queries { [own, other] } else { [other, own] };
         // Read inside and outside, so that there is no branch.
-        let given = mask.map(|mask| mask.load(self.attention, "stage", query, key));
-        match (&work.mask, given) {
-            (Some(AttentionMask::Added(_)), Some(given)) => {
+        let given = match (mask, &self.attention.computed) {
+            (Some(mask), _) => mask.load(self.attention, "stage", query, key),
+            (None, Some(mask)) => self.attention.compute(out, mask),
+            (None, None) => String::new(),
+        };
+        match self.attention.masking() {
+            Masking::Nothing => out.line(format!("const float x = inside ? {product} : {INFINITY};")),
+            Masking::Adds => {
                 out.line(format!("const float given = {given};"));
                 out.line(format!("const float x = inside ? {product} + given : {INFINITY};"));
             }
-            (Some(AttentionMask::Seen(_, hidden)), Some(given)) => {
+            Masking::Hides(hidden) => {
                 out.line(format!("const bool seen = inside & {given};"));
                 let hidden =
-                    if hidden.is_finite() { format!("inside ? {} : {INFINITY}", number(*hidden)) } else { INFINITY.into() };
+                    if hidden.is_finite() { format!("inside ? {} : {INFINITY}", number(hidden)) } else { INFINITY.into() };
                 out.line(format!("const float x = seen ? {product} : {hidden};"));
             }
-            _ => out.line(format!("const float x = inside ? {product} : {INFINITY};")),
         }
     }
 
@@ -238,9 +232,10 @@ impl<'a> Tensor<'a> {
         self.attention.begin(out, rows, work.queries, Order::Backwards);
         [&queries, &keys].into_iter().chain(y.map(|_| &values)).for_each(|tile| self.products.fill(out, tile));
         mask.iter().for_each(|mask| mask.fill(self.attention, out, "first", "from"));
+        self.range(out, self.attention.keys_seen(rows, block));
         out.line("fill_queries(0, first);");
-        out.line("fill_keys(0, 0);");
-        mask.iter().for_each(|_| out.line("fill_mask(0, 0);"));
+        out.line("fill_keys(0, start);");
+        mask.iter().for_each(|_| out.line("fill_mask(0, start);"));
         self.commit(out);
         out.line(format!("float top[{high}][2], sum[{high}][2] = {{}};"));
         out.line("#pragma unroll");
@@ -248,14 +243,13 @@ impl<'a> Tensor<'a> {
         if y.is_some() {
             self.products.zeros(out, "weighted", values.padded);
         }
-        out.line(format!("const int end = {};", self.attention.end_of_keys(rows)));
-        out.open(format!("for (int k0 = 0; k0 < end; k0 += {block}) {{"));
+        out.open(format!("for (int k0 = start; k0 < end; k0 += {block}) {{"));
         self.wait(out);
         if y.is_some() {
             out.line("fill_values(0, k0);");
             self.commit(out);
         }
-        let sees = self.sees(out, RowsAre::Queries);
+        let sees = self.sees(out, RowsAre::Queries, "k0");
         self.products.zeros(out, "score", block);
         self.where_it(out, sees, |out| {
             self.products.with_rows(out, "score", &queries, &keys, "0");
@@ -280,15 +274,13 @@ impl<'a> Tensor<'a> {
     }
 
     /// Whether a warp sees anything of a block; none if each does.
-    fn sees(&self, out: &mut Out, rows: RowsAre) -> Option<&'static str> {
-        if !self.attention.work.causal {
+    fn sees(&self, out: &mut Out, rows: RowsAre, column0: &str) -> Option<&'static str> {
+        let Shape { high, block } = self.shape;
+        let terms = self.attention.band.touched(rows, ["first + row0", column0], [16 * high, block]);
+        if terms.is_empty() {
             return None;
         }
-        let last = 16 * self.shape.high - 1;
-        out.line(match rows {
-            RowsAre::Queries => format!("const bool sees = k0 <= first + row0 + {last};"),
-            RowsAre::Keys => format!("const bool sees = q0 + {} >= first + row0;", self.shape.block - 1),
-        });
+        out.line(format!("const bool sees = {};", terms.join(" && ")));
         Some("sees")
     }
 
@@ -414,8 +406,7 @@ impl<'a> Tensor<'a> {
         out.line("score[r][n][e] = weight;");
         if of_products {
             let ds = format!("weight * (of_weight[r][n][e] - {delta})");
-            let seen = matches!(self.attention.work.mask, Some(AttentionMask::Seen(..)));
-            let ds = if seen { format!("seen ? {ds} : 0.0f") } else { ds };
+            let ds = if matches!(self.attention.masking(), Masking::Hides(_)) { format!("seen ? {ds} : 0.0f") } else { ds };
             out.line(format!("of_weight[r][n][e] = {ds};"));
         }
         self.end_each(out);
@@ -442,10 +433,11 @@ impl<'a> Tensor<'a> {
         all.iter().for_each(|tile| self.products.fill(out, tile));
         mask.iter().for_each(|mask| mask.fill(self.attention, out, "first", "from"));
         let names: Vec<&str> = ["keys", "values"].into_iter().chain(mask.as_ref().map(|_| "mask")).collect();
+        self.range(out, self.attention.keys_seen(rows, block));
         for name in ["queries", "cotangents"] {
             out.line(format!("fill_{name}(0, first);"));
         }
-        names.iter().for_each(|name| out.line(format!("fill_{name}(0, 0);")));
+        names.iter().for_each(|name| out.line(format!("fill_{name}(start / {block} % 2, start);")));
         self.commit(out);
         out.line(format!("float lses[{high}][2], deltas[{high}][2], weighted[{high}][{}][4] = {{}};", queries.padded / 8));
         self.each_row(out, "i", work.queries);
@@ -453,10 +445,9 @@ impl<'a> Tensor<'a> {
         out.line(format!("deltas[r][h] = inside ? {} : 0.0f;", self.attention.load(delta, "i", "0")));
         out.close();
         out.close();
-        out.line(format!("const int end = {};", self.attention.end_of_keys(rows)));
-        out.open(format!("for (int k0 = 0; k0 < end; k0 += {block}) {{"));
-        self.next(out, "k0", "end", &names);
-        let sees = self.sees(out, RowsAre::Queries);
+        out.open(format!("for (int k0 = start; k0 < end; k0 += {block}) {{"));
+        self.next(out, "k0", &names);
+        let sees = self.sees(out, RowsAre::Queries, "k0");
         self.where_it(out, sees, |out| {
             self.products.zeros(out, "score", block);
             self.products.with_rows(out, "score", &queries, &keys, "stage");
@@ -478,11 +469,11 @@ impl<'a> Tensor<'a> {
     }
 
     /// Waits for a stage and asks for the next one of what has these names.
-    fn next(&self, out: &mut Out, at: &str, end: &str, names: &[&str]) {
+    fn next(&self, out: &mut Out, at: &str, names: &[&str]) {
         let block = self.shape.block;
         out.line(format!("const int stage = {at} / {block} % 2;"));
         self.wait(out);
-        out.open(format!("if ({at} + {block} < {end}) {{"));
+        out.open(format!("if ({at} + {block} < end) {{"));
         names.iter().for_each(|name| out.line(format!("fill_{name}(stage ^ 1, {at} + {block});")));
         out.close();
         self.commit(out);
@@ -506,21 +497,19 @@ impl<'a> Tensor<'a> {
         all.iter().for_each(|tile| self.products.fill(out, tile));
         self.fill_rows(out, [("lses", lse), ("deltas", delta)]);
         mask.iter().for_each(|mask| mask.fill(self.attention, out, "from", "first"));
-        // With a causal mask, queries before the first key see none.
-        let start = if work.causal { "first" } else { "0" };
+        self.range(out, self.attention.queries_seen(rows, block));
         let names: Vec<&str> = ["queries", "cotangents", "rows"].into_iter().chain(mask.as_ref().map(|_| "mask")).collect();
         for tile in all.iter().filter(|tile| tile.stages == 1) {
             out.line(format!("fill_{}(0, first);", tile.name));
         }
-        let stage = if work.causal { format!("first / {block} % 2") } else { "0".to_owned() };
-        names.iter().for_each(|name| out.line(format!("fill_{name}({stage}, {start});")));
+        names.iter().for_each(|name| out.line(format!("fill_{name}(start / {block} % 2, start);")));
         self.commit(out);
         for (name, _, tile) in [("weighted", dk, &keys), ("of_row", dv, &values)].into_iter().filter(|s| s.1.is_some()) {
             self.products.zeros(out, name, tile.padded);
         }
-        out.open(format!("for (int q0 = {start}; q0 < {}; q0 += {block}) {{", dim(work.queries)));
-        self.next(out, "q0", &dim(work.queries), &names);
-        let sees = self.sees(out, RowsAre::Keys);
+        out.open(format!("for (int q0 = start; q0 < end; q0 += {block}) {{"));
+        self.next(out, "q0", &names);
+        let sees = self.sees(out, RowsAre::Keys, "q0");
         let column = format!("[stage * {block} + n * 8 + pair + e % 2]");
         let less = self.less(&format!("lses{column}"));
         let less = if self.raw() { format!("({less})") } else { less };
