@@ -11,7 +11,7 @@ use igneous_ir::graph::Graph;
 use igneous_ir::op::Fill;
 use igneous_ir::sample;
 use igneous_ir::types::DType;
-use igneous_runtime::cuda::{KernelText, Nvrtc};
+use igneous_runtime::cuda::Nvrtc;
 use igneous_runtime::program::{BufferSpec, Work};
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ const FEW: [Attention; 11] = [
     Attention(DType::F16, [18, 64, 40, 72], Mask::Added, Layout::Dense),
     Attention(DType::BF16, [66, 66, 128, 128], Mask::Causal, Layout::Grouped),
     Attention(DType::F16, [9, 3, 8, 24], Mask::Bools("-20000.0"), Layout::FeaturesOutside),
-    Attention(DType::BF16, [65, 33, 256, 256], Mask::Causal, Layout::Dense),
+    Attention(DType::BF16, [33, 33, 256, 256], Mask::Causal, Layout::Dense),
     Attention(DType::BF16, [5, 40, 64, 32], Mask::CausalBools, Layout::Dense),
     Attention(DType::F16, [200, 200, 16, 16], Mask::Window(20), Layout::Dense),
     Attention(DType::BF16, [40, 70, 32, 32], Mask::Slopes, Layout::Dense),
@@ -69,12 +69,12 @@ const FEW: [Attention; 11] = [
 const MORE: [Attention; 8] = [
     Attention(DType::F16, [70, 40, 96, 96], Mask::All, Layout::Grouped),
     Attention(DType::F16, [64, 64, 256, 256], Mask::Added, Layout::HeadsInside),
-    Attention(DType::BF16, [33, 65, 160, 192], Mask::All, Layout::Dense),
+    Attention(DType::BF16, [33, 40, 160, 192], Mask::All, Layout::Dense),
     Attention(DType::F16, [33, 65, 80, 128], Mask::Bools("-inf"), Layout::HeadsInside),
-    Attention(DType::BF16, [130, 40, 256, 64], Mask::Causal, Layout::Dense),
-    Attention(DType::F16, [40, 130, 64, 256], Mask::Causal, Layout::FeaturesOutside),
+    Attention(DType::BF16, [40, 40, 256, 64], Mask::Causal, Layout::Dense),
+    Attention(DType::F16, [40, 70, 64, 256], Mask::Causal, Layout::FeaturesOutside),
     Attention(DType::BF16, [2, 2, 1, 1], Mask::All, Layout::Dense),
-    Attention(DType::F16, [300, 300, 64, 64], Mask::Causal, Layout::Dense),
+    Attention(DType::F16, [140, 140, 64, 64], Mask::Causal, Layout::Dense),
 ];
 
 impl Attention {
@@ -230,30 +230,21 @@ fn half_types_are_multiplied_by_tensor_cores() {
     check_all(&cases, "attention");
 }
 
-/// But for masks of the widest heads, where a few bytes may be.
+/// But for a few bytes by which the assembler lets one more block run at once: there are registers left then.
 #[test]
 fn machine_code_of_attention_spills_nothing() {
     let nvrtc = match Nvrtc::get() {
         Ok(nvrtc) => nvrtc,
         Err(error) => return println!("machine code is skipped: {error}"),
     };
-    let cases = cases();
-    let of_tensor_cores = |kernels: Vec<Arc<KernelText>>| kernels.into_iter().filter(|k| k.source.contains("load_matrices"));
-    let kernels: Vec<_> = of_tensor_cores(distinct(cases.iter())).collect();
-    let tight = cases.iter().filter(|case| {
-        case.graph.inputs().len() == 5
-            && case.graph.inputs().iter().any(|(v, _)| case.graph.ty(*v).shape.last().is_some_and(|d| *d == Dim::from(256usize)))
-    });
-    let tight: Vec<_> = of_tensor_cores(distinct(tight)).collect();
+    let mut kernels = distinct(cases().iter());
+    kernels.retain(|kernel| kernel.source.contains("load_matrices"));
     let architectures = if extent() == Extent::All { &ARCHITECTURES[..] } else { &ARCHITECTURES[1..2] };
     let resources = machine_code::compile(nvrtc, &kernels, architectures).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(resources.len(), kernels.len() * architectures.len());
     resources.iter().for_each(|r| println!("{r}"));
-    let spilled: Vec<String> = resources
-        .iter()
-        .filter(|r| r.spilled > if tight.contains(&r.kernel) { 64 } else { 0 })
-        .map(ToString::to_string)
-        .collect();
+    let spills = |r: &&machine_code::Resources| r.spilled > if r.registers <= 168 { 16 } else { 0 };
+    let spilled: Vec<String> = resources.iter().filter(spills).map(ToString::to_string).collect();
     assert!(spilled.is_empty(), "{}", spilled.join("\n"));
 }
 
