@@ -87,7 +87,7 @@ fn a_training_step_goes_on() {
     let loaded = SavedProgram::load(&file.0).unwrap();
     let go_on = |run: &dyn Fn(Tensor, Tensor) -> Tensor| -> Vec<Vec<u32>> {
         igneous::manual_seed(5);
-        (3..7).map(|k| batch(k)).map(|(x, y)| bits(&run(x, y))).collect()
+        (3..7).map(batch).map(|(x, y)| bits(&run(x, y))).collect()
     };
     let expected = go_on(&|x, y| step.run((x, y)).unwrap());
     let found = go_on(&|x, y| loaded.run(&[x, y]).unwrap().remove(0));
