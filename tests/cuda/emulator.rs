@@ -2,7 +2,7 @@
 
 use crate::libraries;
 use igneous_ir::error::{Error, Result};
-use igneous_runtime::cuda::{Device, Done, Gemm, KernelText, Launch, Recording};
+use igneous_runtime::cuda::{Call, Device, Done, KernelText, Launch, Recording};
 use libloading::Library;
 use std::alloc::Layout;
 use std::collections::{HashMap, HashSet};
@@ -40,6 +40,7 @@ pub struct Emulator {
     backwards: AtomicBool,
     launches: AtomicUsize,
     products: AtomicUsize,
+    convolutions: AtomicUsize,
     uploads: AtomicUsize,
     downloads: AtomicUsize,
     /// Writes outside of blocks.
@@ -72,7 +73,7 @@ unsafe impl Sync for Arena {}
 enum Asked {
     Copy { from: u64, to: u64, bytes: usize },
     Launch { kernel: Arc<KernelText>, grid: u32, shared: u32, arguments: Vec<u64> },
-    Multiply { gemm: Gemm, addresses: Vec<u64> },
+    Compute { call: Call, addresses: Vec<u64> },
 }
 
 /// How often a device was asked for something.
@@ -82,6 +83,8 @@ pub struct Counts {
     pub launches: usize,
     /// Products by a library.
     pub products: usize,
+    /// Convolutions by a library, and derivatives of them.
+    pub convolutions: usize,
     /// Copies from the host.
     pub uploads: usize,
     /// Copies to the host.
@@ -133,6 +136,7 @@ impl Emulator {
             backwards: AtomicBool::new(false),
             launches: AtomicUsize::new(0),
             products: AtomicUsize::new(0),
+            convolutions: AtomicUsize::new(0),
             uploads: AtomicUsize::new(0),
             downloads: AtomicUsize::new(0),
             violations: Mutex::default(),
@@ -191,6 +195,7 @@ impl Emulator {
         Counts {
             launches: of(&self.launches),
             products: of(&self.products),
+            convolutions: of(&self.convolutions),
             uploads: of(&self.uploads),
             downloads: of(&self.downloads),
             replays: of(&self.replays),
@@ -304,7 +309,7 @@ impl Device for Emulator {
                     Asked::Launch { kernel, grid, shared, arguments } => {
                         self.launch(Launch { kernel, grid: *grid, shared: *shared, arguments })
                     }
-                    Asked::Multiply { gemm, addresses } => self.multiply(gemm, addresses).map(drop),
+                    Asked::Compute { call, addresses } => self.compute(call, addresses).map(drop),
                 }
             }
         })
@@ -367,11 +372,15 @@ impl Device for Emulator {
         Ok(())
     }
 
-    unsafe fn multiply(&self, gemm: &Gemm, addresses: &[u64]) -> Result<Done> {
-        if !self.records(|| Asked::Multiply { gemm: gemm.clone(), addresses: addresses.to_vec() }) {
-            self.products.fetch_add(1, Ordering::Relaxed);
+    unsafe fn compute(&self, call: &Call, addresses: &[u64]) -> Result<Done> {
+        if !self.records(|| Asked::Compute { call: call.clone(), addresses: addresses.to_vec() }) {
+            let count = match call {
+                Call::Product(_) => &self.products,
+                Call::Convolution(_) => &self.convolutions,
+            };
+            count.fetch_add(1, Ordering::Relaxed);
             // SAFETY: by the caller.
-            unsafe { libraries::multiply(gemm, addresses) };
+            unsafe { libraries::compute(call, addresses) };
         }
         Ok(Done::Yes)
     }

@@ -45,6 +45,7 @@ pub fn between(before: Counts, after: Counts) -> Counts {
     Counts {
         launches: after.launches - before.launches,
         products: after.products - before.products,
+        convolutions: after.convolutions - before.convolutions,
         uploads: after.uploads - before.uploads,
         downloads: after.downloads - before.downloads,
         replays: after.replays - before.replays,

@@ -35,9 +35,6 @@ const MOST_WORKSPACE: c_int = 1;
 /// `CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES`, and those of B, C and D.
 const ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
 
-/// Bytes of memory that an algorithm may use besides its operands.
-pub(super) const WORKSPACE: usize = 32 << 20;
-
 functions! {
     Functions:
     create: "cublasLtCreate"(*mut Handle);
@@ -234,9 +231,9 @@ unsafe impl Send for BlasHandle {}
 unsafe impl Sync for BlasHandle {}
 
 impl BlasHandle {
-    /// The algorithm that the library proposes for operands, result and bias at addresses that are multiples of these; none if it has
-    /// none. The device is entered.
-    pub fn algorithm(&self, gemm: &Gemm, alignments: [u32; 4]) -> Result<Option<Algorithm>> {
+    /// The algorithm that the library proposes for operands, result and bias at addresses that are multiples of these, of those that
+    /// need no more memory than `most` bytes; none if it has none. The device is entered.
+    pub fn algorithm(&self, gemm: &Gemm, alignments: [u32; 4], most: usize) -> Result<Option<Algorithm>> {
         let (blas, functions) = (self.blas, &self.blas.functions);
         let mut description = blas.describe(gemm)?;
         let [a, b, d, bias] = alignments;
@@ -244,7 +241,7 @@ impl BlasHandle {
             // Only how it is aligned matters here.
             description.set(BIAS, &u64::from(bias))?;
         }
-        let (mut preference, most) = (null_mut(), WORKSPACE);
+        let mut preference = null_mut();
         let mut found = Heuristic::default();
         let mut count = 0;
         // SAFETY: the library writes a preference and at most one result, and reads numbers of the sizes that these attributes have.
