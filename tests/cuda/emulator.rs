@@ -2,7 +2,7 @@
 
 use crate::libraries;
 use igneous_ir::error::{Error, Result};
-use igneous_runtime::cuda::{Call, Device, Done, KernelText, Launch, Recording};
+use igneous_runtime::cuda::{Call, Device, Done, KernelText, Launch, Mark, Recording};
 use libloading::Library;
 use std::alloc::Layout;
 use std::collections::{HashMap, HashSet};
@@ -42,6 +42,11 @@ pub struct Emulator {
     products: AtomicUsize,
     convolutions: AtomicUsize,
     uploads: AtomicUsize,
+    /// Uploads that did not wait for all that was asked before.
+    beside: AtomicUsize,
+    /// How many launches, copies and calls of libraries were done, and for each address the last of those that used it.
+    clock: AtomicUsize,
+    last_uses: Mutex<HashMap<u64, usize>>,
     downloads: AtomicUsize,
     /// Writes outside of blocks.
     violations: Mutex<Vec<String>>,
@@ -87,6 +92,8 @@ pub struct Counts {
     pub convolutions: usize,
     /// Copies from the host.
     pub uploads: usize,
+    /// Those that did not wait for all that was asked before.
+    pub beside: usize,
     /// Copies to the host.
     pub downloads: usize,
     /// Recordings.
@@ -138,6 +145,9 @@ impl Emulator {
             products: AtomicUsize::new(0),
             convolutions: AtomicUsize::new(0),
             uploads: AtomicUsize::new(0),
+            beside: AtomicUsize::new(0),
+            clock: AtomicUsize::new(0),
+            last_uses: Mutex::default(),
             downloads: AtomicUsize::new(0),
             violations: Mutex::default(),
             arena: Arena { start, blocks: Mutex::default() },
@@ -197,6 +207,7 @@ impl Emulator {
             products: of(&self.products),
             convolutions: of(&self.convolutions),
             uploads: of(&self.uploads),
+            beside: of(&self.beside),
             downloads: of(&self.downloads),
             replays: of(&self.replays),
         }
@@ -205,6 +216,12 @@ impl Emulator {
     /// Whether the step is recorded instead of done.
     fn records(&self, step: impl FnOnce() -> Asked) -> bool {
         lock(&self.recording).as_mut().map(|steps| steps.push(step())).is_some()
+    }
+
+    /// Notes that a step uses what is at these addresses.
+    fn uses(&self, addresses: &[u64]) {
+        let now = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
+        lock(&self.last_uses).extend(addresses.iter().map(|&address| (address, now)));
     }
 
     /// Runs threads and blocks from the last to the first from here on, or from the first to the last.
@@ -357,6 +374,22 @@ impl Device for Emulator {
         Ok(())
     }
 
+    fn mark(&self) -> Result<Mark> {
+        Ok(Mark::new(self.clock.load(Ordering::Relaxed)))
+    }
+
+    unsafe fn upload_behind(&self, point: &Mark, to: u64, from: &[u8]) -> Result<()> {
+        let point = *point.get::<usize>().expect("the mark is this device's");
+        if lock(&self.last_uses).get(&to).is_some_and(|&used| used > point) {
+            lock(&self.violations).push("memory was overwritten before its last use".to_owned());
+        }
+        if point < self.clock.load(Ordering::Relaxed) {
+            self.beside.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: by the caller.
+        unsafe { self.upload(to, from) }
+    }
+
     unsafe fn download(&self, from: u64, to: &mut [u8]) -> Result<()> {
         self.downloads.fetch_add(1, Ordering::Relaxed);
         // SAFETY: by the caller.
@@ -366,6 +399,7 @@ impl Device for Emulator {
 
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
         if !self.records(|| Asked::Copy { from, to, bytes }) {
+            self.uses(&[from, to]);
             // SAFETY: by the caller.
             unsafe { (from as *const u8).copy_to(to as *mut u8, bytes) };
         }
@@ -379,6 +413,7 @@ impl Device for Emulator {
                 Call::Convolution(_) => &self.convolutions,
             };
             count.fetch_add(1, Ordering::Relaxed);
+            self.uses(addresses);
             // SAFETY: by the caller.
             unsafe { libraries::compute(call, addresses) };
         }
@@ -394,6 +429,7 @@ impl Device for Emulator {
         let known = lock(&self.entries).get(&kernel.source).cloned();
         let entry = known.ok_or_else(|| Error::new(format!("kernel {name} was not compiled")))?;
         self.launches.fetch_add(1, Ordering::Relaxed);
+        self.uses(arguments);
         let backwards = self.backwards.load(Ordering::Relaxed);
         // SAFETY: by the caller.
         match unsafe { (entry.run)(arguments.as_ptr(), grid, shared, backwards) } {

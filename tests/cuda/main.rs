@@ -8,6 +8,7 @@
 //! of this repository: it can be carried to a machine with a GPU, libnvrtc and no cargo.
 
 mod cases;
+mod eager;
 mod emulator;
 mod exact;
 #[path = "../../compiler/tests/fuzz/generate.rs"]

@@ -193,14 +193,13 @@ fn convolutions_and_their_derivatives() -> Result<()> {
             };
             let step = compile(all).device(Device::cuda(79)).choices(Choices::from(0));
             let operands = || (x.clone(), w.clone(), dy.clone());
-            if dtype == DType::F32 {
-                let _ = write!(text, "{name}:\n{}", step.lower(operands())?.launch_list());
-            }
+            let list = step.lower(operands())?.launch_list().to_string();
+            let _ = write!(text, "{name}, {dtype}:\n{list}");
             let Some((_, emulator)) = &on_device else { continue };
             let before = emulator.counts();
             let (y, cotangents) = step.run(operands())?;
             let asked = between(before, emulator.counts());
-            assert!(asked.convolutions + asked.products >= least, "{name}: {asked:?}");
+            assert!(asked.convolutions + asked.products >= least, "{name}, {dtype}: {asked:?}\n{list}");
             let (here, theirs) = compile(all).run(operands())?;
             let tolerance = if dtype == DType::F32 { 1e-5 } else { 5e-2 };
             for (k, (a, b)) in [y].iter().chain(&cotangents).zip([here].iter().chain(&theirs)).enumerate() {

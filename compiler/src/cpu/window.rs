@@ -24,6 +24,13 @@ const PARTS: f64 = 16.0;
 const ROWS: i64 = 480;
 const SUMS: f64 = 73728.0;
 
+/// An element as it is in memory: of a half type, before it is converted to be computed with.
+pub(crate) fn in_memory(exprs: &Exprs, id: ExprId) -> ExprId {
+    let node = exprs.get(id);
+    let half = |from: ExprId| matches!(exprs.dtype(from), DType::F16 | DType::BF16);
+    if node.op == ScalarOp::Cast && node.dtype == DType::F32 && half(node.args[0]) { node.args[0] } else { id }
+}
+
 /// An element of a parameter at sums of multiples of axes, zero outside of the parameter and between its elements.
 pub(crate) struct WindowLoad {
     pub param: u32,
@@ -44,16 +51,16 @@ impl WindowLoad {
         Some([lhs, WindowLoad::of(exprs, dot.rhs, params).filter(single)?])
     }
 
-    /// An element as it is in memory.
+    /// An element, which may be converted from a half type.
     pub fn of(exprs: &Exprs, root: ExprId, params: &[Param]) -> Option<WindowLoad> {
-        let node = exprs.get(root);
+        let node = exprs.get(in_memory(exprs, root));
         let (load, conditions) = match node.op {
             ScalarOp::Select => {
                 let ScalarOp::Literal(zero) = exprs.get(node.args[2]).op else { return None };
                 if zero.as_f64().to_bits() != 0 {
                     return None;
                 }
-                (exprs.get(node.args[1]), conjuncts(exprs, node.args[0]))
+                (exprs.get(in_memory(exprs, node.args[1])), conjuncts(exprs, node.args[0]))
             }
             _ => (node, Vec::new()),
         };

@@ -15,7 +15,7 @@ pub(super) fn of(kernel: &Kernel, section: &Section, precision: MatmulPrecision)
     let (local, param, index, value) = product::only_store(section)?;
     let exprs = &section.exprs;
     let [left, right] = [*lhs, *rhs].map(|side| {
-        let load = WindowLoad::of(exprs, product::narrow(exprs, side), &kernel.params)?;
+        let load = WindowLoad::of(exprs, side, &kernel.params)?;
         Some((kernel.params[load.param as usize].ty.dtype, load))
     });
     let ((of_left, left), (of_right, right)) = (left?, right?);

@@ -9,6 +9,7 @@
 
 mod attention;
 mod convolution;
+mod half;
 mod library;
 mod mma;
 mod out;
@@ -68,6 +69,7 @@ pub fn compile_kernels(kernels: &[Kernel], options: &Options) -> Result<Vec<Vec<
 /// If the kernel is ill-formed.
 pub fn emit(kernel: &Kernel, options: &Options) -> Result<Vec<CudaWork>> {
     kernel.verify()?;
+    let kernel = &*half::widened_last(kernel);
     let known = is_attention(kernel).then(|| attention_work(kernel)).flatten();
     match known.and_then(|work| attention::emit(kernel, &work)) {
         Some(works) => works,

@@ -4,7 +4,7 @@
 //! each. Axes that walk through memory as one are one for the library; where the leading axes of the rows or columns do not, they can be
 //! batches.
 
-use crate::cpu::Affine;
+use crate::cpu::{Affine, in_memory};
 use crate::precision::MatmulPrecision;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{Access, Kernel, Section, Stage, Store, Target};
@@ -59,13 +59,6 @@ pub(super) fn types([lhs, rhs]: [DType; 2], sums: DType, result: DType, precisio
     (lhs == rhs).then_some(Types { operands: lhs, sums, result })
 }
 
-/// An element as it is in memory: of a half type, before it is converted to be computed with.
-pub(super) fn narrow(exprs: &Exprs, id: ExprId) -> ExprId {
-    let node = exprs.get(id);
-    let half = |from: ExprId| matches!(exprs.dtype(from), DType::F16 | DType::BF16);
-    if node.op == ScalarOp::Cast && node.dtype == DType::F32 && half(node.args[0]) { node.args[0] } else { id }
-}
-
 /// Which axes are what.
 struct Roles<'a> {
     batch: &'a [u32],
@@ -108,7 +101,7 @@ impl Reader<'_> {
 
     /// An element of a parameter, which may be converted.
     fn element(&self, id: ExprId) -> Option<Element> {
-        let node = self.exprs().get(narrow(self.exprs(), id));
+        let node = self.exprs().get(in_memory(self.exprs(), id));
         let ScalarOp::Load(param) = node.op else { return None };
         let read = &self.kernel.params[param as usize];
         let position = self.position(param, &node.args)?;

@@ -97,13 +97,13 @@ fn joined<T: fmt::Display>(numbers: impl IntoIterator<Item = T>) -> String {
     numbers.into_iter().map(|n| n.to_string()).collect::<Vec<_>>().join("×")
 }
 
-fn write(f: &mut fmt::Formatter<'_>, (pass, types): (Pass, Types), shapes: [String; 3], spatial: &[Spatial]) -> fmt::Result {
-    let [x, w, y] = shapes;
-    match pass {
-        Pass::Forward => write!(f, "convolution {types} {x} by {w}")?,
-        Pass::Images => write!(f, "images of convolution {types} {y} by {w}")?,
-        Pass::Weights => write!(f, "weights of convolution {types} {x} by {y}")?,
-    }
+fn write(f: &mut fmt::Formatter<'_>, (pass, types): (Pass, Types), [x, w]: [String; 2], spatial: &[Spatial]) -> fmt::Result {
+    let what = match pass {
+        Pass::Forward => "",
+        Pass::Images => "images of ",
+        Pass::Weights => "weights of ",
+    };
+    write!(f, "{what}convolution {types} {x} by {w}")?;
     for (name, of, usual) in
         [("stride", (|s| s.stride) as fn(&Spatial) -> usize, 1), ("padding", |s| s.padding, 0), ("dilation", |s| s.dilation, 1)]
     {
@@ -116,13 +116,14 @@ fn write(f: &mut fmt::Formatter<'_>, (pass, types): (Pass, Types), shapes: [Stri
 
 impl fmt::Display for Conv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write(f, (self.pass, self.types), self.shapes.each_ref().map(joined), &self.spatial)
+        let [x, w, _] = &self.shapes;
+        write(f, (self.pass, self.types), [x, w].map(joined), &self.spatial)
     }
 }
 
 impl fmt::Display for Convolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shapes = self.tensors.each_ref().map(|whole| joined(&whole.shape));
-        write(f, (self.pass, self.types), shapes, &self.spatial)
+        let [x, w, _] = &self.tensors;
+        write(f, (self.pass, self.types), [x, w].map(|whole| joined(&whole.shape)), &self.spatial)
     }
 }

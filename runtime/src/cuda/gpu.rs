@@ -8,7 +8,8 @@ use super::driver::{
     CAPABILITY, Context, Driver, Function, Graph, GraphExec, MOST_SHARED, Module, NON_BLOCKING, OUT_OF_MEMORY, RELEASE_THRESHOLD,
     Stream, THREAD_LOCAL,
 };
-use super::{Call, Conv, Device, Done, Gemm, KernelText, Launch, Nvrtc, Recording};
+use super::pinned::{Pinned, Point};
+use super::{Call, Conv, Device, Done, Gemm, KernelText, Launch, Mark, Nvrtc, Recording};
 use igneous_ir::error::{Error, Result};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -28,6 +29,9 @@ const MOST_ALIGNED: u32 = 256;
 /// Bytes of memory that an algorithm of a library may use besides its operands.
 const WORKSPACE: usize = 64 << 20;
 
+/// From so many bytes on, what comes to the host goes through pinned memory: the driver would cut it into small pieces.
+const LARGE: usize = 64 << 10;
+
 /// Sizes of blocks are multiples of this many bytes.
 const GRAIN: usize = 512;
 
@@ -39,6 +43,9 @@ pub struct Gpu {
     architecture: String,
     context: Context,
     stream: Stream,
+    /// In which the host's memory is copied beside the work of the other stream.
+    uploads: Stream,
+    pinned: Mutex<Pinned>,
     kernels: Mutex<Kernels>,
     /// Blocks that were given back, by size: the next who asks for as many bytes gets the last one, so that addresses repeat in a loop.
     free: Mutex<HashMap<usize, Vec<u64>>>,
@@ -129,6 +136,8 @@ impl Gpu {
             architecture: String::new(),
             context: null_mut(),
             stream: null_mut(),
+            uploads: null_mut(),
+            pinned: Mutex::default(),
             kernels: Mutex::default(),
             free: Mutex::default(),
             recorder: Mutex::new(None),
@@ -147,6 +156,7 @@ impl Gpu {
             driver.check("cuDevicePrimaryCtxRetain", (driver.retain_context)(&mut gpu.context, gpu.number))?;
             driver.check("cuCtxSetCurrent", (driver.set_context)(gpu.context))?;
             driver.check("cuStreamCreate", (driver.create_stream)(&mut gpu.stream, NON_BLOCKING))?;
+            driver.check("cuStreamCreate", (driver.create_stream)(&mut gpu.uploads, NON_BLOCKING))?;
             let (mut pool, mut threshold) = (null_mut(), u64::MAX);
             driver.check("cuDeviceGetDefaultMemPool", (driver.default_pool)(&mut pool, gpu.number))?;
             let status = (driver.set_pool)(pool, RELEASE_THRESHOLD, (&raw mut threshold).cast());
@@ -398,8 +408,48 @@ impl Device for Gpu {
         self.driver.check("cuMemcpyHtoDAsync", status)
     }
 
+    fn mark(&self) -> Result<Mark> {
+        let _entered = self.enter()?;
+        let point = Point::new(self.driver)?;
+        point.set(self.stream)?;
+        Ok(Mark::new(point))
+    }
+
+    unsafe fn upload_behind(&self, point: &Mark, to: u64, from: &[u8]) -> Result<()> {
+        let entered = self.enter()?;
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(point), Some((block, free))) = (point.get::<Point>(), pinned.take(self.driver, from.len())?) else {
+            drop((entered, pinned));
+            // SAFETY: by the caller.
+            return unsafe { self.upload(to, from) };
+        };
+        point.hold(self.uploads)?;
+        // SAFETY: the block has so many bytes and the device is done with it; the rest by the caller.
+        let status = unsafe {
+            block.copy_from_nonoverlapping(from.as_ptr(), from.len());
+            (self.driver.upload)(to, block.cast_const().cast(), from.len(), self.uploads)
+        };
+        self.driver.check("cuMemcpyHtoDAsync", status)?;
+        free.set(self.uploads)?;
+        free.hold(self.stream)
+    }
+
     unsafe fn download(&self, from: u64, to: &mut [u8]) -> Result<()> {
         let _entered = self.enter()?;
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        if to.len() >= LARGE
+            && let Some((block, free)) = pinned.take(self.driver, to.len())?
+        {
+            // SAFETY: the block has so many bytes, and nobody else uses it; the rest by the caller.
+            let status = unsafe { (self.driver.download)(block.cast(), from, to.len(), self.stream) };
+            self.driver.check("cuMemcpyDtoHAsync", status)?;
+            free.set(self.stream)?;
+            self.wait()?;
+            // SAFETY: as above; the copy is done.
+            unsafe { block.copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
+            return Ok(());
+        }
+        drop(pinned);
         if !to.is_empty() {
             // SAFETY: by the caller; the slice is borrowed until the stream is waited for.
             let status = unsafe { (self.driver.download)(to.as_mut_ptr().cast(), from, to.len(), self.stream) };
@@ -504,10 +554,13 @@ impl Drop for Gpu {
                 *self.libraries.get_mut().unwrap_or_else(PoisonError::into_inner) = Libraries::default();
                 self.release();
                 (self.driver.synchronize)(self.stream);
+                (self.driver.synchronize)(self.uploads);
+                self.pinned.get_mut().unwrap_or_else(PoisonError::into_inner).release(self.driver);
                 modules.into_iter().for_each(|m| {
                     (self.driver.unload_module)(m);
                 });
                 (self.driver.destroy_stream)(self.stream);
+                (self.driver.destroy_stream)(self.uploads);
             }
             (self.driver.release_context)(self.number);
         }

@@ -26,6 +26,8 @@ mod gpu;
 mod list;
 #[cfg(feature = "cuda")]
 mod nvrtc;
+#[cfg(feature = "cuda")]
+mod pinned;
 mod plan;
 mod product;
 mod resident;
@@ -219,6 +221,21 @@ pub struct Launch<'a> {
     pub arguments: &'a [u64],
 }
 
+/// A point in what a device was asked for.
+pub struct Mark(Box<dyn Any + Send + Sync>);
+
+impl Mark {
+    /// What a device keeps of the point.
+    pub fn new(kept: impl Any + Send + Sync) -> Mark {
+        Mark(Box::new(kept))
+    }
+
+    /// What the device kept; none if another device did.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
 /// Work that a device recorded, to be asked for again as a whole.
 pub struct Recording(Box<dyn Any + Send>);
 
@@ -265,6 +282,28 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// If the device fails.
     unsafe fn upload(&self, to: u64, from: &[u8]) -> Result<()>;
+
+    /// The point behind everything that the device was asked for until now.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn mark(&self) -> Result<Mark> {
+        Ok(Mark::new(()))
+    }
+
+    /// As [`upload`](Device::upload) to memory that nothing uses behind a point: the copy need not wait for what is. What is asked for
+    /// from here on finds the new contents.
+    ///
+    /// # Safety
+    /// There are as many bytes at the address, and nothing that was asked for behind the point uses them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    unsafe fn upload_behind(&self, point: &Mark, to: u64, from: &[u8]) -> Result<()> {
+        let _ = point;
+        // SAFETY: by the caller.
+        unsafe { self.upload(to, from) }
+    }
 
     /// Copies to the host, and waits for that.
     ///
