@@ -10,7 +10,7 @@
 mod mode;
 
 use clap::{Parser, ValueEnum};
-use igneous::data::{DataLoader, Dataset, Vocabulary, random_split, read_lines, words};
+use igneous::data::{DataLoader, Dataset, Subset, Vocabulary, read_lines, words};
 use igneous::metrics::ConfusionMatrix;
 use igneous::nn::{Dropout, Embedding, Forward, Gru, GruOptions, Linear, Lstm, LstmOptions, Module, ModuleExt, Rnn, RnnOptions};
 use igneous::optim::{Adam, Optimizer, clip_grad_norm};
@@ -173,8 +173,9 @@ fn main() -> Result<()> {
     manual_seed(mode.seed);
     let reviews = Arc::new(Reviews::read(&arguments.data)?);
     let vocabulary = &reviews.vocabulary;
-    let mut parts = random_split(reviews.clone(), &[0.9, 0.1], mode.seed)?.into_iter();
-    let (Some(train), Some(test)) = (parts.next(), parts.next()) else { return Err(Error::new("there are two parts")) };
+    // Every tenth sentence, so that all networks are tested with the same.
+    let (test, train): (Vec<usize>, Vec<usize>) = (0..reviews.len()).partition(|i| i % 10 == 9);
+    let (train, test) = (Subset::new(reviews.clone(), train)?, Subset::new(reviews.clone(), test)?);
     println!("{} sentences to train with, {} to test with, {} words", train.len(), test.len(), vocabulary.len());
     let train = DataLoader::new(train, arguments.batch).shuffle(mode.seed).workers(1);
     let test = DataLoader::new(test, 256);

@@ -1,5 +1,6 @@
 //! The last passes on the graph before fusion: composites become primitives, equal nodes one node, dead nodes none.
 
+use crate::driver::Backend;
 use igneous_ir::emit::Emitter;
 use igneous_ir::error::Result;
 use igneous_ir::graph::{Graph, Node, Region, Value, Values};
@@ -9,16 +10,16 @@ use igneous_ir::types::DType;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
-/// Replaces composites by their decompositions until none is left, and drops gradient barriers.
+/// Replaces composites by their decompositions until none is left for which the back end has no kernel, and drops gradient barriers.
 ///
 /// # Errors
 /// If a decomposition is ill typed.
-pub fn decompose(graph: &Graph) -> Result<Graph> {
+pub fn decompose(graph: &Graph, backend: Backend) -> Result<Graph> {
     let mut current = graph.clone();
     loop {
         let mut found = false;
         current = current.rewrite(|g, _, node, operands| match node.op.record().lowering {
-            _ if wants_single(node, g, operands) => {
+            _ if wants_single(node, g, operands, backend) => {
                 let emitter = Emitter::new(g);
                 let wide: SmallVec<[_; 4]> =
                     operands.iter().map(|&v| emitter.value(v)).map(|x| x.cast(x.dtype().compute())).collect();
@@ -27,7 +28,7 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
                 emitter.finish()?;
                 Ok(results)
             }
-            Lowering::Composite(decompose) if !is_kernel(node, g, operands) => {
+            Lowering::Composite(decompose) if !is_kernel(node, g, operands, backend) => {
                 found = true;
                 let emitter = Emitter::new(g);
                 let xs: SmallVec<[_; 4]> = operands.iter().map(|&v| emitter.value(v)).collect();
@@ -45,21 +46,27 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
 }
 
 /// Whether a node on a half type is done on its operands in single precision: a scatter, that elements are not rounded each
-/// time another one is added or multiplied; convolutions and attention, whose kernels are for that.
-fn wants_single(node: &Node, graph: &Graph, operands: &[Value]) -> bool {
+/// time another one is added or multiplied; convolutions and, on a CPU, attention, whose kernels are for that.
+fn wants_single(node: &Node, graph: &Graph, operands: &[Value], backend: Backend) -> bool {
     if node.results.first().is_none_or(|ty| ty.dtype == ty.dtype.compute()) {
         return false;
     }
     match node.op.name() {
         "scatter" => matches!(node.op.choice("combine"), "sum" | "prod"),
         "convolution" => true,
-        _ => attends(node, graph, operands),
+        _ => backend == Backend::Cpu && attends(node, graph, operands),
     }
 }
 
-/// Whether a composite is a kernel of its own: attention of single precision on more than one query and key.
-fn is_kernel(node: &Node, graph: &Graph, operands: &[Value]) -> bool {
-    node.results[0].dtype == DType::F32 && attends(node, graph, operands)
+/// Whether a composite is a kernel of its own: attention on more than one query and key, in single precision or, where tensor cores are
+/// for that, in a half type.
+fn is_kernel(node: &Node, graph: &Graph, operands: &[Value], backend: Backend) -> bool {
+    let known = match node.results[0].dtype {
+        DType::F32 => true,
+        DType::F16 | DType::BF16 => backend == Backend::Cuda,
+        _ => false,
+    };
+    known && attends(node, graph, operands)
 }
 
 /// Whether it is attention of more than one query and key.

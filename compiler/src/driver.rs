@@ -181,10 +181,10 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         })?;
         current = passes.add("optimised", current)?;
     }
-    current = passes.add("decomposed", for_each_region(&current, &mut decompose)?)?;
+    current = passes.add("decomposed", for_each_region(&current, &mut |g| decompose(g, options.backend))?)?;
     if has_control_flow(&current) {
         // More is known now, and what takes the place of an operator may repeat what is there.
-        let mut simplify = |g: &Graph| decompose(&regions::simplify(g)?);
+        let mut simplify = |g: &Graph| decompose(&regions::simplify(g)?, options.backend);
         current = passes.add("simplified", for_each_region(&current, &mut simplify)?)?;
     }
     if let Some(completed) = symbols::complete(&current) {

@@ -462,6 +462,7 @@ impl Writer<'_, '_> {
 mod tests {
     use super::*;
     use crate::decompose::decompose;
+    use crate::driver::Backend;
     use igneous_ir::autodiff::expand_gradients;
     use igneous_ir::op::Fill;
     use igneous_ir::sample;
@@ -485,7 +486,7 @@ mod tests {
         let list = |prefix: &str| (0..layers).map(|k| format!("%{prefix}{k}")).collect::<Vec<_>>().join(", ");
         writeln!(text, "{} = grad {{seeded=false}}(%l, {}) return {} }}", list("g"), list("w"), list("g")).unwrap();
         let graph = Graph::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        decompose(&expand_gradients(&graph).unwrap()).unwrap()
+        decompose(&expand_gradients(&graph).unwrap(), Backend::Cpu).unwrap()
     }
 
     fn measured(graph: &Graph) -> Result<i64> {

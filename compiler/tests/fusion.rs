@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 fn kernels_of(text: &str) -> Vec<Kernel> {
     let graph: Graph = text.parse().unwrap_or_else(|e| panic!("{e}"));
-    let graph = igneous_compiler::decompose::decompose(&graph).unwrap();
+    let graph = igneous_compiler::decompose::decompose(&graph, igneous_compiler::Backend::Cpu).unwrap();
     let lowered = lower(&graph, &BTreeSet::new(), Sideways::Freely).unwrap_or_else(|e| panic!("{e}"));
     println!("{}", lowered.log);
     for k in &lowered.kernels {

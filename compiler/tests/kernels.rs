@@ -48,7 +48,7 @@ fn kernels_of_every_operator() {
         for sample in samples.0 {
             let graph = graph(&sample).unwrap();
             let expanded = expand_gradients(&graph).unwrap();
-            let primitives = decompose(&expanded).unwrap();
+            let primitives = decompose(&expanded, igneous_compiler::Backend::Cpu).unwrap();
             let lowered = lower(&primitives, &BTreeSet::new(), Sideways::Freely).unwrap_or_else(|e| panic!("{e}\n{graph}"));
             lowered.kernels.iter().for_each(check_kernel);
             kernels += lowered.kernels.len();

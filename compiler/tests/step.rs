@@ -1,5 +1,6 @@
 //! The training step of a small network, as fused.
 
+use igneous_compiler::Backend;
 use igneous_compiler::fuse::Sideways;
 use igneous_compiler::lower::lower;
 use igneous_ir::autodiff::expand_gradients;
@@ -41,7 +42,7 @@ fn mlp_training_step() {
     let graph: Graph = MLP_STEP.parse().unwrap_or_else(|e| panic!("{e}"));
     let graph = expand_gradients(&graph).unwrap();
     println!("{graph}");
-    let graph = igneous_compiler::decompose::decompose(&graph).unwrap();
+    let graph = igneous_compiler::decompose::decompose(&graph, Backend::Cpu).unwrap();
     println!("{graph}");
     let lowered = lower(&graph, &BTreeSet::from([1, 2, 3, 4]), Sideways::Freely).unwrap_or_else(|e| panic!("{e}"));
     println!("{}", lowered.log);

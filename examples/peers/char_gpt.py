@@ -34,7 +34,7 @@ def loss(text):
 
 start = time.time()
 for step in range(arguments.steps):
-    share = (step - 100) / (arguments.steps - 100)
+    share = (step - 100) / max(arguments.steps - 100, 1)
     lr = 0.001 * (step + 1) / 101 if step < 100 else 0.0001 + 0.0009 * 0.5 * (1 + math.cos(math.pi * share))
     for group in adam.param_groups:
         group["lr"] = lr

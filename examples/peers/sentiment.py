@@ -1,4 +1,4 @@
-"""The recipe of examples/sentiment.rs in PyTorch: python sentiment.py [--model gru|lstm|rnn|transformer] [--layers 1] [--epochs 10]"""
+"""The recipe of examples/sentiment.rs in PyTorch: python sentiment.py [--model gru|lstm|rnn|transformer] [--layers 1] [--epochs 10] [--seed 1]"""
 import argparse, collections, gzip, pathlib, re, sys, time
 import torch
 from torch import nn
@@ -11,8 +11,9 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--model", default="gru")
 parser.add_argument("--layers", type=int, default=1)
 parser.add_argument("--epochs", type=int, default=10)
+parser.add_argument("--seed", type=int, default=1)
 arguments = parser.parse_args()
-torch.manual_seed(1)
+torch.manual_seed(arguments.seed)
 torch.set_num_threads(2)
 data = pathlib.Path(__file__).parent.parent / "data/movie_reviews"
 texts = [[re.findall(r"\w+(?:'\w+)*|[^\w\s]", line.lower()) for line in gzip.open(data / f"rt-polarity.{kind}.gz", "rt").read().splitlines()]
@@ -20,9 +21,8 @@ texts = [[re.findall(r"\w+(?:'\w+)*|[^\w\s]", line.lower()) for line in gzip.ope
 counts = collections.Counter(word for kind in texts for text in kind for word in text)
 numbers = {word: i + 2 for i, word in enumerate(word for word, n in counts.most_common() if n >= 2)}
 samples = [(torch.tensor([numbers.get(word, 1) for word in text]), 1 - k) for k, kind in enumerate(texts) for text in kind]
-order = torch.randperm(len(samples)).tolist()
-cut = len(samples) * 9 // 10
-train, test = [samples[i] for i in order[:cut]], [samples[i] for i in order[cut:]]
+train = [sample for i, sample in enumerate(samples) if i % 10 != 9]
+test = [sample for i, sample in enumerate(samples) if i % 10 == 9]
 
 class Classifier(nn.Module):
     def __init__(self):

@@ -254,26 +254,28 @@ template <class T> UNSEEN T atomicAdd(T* at, T value) {
 
 // Copies happen when they are waited for: a wait that is missing gives another result. The place is taken from the moment they are
 // asked for.
-struct Copy { void* to; const void* from; bool inside; unsigned group; void* code; };
+struct Copy { void* to; const void* from; int bytes; bool inside; unsigned group; void* code; };
 const int MOST_COPIES = 256;
 static Copy copies[MOST_THREADS][MOST_COPIES];
 static int copies_left[MOST_THREADS];
 static unsigned groups[MOST_THREADS];
-UNSEEN static void copy_async(void* to, const void* from, bool inside) {
+UNSEEN static void ask_for_copy(void* to, const void* from, int bytes, bool inside, void* code) {
   int own = threadIdx.x;
-  if (copies_left[own] == MOST_COPIES) abort();
-  note(to, 16, true, false, CALLER);
-  if (inside) note(from, 16, false, false, CALLER);
-  copies[own][copies_left[own]++] = {to, from, inside, groups[own], CALLER};
+  if (copies_left[own] == MOST_COPIES || (uintptr_t)to % bytes || (inside && (uintptr_t)from % bytes)) abort();
+  note(to, bytes, true, false, code);
+  if (inside) note(from, bytes, false, false, code);
+  copies[own][copies_left[own]++] = {to, from, bytes, inside, groups[own], code};
 }
+UNSEEN static void copy_async(void* to, const void* from, bool inside) { ask_for_copy(to, from, 16, inside, CALLER); }
+UNSEEN static void copy_async_word(void* to, const void* from, bool inside) { ask_for_copy(to, from, 4, inside, CALLER); }
 UNSEEN static void copy_commit() { ++groups[threadIdx.x]; }
 UNSEEN static void finish_copies(unsigned pending) {
   int own = threadIdx.x, done = 0;
   for (; done < copies_left[own] && copies[own][done].group + pending < groups[own]; ++done) {
     Copy& copy = copies[own][done];
-    note(copy.to, 16, true, false, copy.code);
-    if (copy.inside) memcpy(copy.to, copy.from, 16);
-    else memset(copy.to, 0, 16);
+    note(copy.to, copy.bytes, true, false, copy.code);
+    if (copy.inside) memcpy(copy.to, copy.from, copy.bytes);
+    else memset(copy.to, 0, copy.bytes);
   }
   copies_left[own] -= done;
   memmove(copies[own], copies[own] + done, copies_left[own] * sizeof(Copy));
@@ -299,6 +301,38 @@ static void mma(float* c, const unsigned* a, const unsigned* b, float (*from)(un
 }
 static void mma_f16(float* c, const unsigned* a, const unsigned* b) { mma(c, a, b, from_f16); }
 static void mma_bf16(float* c, const unsigned* a, const unsigned* b) { mma(c, a, b, from_bf16_bits); }
+
+// PTX ISA, "Warp-level matrix instructions: ldmatrix".
+UNSEEN static void load_matrices(unsigned* to, const void* row) {
+  if ((uintptr_t)row % 16) abort();
+  const void* const* rows = show(row);
+  int lane = threadIdx.x % 32;
+  for (int k = 0; k < 4; ++k) {
+    const unsigned* at = (const unsigned*)shown(rows, k * 8 + lane / 4) + lane % 4;
+    note(at, 4, false, false, CALLER);
+    to[k] = *at;
+  }
+}
+UNSEEN static void load_matrices_turned(unsigned* to, const void* row) {
+  if ((uintptr_t)row % 16) abort();
+  const void* const* rows = show(row);
+  int lane = threadIdx.x % 32;
+  for (int k = 0; k < 4; ++k) {
+    to[k] = 0;
+    for (int e = 0; e < 2; ++e) {
+      const unsigned short* at = (const unsigned short*)shown(rows, k * 8 + lane % 4 * 2 + e) + lane / 4;
+      note(at, 2, false, false, CALLER);
+      to[k] |= (unsigned)*at << 16 * e;
+    }
+  }
+}
+static unsigned short to_bf16_bits(float x) {
+  unsigned u = __float_as_uint(x);
+  return (unsigned short)((x != x ? u | 0x400000u : u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+static unsigned pack_f16(float a, float b) { return to_f16(a) | (unsigned)to_f16(b) << 16; }
+static unsigned pack_bf16(float a, float b) { return to_bf16_bits(a) | (unsigned)to_bf16_bits(b) << 16; }
+static float exp2_approx(float x) { return exp2f(x); }
 
 typedef void (*Body)(const uint64_t*);
 static Body body;

@@ -7,6 +7,7 @@
 //! With a GPU, `cargo test --release --features gpu-tests --test cuda -- gpu` runs all of it there. The test's binary needs nothing
 //! of this repository: it can be carried to a machine with a GPU, libnvrtc and no cargo.
 
+mod attention;
 mod cases;
 mod eager;
 mod emulator;

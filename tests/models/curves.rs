@@ -4,6 +4,9 @@
 //! largest up to a step, and at least one unit in the last place of the loss, because a loss is a number of single precision.
 //! igneous may deviate three times as much, up to the step where PyTorch's deviation passes one percent. In double precision the
 //! same losses have to come out nearly exactly, so that no difference of formulas hides behind rounding.
+//!
+//! PyTorch's run is that with the very same batches. Only for ResNet, whose statistics of small batches magnify the last bits, it is
+//! the farthest of four that have the samples of each batch in other orders: those deviate up to six times as much as each other.
 
 use crate::values::{filled, values};
 use flate2::read::GzDecoder;
@@ -133,17 +136,6 @@ fn losses<T: Training>(training: T, batches: impl Iterator<Item = Result<Vec<Ten
     Ok(found)
 }
 
-/// Which of PyTorch's runs in single precision say how far rounding leads.
-#[derive(Clone, Copy, PartialEq)]
-enum Measure {
-    /// That with the very same batches.
-    SameOrder,
-    /// The farthest of four, whose batches hold the same samples in other orders. In a net with pooling and many ReLUs a rounding
-    /// error sometimes decides on which side of a kink a value lies; from then on a run is thousands of times as far from the exact
-    /// one as before, PyTorch's and ours, and at which step that happens is chance.
-    AnyOrder,
-}
-
 /// The largest absolute difference to the exact losses so far, at each step.
 fn deviations(found: &[f64], exact: &[f64]) -> Vec<f64> {
     let largest = |largest: &mut f64, (a, b): (&f64, &f64)| {
@@ -153,15 +145,15 @@ fn deviations(found: &[f64], exact: &[f64]) -> Vec<f64> {
     found.iter().zip(exact).scan(0.0, largest).collect()
 }
 
-/// Compares training with PyTorch's. `make` makes nets and optimizers for a type of elements, `batch` the batch of a step.
+/// Compares training with PyTorch's, of which so many runs count. `make` makes nets and optimizers for a type of elements, `batch`
+/// the batch of a step.
 fn check<T: Training>(
     case: &str,
-    measure: Measure,
+    runs: usize,
     make: impl Fn(DType) -> Result<T>,
     batch: impl Fn(usize, DType) -> Result<Vec<Tensor>>,
 ) -> Result<()> {
     let (exact, single) = (torch(&format!("{case}/f64")), torch(&format!("{case}/f32")));
-    let runs = if measure == Measure::SameOrder { 1 } else { usize::MAX };
     let runs: Vec<Vec<f64>> = single.chunks(exact.len()).take(runs).map(|run| deviations(run, &exact)).collect();
     let allowed: Vec<f64> = (0..exact.len())
         .map(|step| runs.iter().map(|run| run[step]).fold(exact[step].abs() * f64::from(f32::EPSILON), f64::max))
@@ -245,7 +237,7 @@ fn images(step: usize, count: usize, dtype: DType) -> Result<Vec<Tensor>> {
 /// The same with noise, so that no equal pixels stand at the kinks of ReLU and pooling together.
 fn noisy(step: usize, count: usize, dtype: DType) -> Result<Vec<Tensor>> {
     let batch = images(step, count, dtype)?;
-    let noise = values(&format!("pixels{step}"), &[count, 1, 28, 28]).to_dtype(dtype);
+    let noise = values(&format!("pixels0-{step}"), &[count, 1, 28, 28]).to_dtype(dtype);
     Ok(vec![&batch[0] + noise * 0.25, batch[1].clone()])
 }
 
@@ -262,7 +254,7 @@ fn curve_of_mlp() -> Result<()> {
         let net = filled(mlp(&[784, 128, 10]), dtype);
         Ok(Classified { optimizer: Sgd::new(net.parameters(), 0.1)?, net })
     };
-    check("mlp", Measure::SameOrder, make, |step, dtype| images(step, 64, dtype).map(|b| vec![b[0].flatten(1, -1), b[1].clone()]))
+    check("mlp", 1, make, |step, dtype| images(step, 64, dtype).map(|b| vec![b[0].flatten(1, -1), b[1].clone()]))
 }
 
 #[test]
@@ -272,7 +264,7 @@ fn curve_of_lenet() -> Result<()> {
         let optimizer = Sgd::with(net.parameters(), 0.02, SgdOptions { momentum: 0.9, ..default() })?;
         Ok(Classified { net, optimizer })
     };
-    check("lenet", Measure::AnyOrder, make, |step, dtype| noisy(step, 64, dtype))
+    check("lenet", 1, make, |step, dtype| noisy(step, 64, dtype))
 }
 
 /// The rows of an image as a sequence.
@@ -286,7 +278,7 @@ fn curve_of_lstm() -> Result<()> {
         let net = filled(LstmClassifier::new(28, 32, 10), dtype);
         Ok(Classified { optimizer: Adam::new(net.parameters(), 0.001)?, net })
     };
-    check("lstm", Measure::SameOrder, make, rows)
+    check("lstm", 1, make, rows)
 }
 
 #[test]
@@ -295,7 +287,7 @@ fn curve_of_gru() -> Result<()> {
         let net = filled(GruClassifier::new(28, 32, 10), dtype);
         Ok(Classified { optimizer: Adam::new(net.parameters(), 0.001)?, net })
     };
-    check("gru", Measure::SameOrder, make, rows)
+    check("gru", 1, make, rows)
 }
 
 #[test]
@@ -312,7 +304,7 @@ fn curve_of_encoder() -> Result<()> {
         let net = filled(EncoderClassifier::new(sizes), dtype);
         Ok(Classified { optimizer: AdamW::new(net.parameters(), 0.001)?, net })
     };
-    check("encoder", Measure::SameOrder, make, |step, _| {
+    check("encoder", 1, make, |step, _| {
         let batch = texts(step, 32, 24);
         Ok(vec![batch[0].clone(), batch[1].i((.., -1))])
     })
@@ -326,7 +318,7 @@ fn curve_of_char_gpt() -> Result<()> {
         let options = AdamWOptions { betas: (0.9, 0.99), weight_decay: 0.1, ..default() };
         Ok(Classified { optimizer: AdamW::with(net.parameters(), 0.001, options)?, net })
     };
-    check("char_gpt", Measure::SameOrder, make, |step, _| Ok(texts(step, 8, 32)))
+    check("char_gpt", 1, make, |step, _| Ok(texts(step, 8, 32)))
 }
 
 #[test]
@@ -337,7 +329,7 @@ fn curve_of_resnet() -> Result<()> {
         Ok(Classified { net, optimizer })
     };
     check_first("resnet", make, |step, dtype| noisy(step, 32, dtype))?;
-    check("resnet", Measure::AnyOrder, make, |step, dtype| noisy(step, 32, dtype))
+    check("resnet", 4, make, |step, dtype| noisy(step, 32, dtype))
 }
 
 #[test]
@@ -354,5 +346,5 @@ fn curve_of_dcgan() -> Result<()> {
         Ok(vec![real, values(&format!("noise{step}"), &[16, 16, 1, 1]).to_dtype(dtype)])
     };
     check_first("dcgan", make, batch)?;
-    check("dcgan", Measure::SameOrder, make, batch)
+    check("dcgan", 1, make, batch)
 }

@@ -6,6 +6,10 @@ Models, weights and noise come from zoo.py; images and texts from examples/data,
 the losses NAME/f64, and NAME/f32 of several runs in single precision, whose batches hold the same samples in other orders: that
 changes rounding only. Of nets with batch normalisation it also has the gradients of the first step, NAME/gradient/… in double
 precision, and how far those of single precision are from them, NAME/deviation/… (the norms of the differences).
+
+Where a value lies within rounding of a kink of ReLU or pooling, chance decides its side, and from then on a run is thousands of times
+as far from the exact one. So the nets with many kinks train no longer than those runs all stay on the exact one's side, with noise
+that makes that long; the script fails if one does not.
 """
 
 import gzip
@@ -51,7 +55,7 @@ def images(step, count):
 def noisy(step, count):
     """Images without equal pixels, which would stand at the kinks of ReLU and pooling together."""
     x, y = images(step, count)
-    return x + 0.25 * values(f"pixels{step}", x.shape).to(x.dtype), y
+    return x + 0.25 * values(f"pixels0-{step}", x.shape).to(x.dtype), y
 
 
 def texts(step, count, length):
@@ -85,7 +89,7 @@ def run_mlp():
 
 def run_lenet():
     net = fill(LeNet(1, 28, 10))
-    return classified(net, optim.SGD(net.parameters(), 0.02, momentum=0.9), (noisy(step, 64) for step in range(150)))
+    return classified(net, optim.SGD(net.parameters(), 0.02, momentum=0.9), (noisy(step, 64) for step in range(100)))
 
 
 def rows():
@@ -118,7 +122,7 @@ def run_char_gpt():
 
 def run_resnet():
     net = fill(ResNet(10, 1, 4))
-    return classified(net, optim.SGD(net.parameters(), 0.005, momentum=0.9), (noisy(step, 32) for step in range(60)))
+    return classified(net, optim.SGD(net.parameters(), 0.005, momentum=0.9), (noisy(step, 32) for step in range(13)))
 
 
 def run_dcgan():
@@ -175,5 +179,6 @@ for name in sys.argv[1:] or CASES:
     deviations = ((tensors[f"{name}/f32"] - exact).abs() / exact).cummax(1).values
     shown = ", ".join("/".join(f"{d:.0e}" for d in deviations[:, step]) for step in (0, len(exact) // 4, len(exact) // 2, -1))
     print(f"{name}: loss {exact[0]:.4f} to {exact[-5:].mean():.4f}, deviations {shown}")
+    assert name not in ("lenet", "resnet") or deviations.max() < 1e-5, "a run is on the other side of a kink"
 save_file(tensors, FILE)
 FILE.chmod(0o644)

@@ -1,4 +1,4 @@
-//! Attention: sections that fusion built for it, as the runtime's tile kernels take them.
+//! Attention: sections that fusion built for it, as kernels for whole tiles take them.
 
 use super::affine::Affine;
 use igneous_ir::dim::Dim;
@@ -15,9 +15,15 @@ pub(crate) fn is_attention(kernel: &Kernel) -> bool {
     kernel.sections.iter().any(nested)
 }
 
-/// The work of all sections of such a kernel together; none if it is not of the form that fusion builds.
+/// Whether a kernel has numbers of single precision only.
+pub(super) fn is_single(kernel: &Kernel) -> bool {
+    kernel.params.iter().all(|p| matches!(p.ty.dtype, DType::F32 | DType::Bool))
+}
+
+/// The work of all sections of such a kernel together, whose numbers may be of half types in memory; none if it is not of the form that
+/// fusion builds.
 pub(crate) fn attention_work(kernel: &Kernel) -> Option<AttentionWork> {
-    let known = |p: &Param| matches!(p.ty.dtype, DType::F32 | DType::Bool);
+    let known = |p: &Param| matches!(p.ty.dtype, DType::F32 | DType::F16 | DType::BF16 | DType::Bool);
     if !kernel.params.iter().all(known) {
         return None;
     }
@@ -71,9 +77,15 @@ impl<'a> Products<'a> {
         &self.section.exprs
     }
 
-    /// A load whose place is a sum of multiples of axes.
-    fn load(&self, id: ExprId, row: Option<u32>, column: Option<u32>) -> Option<Elements> {
+    /// What is converted, or the expression itself.
+    fn unconverted(&self, id: ExprId) -> ExprId {
         let node = self.exprs().get(id);
+        if node.op == ScalarOp::Cast { node.args[0] } else { id }
+    }
+
+    /// A load, converted if need be, whose place is a sum of multiples of axes.
+    fn load(&self, id: ExprId, row: Option<u32>, column: Option<u32>) -> Option<Elements> {
+        let node = self.exprs().get(self.unconverted(id));
         let ScalarOp::Load(param) = node.op else { return None };
         self.elements(param, &node.args, row, column)
     }
@@ -121,7 +133,7 @@ impl<'a> Products<'a> {
     }
 
     fn is_load(&self, id: ExprId) -> bool {
-        matches!(self.exprs().get(id).op, ScalarOp::Load(_))
+        matches!(self.exprs().get(self.unconverted(id)).op, ScalarOp::Load(_))
     }
 
     /// Whether a condition is that the key is not behind the query.
@@ -179,7 +191,7 @@ impl<'a> Products<'a> {
         let (mut y, mut lse, mut values) = (None, None, None);
         for store in self.stores() {
             let Target::Param { param, index, combine: None } = &store.to else { return None };
-            match self.exprs().get(store.value).op {
+            match self.exprs().get(self.unconverted(store.value)).op {
                 ScalarOp::Local(local) => {
                     let ([key, element], [p, v]) = self.dot(local)?;
                     if key != self.key || !self.is_softmax(p, *body, to) {
@@ -220,7 +232,7 @@ impl Products<'_> {
         let (mut exponent, mut delta) = (None, None);
         for store in self.stores() {
             let Target::Param { param, index, combine: None } = &store.to else { return None };
-            let ScalarOp::Local(local) = self.exprs().get(store.value).op else { return None };
+            let ScalarOp::Local(local) = self.exprs().get(self.unconverted(store.value)).op else { return None };
             let ([contracted, column], [weight, _]) = self.dot(local)?;
             let (row, which) = match (contracted == self.key, column == self.feature) {
                 (true, true) => (self.query, 0),

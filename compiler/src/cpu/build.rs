@@ -1,6 +1,6 @@
 //! From kernels to callable work: functions that are equal are compiled once, several at a time.
 
-use super::attention::{attention_work, is_attention};
+use super::attention::{attention_work, is_attention, is_single};
 use super::cost::point_ns;
 use super::dot::{DotPlan, DotSection};
 use super::emitter::{Emitter, check_symbols, signature};
@@ -143,8 +143,9 @@ pub fn compile_kernels(kernels: &[Kernel], symbols: &[Symbol], target: &Target) 
         if is_attention(kernel) {
             let of = |why: &str| Error::new(format!("kernel {} {why}", kernel.name));
             check_symbols(kernel.params.iter().flat_map(|p| p.ty.shape.iter().copied()), symbols)?;
+            let work = attention_work(kernel).filter(|_| is_single(kernel));
             let work =
-                attention_work(kernel).ok_or_else(|| of("has products for each index of a serial axis, but is no attention"))?;
+                work.ok_or_else(|| of("has products for each index of a serial axis, but is no attention in single precision"))?;
             pending.push(vec![Pending::Attention(Box::new(work))]);
             continue;
         }

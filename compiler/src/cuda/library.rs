@@ -3,7 +3,7 @@
 
 use super::out::Out;
 use super::scalar::{self, Unit, dim};
-use super::{Text, assemble};
+use super::{THREADS, Text, assemble};
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::op::Op;
 use igneous_ir::types::{DType, TensorType};
@@ -57,6 +57,7 @@ pub(super) fn emit(work: &LibraryWork) -> Option<CudaWork> {
         unit,
         short_index: false,
         scratch: Dim::ZERO,
+        threads: THREADS,
     };
     assemble(text, grid, Dim::ZERO, out).ok()
 }

@@ -45,7 +45,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Threads in each block of every kernel.
+/// Threads in each block of a kernel, unless it needs so many registers that there are fewer.
 pub const THREADS: u32 = 256;
 
 /// Every kernel of a program as CUDA C++; equal texts are one.
@@ -71,7 +71,7 @@ pub fn emit(kernel: &Kernel, options: &Options) -> Result<Vec<CudaWork>> {
     kernel.verify()?;
     let kernel = &*half::widened_last(kernel);
     let known = is_attention(kernel).then(|| attention_work(kernel)).flatten();
-    match known.and_then(|work| attention::emit(kernel, &work)) {
+    match known.and_then(|work| attention::emit(kernel, &work, options.precision)) {
         Some(works) => works,
         None if options.precision == Precision::Strict => Ok(vec![emit_sections(kernel)?]),
         None => scatter::split(kernel).iter().flat_map(|part| split_libraries(part, options)).map(Part::emit).collect(),
@@ -171,6 +171,8 @@ struct Text {
     unit: RefCell<Unit>,
     short_index: bool,
     scratch: Dim,
+    /// Threads in a block.
+    threads: u32,
 }
 
 impl Text {
@@ -180,13 +182,13 @@ impl Text {
             format!("{constant}{}* {name}", scalar::storage(param.ty.dtype))
         };
         let arguments = kernel.params.iter().zip(params).map(argument).collect();
-        Text { name, arguments, symbols: kernel.symbols(), unit, short_index, scratch }
+        Text { name, arguments, symbols: kernel.symbols(), unit, short_index, scratch, threads: THREADS }
     }
 }
 
 /// The whole text: helpers, mathematical functions, the kernel.
 fn assemble(text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
-    let Text { name, mut arguments, symbols, unit, short_index, scratch } = text;
+    let Text { name, mut arguments, symbols, unit, short_index, scratch, threads } = text;
     let functions = math_functions(&unit)?;
     let unit = unit.into_inner();
     let mut out = Out::default();
@@ -201,7 +203,7 @@ fn assemble(text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
     arguments.extend(symbols.iter().map(|s| format!("long long {}_", scalar::symbol(s.name))));
     arguments.extend(["unsigned long long* error".to_owned(), "unsigned long long run".to_owned()]);
     arguments.extend((scratch != Dim::ZERO).then(|| "unsigned char* scratch".to_owned()));
-    out.open(format!("extern \"C\" __global__ void __launch_bounds__({THREADS}) {name}({}) {{", arguments.join(", ")));
+    out.open(format!("extern \"C\" __global__ void __launch_bounds__({threads}) {name}({}) {{", arguments.join(", ")));
     for s in &symbols {
         out.line(format!("const idx {0} = (idx){0}_;", scalar::symbol(s.name)));
     }
@@ -211,7 +213,7 @@ fn assemble(text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
     out.line("if ((run & 1) && *error) return;");
     out.append(body);
     out.close();
-    let kernel = Arc::new(KernelText { name, source: out.text, block: THREADS });
+    let kernel = Arc::new(KernelText { name, source: out.text, block: threads });
     Ok(CudaWork { kernel, grid, shared, scratch, symbols, library: None })
 }
 

@@ -161,15 +161,50 @@ const HELPERS: &[Helper] = &[
         &[],
         "bool argmin_i64(long long a, long long i, long long b, long long j) { return a < b || (a == b && i < j); }",
     ),
-    // Sixteen bytes to shared memory without waiting, zeros if they are outside; then the end of a group, and waiting for all groups
-    // but the last.
+    // Sixteen bytes or four to shared memory without waiting, zeros if they are outside; then the end of a group, and waiting for all
+    // groups but the last, or for all.
     (
         "copy_async",
         &[],
         "void copy_async(void* to, const void* from, bool inside) { asm volatile(\"cp.async.cg.shared.global [%0], [%1], 16, %2;\" :: \"r\"((unsigned)__cvta_generic_to_shared(to)), \"l\"(from), \"r\"(inside ? 16 : 0) : \"memory\"); }",
     ),
+    (
+        "copy_async_word",
+        &[],
+        "void copy_async_word(void* to, const void* from, bool inside) { asm volatile(\"cp.async.ca.shared.global [%0], [%1], 4, %2;\" :: \"r\"((unsigned)__cvta_generic_to_shared(to)), \"l\"(from), \"r\"(inside ? 4 : 0) : \"memory\"); }",
+    ),
     ("copy_commit", &[], "void copy_commit() { asm volatile(\"cp.async.commit_group;\" ::: \"memory\"); }"),
     ("copy_wait", &[], "void copy_wait() { asm volatile(\"cp.async.wait_group 1;\" ::: \"memory\"); }"),
+    ("copy_wait_all", &[], "void copy_wait_all() { asm volatile(\"cp.async.wait_group 0;\" ::: \"memory\"); }"),
+    // Four 8×8 matrices of half types, whose rows of sixteen bytes the lanes name, eight for each; each lane gets two neighbours of a row
+    // of each, or of a column.
+    (
+        "load_matrices",
+        &[],
+        "void load_matrices(unsigned* to, const void* row) { asm volatile(\"ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\" : \"=r\"(to[0]), \"=r\"(to[1]), \"=r\"(to[2]), \"=r\"(to[3]) : \"r\"((unsigned)__cvta_generic_to_shared(row)) : \"memory\"); }",
+    ),
+    (
+        "load_matrices_turned",
+        &[],
+        "void load_matrices_turned(unsigned* to, const void* row) { asm volatile(\"ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\" : \"=r\"(to[0]), \"=r\"(to[1]), \"=r\"(to[2]), \"=r\"(to[3]) : \"r\"((unsigned)__cvta_generic_to_shared(row)) : \"memory\"); }",
+    ),
+    // Two numbers rounded to a half type, the first in the lower bits.
+    (
+        "pack_f16",
+        &[],
+        "unsigned pack_f16(float a, float b) { unsigned p; asm(\"cvt.rn.f16x2.f32 %0, %1, %2;\" : \"=r\"(p) : \"f\"(b), \"f\"(a)); return p; }",
+    ),
+    (
+        "pack_bf16",
+        &[],
+        "unsigned pack_bf16(float a, float b) { unsigned p; asm(\"cvt.rn.bf16x2.f32 %0, %1, %2;\" : \"=r\"(p) : \"f\"(b), \"f\"(a)); return p; }",
+    ),
+    // To about 22 bits, and zero instead of denormal numbers.
+    (
+        "exp2_approx",
+        &[],
+        "float exp2_approx(float x) { float y; asm(\"ex2.approx.ftz.f32 %0, %1;\" : \"=f\"(y) : \"f\"(x)); return y; }",
+    ),
     // c += a · b, of 16×16 and 16×8 elements that the lanes of a warp hold.
     (
         "mma_f16",

@@ -2,10 +2,12 @@
 
 use super::emit;
 use super::test_kernels::KERNELS;
-use crate::driver::Options;
+use crate::driver::{Backend, Options, Variables, compile};
 use igneous_ir::dim::Dim;
+use igneous_ir::graph::Graph;
 use igneous_ir::kernel::Kernel;
 use igneous_runtime::cuda::CudaWork;
+use igneous_runtime::program::Work;
 
 fn cuda(text: &str) -> igneous_ir::Result<Vec<CudaWork>> {
     emit(&Kernel::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")), &Options::default())
@@ -41,4 +43,37 @@ fn names_do_not_clash_with_the_words_of_the_language() {
     let source = &cuda(text).unwrap()[0].kernel.source;
     let signature = "float_(const float* t1_, const float* double_, const float* w_new, float* w_new_, ";
     assert!(source.contains(signature), "{source}");
+}
+
+#[test]
+fn text_of_attention_on_tensor_cores() {
+    let backward = "
+        graph attention(%q: f16[2, 100, 64], %k: f16[2, 70, 64], %v: f16[2, 70, 64], %dy: f16[2, 100, 64], %m: bool[1, 100, 70]) ->
+            (f16[2, 100, 64], f16[2, 70, 64], f16[2, 70, 64]) {
+          %y, %lse = attention {causal=false, hidden=-inf, scale=0.125}(%q, %k, %v, %m)
+          %w = cast {dtype=f32}(%y) %u = cast {dtype=f32}(%dy) %p = mul(%w, %u)
+          %l = reduce {axes=[0, 1, 2], kind=sum}(%p)
+          %dq, %dk, %dv = grad {seeded=false}(%l, %q, %k, %v)
+          return %dq, %dk, %dv
+        }";
+    let forward = "
+        graph attention(%q: bf16[2, T, 128], %k: bf16[2, T, 128], %v: bf16[2, T, 128]) -> (bf16[2, T, 128])
+            where T in 1..=1000 {
+          %y, %lse = attention {causal=true, hidden=-inf, scale=0.125}(%q, %k, %v)
+          return %y
+        }";
+    let options = Options { backend: Backend::Cuda, ..Options::default() };
+    for (name, text) in [("attention_forward", forward), ("attention_backward", backward)] {
+        let graph = Graph::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let compiled = compile(&graph, &Variables::default(), &options).unwrap();
+        let launches = compiled.program.launches.iter().flat_map(|launch| &launch.work);
+        let texts = launches.filter_map(|work| match work {
+            Work::Cuda(cuda) if cuda.kernel.source.contains("mma_") => Some(format!(
+                "// {}: {} blocks of {} threads, {} bytes shared\n{}",
+                cuda.kernel.name, cuda.grid, cuda.kernel.block, cuda.shared, cuda.kernel.source
+            )),
+            _ => None,
+        });
+        insta::assert_snapshot!(name, texts.collect::<String>());
+    }
 }

@@ -1,5 +1,6 @@
 //! How far from the result in f64 rounding may lead.
 
+use igneous_compiler::Backend;
 use igneous_compiler::decompose::{decompose, for_each_region};
 use igneous_ir::array::Array;
 use igneous_ir::autodiff::expand_gradients;
@@ -67,7 +68,7 @@ fn written_out(graph: &Graph) -> Result<Graph> {
         "call" => Ok(g.inline(node.op.region("body").graph(), operands)?.into()),
         _ => Ok(g.push(node.op.clone(), operands, node.results.clone())),
     })?;
-    let mut current = decompose(&inlined)?;
+    let mut current = decompose(&inlined, Backend::Cpu)?;
     while current.nodes().any(|(_, n)| matches!(n.op.record().lowering, Lowering::Composite(_))) {
         let simpler = current.rewrite(|g, _, node, operands| {
             let Lowering::Composite(rule) = node.op.record().lowering else {
@@ -79,7 +80,7 @@ fn written_out(graph: &Graph) -> Result<Graph> {
             emitter.finish()?;
             Ok(results)
         })?;
-        current = decompose(&simpler)?;
+        current = decompose(&simpler, Backend::Cpu)?;
     }
     Ok(current)
 }

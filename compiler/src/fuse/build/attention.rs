@@ -1,6 +1,6 @@
 //! Kernels of attention: products around an online softmax, of which nothing as large as the scores is stored.
 
-use super::{Builder, Built, Refusal, refuse};
+use super::{Builder, Built, Refusal, refuse, wide};
 use crate::fuse::units::Units;
 use igneous_ir::dim::Dim;
 use igneous_ir::graph::{Graph, Value};
@@ -84,9 +84,10 @@ impl<'b, 'g, 'x> Pass<'b, 'g, 'x> {
         Pass { builder, node, scores, batch, query, key, feature, element }
     }
 
+    /// An element of an operand, in single precision.
     fn operand(&self, k: usize, tail: &[S<'x>]) -> S<'x> {
         let index: Vec<S<'x>> = self.batch.iter().chain(tail).copied().collect();
-        self.builder.at(self.builder.graph.node(self.node).operands[k], &index)
+        wide(self.builder.at(self.builder.graph.node(self.node).operands[k], &index))
     }
 
     /// The operand behind the mask: the first is the logarithm of the sums.
@@ -146,7 +147,7 @@ impl<'b, 'g, 'x> Pass<'b, 'g, 'x> {
         let mut score = product * product.lit(scale);
         match self.mask() {
             Some(mask) if mask.dtype() == DType::Bool => score = mask.select(score, score.lit(hidden)),
-            Some(mask) => score = score + mask,
+            Some(mask) => score = score + wide(mask),
             None => {}
         }
         if causal { self.key.le(self.query).select(score, score.lit(f64::NEG_INFINITY)) } else { score }
@@ -176,7 +177,8 @@ impl<'b, 'g, 'x> Pass<'b, 'g, 'x> {
 
     fn store(&self, result: u32, tail: &[S<'x>], element: S<'x>) {
         let index: Vec<S<'x>> = self.batch.iter().chain(tail).copied().collect();
-        self.builder.store(Value { node: self.node, result }, &index, element, None);
+        let result = Value { node: self.node, result };
+        self.builder.store(result, &index, element.cast(self.builder.graph.ty(result).dtype), None);
     }
 
     /// The probability of the key, and the cotangent of the product of query and key.

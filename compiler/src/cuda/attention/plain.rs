@@ -1,34 +1,19 @@
-//! Attention without storing the scores. A block has 32 queries (or 32 keys, for their cotangents) and passes over the others 32 at
-//! a time; eight threads have a row together. The forward pass keeps the maximum and the sum of each row as it goes (Milakov and
-//! Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135), the backward pass computes the probabilities again.
+//! Attention in single precision. A block has 32 queries or keys and passes over the others 32 at a time; eight threads have a row
+//! together.
 
-use super::out::Out;
-use super::plan;
-use super::scalar::{Unit, dim, identifier, literal, reserved};
-use super::{Text, assemble};
-use igneous_ir::Result;
+use super::{Attention, Blocks, INFINITY, Order, Pass, number};
+use crate::cuda::THREADS;
+use crate::cuda::out::Out;
+use crate::cuda::scalar::dim;
 use igneous_ir::dim::Dim;
-use igneous_ir::kernel::Kernel;
 use igneous_ir::scalar::MathFn;
-use igneous_ir::types::{DType, Literal};
-use igneous_runtime::cuda::CudaWork;
-use igneous_runtime::program::{AttentionMask, AttentionPass, AttentionWork, Elements};
-use std::cell::RefCell;
+use igneous_ir::types::DType;
+use igneous_runtime::program::{AttentionMask, AttentionPass, Elements};
 
 /// Rows of a block, and of what it passes over.
 const ROWS: i64 = 32;
 /// Threads that have a row together.
 const TEAM: i64 = 8;
-/// The most features and values: a thread keeps an eighth of a row in registers.
-const WIDEST: i64 = 256;
-
-struct Flash<'a> {
-    work: &'a AttentionWork,
-    params: Vec<String>,
-    features: i64,
-    values: i64,
-    unit: RefCell<Unit>,
-}
 
 /// An array of rows in shared memory.
 struct Rows<'a> {
@@ -41,91 +26,23 @@ struct Rows<'a> {
     scale: f64,
 }
 
-/// The kernels of an attention; none if rows are too wide for these.
-pub(super) fn emit(kernel: &Kernel, work: &AttentionWork) -> Option<Result<Vec<CudaWork>>> {
-    let (features, values) = (work.features.as_const()?, work.values.as_const()?);
-    if features > WIDEST || values > WIDEST {
-        return None;
-    }
-    let passes = match &work.pass {
-        AttentionPass::Forward { .. } => vec![("", Pass::Forward)],
-        AttentionPass::Backward { cotangents, .. } => match &**cotangents {
-            [Some(_), None, None] => vec![("", Pass::OfQueries)],
-            [None, ..] => vec![("", Pass::OfKeys)],
-            [Some(_), ..] => vec![("_queries", Pass::OfQueries), ("_keys", Pass::OfKeys)],
-        },
-    };
-    let emitted = passes.into_iter().map(|(suffix, pass)| {
-        let mut taken = reserved();
-        taken.extend(WORDS.split_whitespace().map(str::to_owned));
-        let name = identifier(&format!("{}{suffix}", kernel.name), &mut taken);
-        let params: Vec<String> = kernel.params.iter().map(|p| identifier(&p.name, &mut taken)).collect();
-        let flash = Flash { work, params, features, values, unit: RefCell::default() };
-        let mut out = Out::default();
-        let (rows, shared) = match pass {
-            Pass::Forward => (work.queries, flash.forward(&mut out)),
-            Pass::OfQueries => (work.queries, flash.of_queries(&mut out)),
-            Pass::OfKeys => (work.keys, flash.of_keys(&mut out)),
-        };
-        let blocks = work.batch.iter().copied().product::<Dim>() * rows.div_ceil(ROWS as usize);
-        let grid = blocks.min(Dim::constant(plan::TILES)).max(1);
-        let text = Text::of(kernel, name, &flash.params, flash.unit, plan::short_index(kernel), Dim::ZERO);
-        assemble(text, grid, Dim::constant(shared), out)
-    });
-    Some(emitted.collect())
-}
-
-/// What a kernel computes.
-#[derive(Clone, Copy)]
-enum Pass {
-    Forward,
-    /// The cotangents of the queries.
-    OfQueries,
-    /// Those of keys and values.
-    OfKeys,
-}
-
 /// Names of variables below.
-const WORDS: &str = "row top sum scores keys values queries cotangents weights weighted first end i j q0 ds of_weight none added seen score dot shift correction \
-    of_row delta_row lse_row lses deltas b0 b1 b2 b3 b4 b5 b6 b7";
+pub(super) const WORDS: &str = "row top sum scores keys values queries cotangents weights weighted first end i j q0 ds of_weight none \
+    added seen score dot shift correction of_row delta_row lse_row lses deltas b0 b1 b2 b3 b4 b5 b6 b7";
 
-impl Flash<'_> {
-    fn element(&self, e: &Elements, row: &str, column: &str) -> String {
-        let mut text = dim(e.offset);
-        let terms = e
-            .batch
-            .iter()
-            .enumerate()
-            .map(|(i, &s)| (format!("b{i}"), s))
-            .chain([(row.to_owned(), e.row), (column.to_owned(), e.column)]);
-        for (index, stride) in terms.filter(|t| t.1 != Dim::ZERO) {
-            text += &match stride == Dim::ONE {
-                true => format!(" + {index}"),
-                false => format!(" + (idx){index} * {}", dim(stride)),
-            };
-        }
-        format!("{}[{}]", self.params[e.param], text.strip_prefix("0 + ").unwrap_or(&text))
-    }
+/// Writes the kernel of a pass.
+pub(super) fn write(attention: &Attention, pass: Pass, out: &mut Out) -> Blocks {
+    out.line(format!("const int row = threadIdx.x / {TEAM}, part = threadIdx.x % {TEAM};"));
+    out.line("extern __shared__ __align__(16) unsigned char shared[];");
+    let shared = match pass {
+        Pass::Forward(y, lse) => attention.forward(out, y, lse),
+        Pass::OfQueries(dq) => attention.of_queries(out, dq),
+        Pass::OfKeys(dk, dv) => attention.of_keys(out, [dk, dv]),
+    };
+    Blocks { rows: ROWS, threads: THREADS, shared }
+}
 
-    /// The loop over blocks of rows, and the indices of the batch.
-    fn begin(&self, out: &mut Out, rows: Dim) {
-        let work = self.work;
-        let batch: Dim = work.batch.iter().copied().product();
-        let tiles = dim(rows.div_ceil(ROWS as usize));
-        out.line(format!("const int row = threadIdx.x / {TEAM}, part = threadIdx.x % {TEAM};"));
-        out.line("extern __shared__ __align__(16) unsigned char shared[];");
-        out.open(format!(
-            "for (idx tile = blockIdx.x; tile < {}; tile += gridDim.x) {{",
-            dim(batch * rows.div_ceil(ROWS as usize))
-        ));
-        out.line(format!("const idx first = tile % {tiles} * {ROWS};"));
-        for (i, &extent) in work.batch.iter().enumerate() {
-            let inner: Dim = work.batch[i + 1..].iter().copied().product();
-            let index = format!("tile / {} % {}", dim(inner * rows.div_ceil(ROWS as usize)), dim(extent));
-            out.line(format!("const idx b{i} = {index};"));
-        }
-    }
-
+impl Attention<'_> {
     /// Declares arrays of rows in shared memory, one after the other; gives the bytes.
     fn arrays(&self, out: &mut Out, arrays: &[(&str, i64)]) -> i64 {
         let mut offset = 0;
@@ -141,9 +58,9 @@ impl Flash<'_> {
         if *width == 0 {
             return;
         }
-        let value = self.element(elements, &format!("({first} + l)"), "h");
-        let scaled = if *scale == 1.0 { value } else { format!("{value} * {}", literal(Literal::float(DType::F32, *scale))) };
-        out.open(format!("for (int e = threadIdx.x; e < {}; e += 256) {{", ROWS * width));
+        let value = self.load(elements, &format!("({first} + l)"), "h");
+        let scaled = if *scale == 1.0 { value } else { format!("{value} * {}", number(*scale)) };
+        out.open(format!("for (int e = threadIdx.x; e < {}; e += {THREADS}) {{", ROWS * width));
         out.line(format!("const int l = e / {width}, h = e % {width};"));
         out.line(format!("{name}[l * {} + h] = {first} + l < {} ? {scaled} : 0.0f;", width + 1, dim(*count)));
         out.close();
@@ -165,10 +82,10 @@ impl Flash<'_> {
         let mut score = "dot".to_owned();
         match &self.work.mask {
             None => {}
-            Some(AttentionMask::Added(mask)) => score = format!("inside ? dot + {} : 0.0f", self.element(mask, "i", "j")),
+            Some(AttentionMask::Added(mask)) => score = format!("inside ? dot + {} : 0.0f", self.load(mask, "i", "j")),
             Some(AttentionMask::Seen(mask, hidden)) => {
-                seen = format!("inside && {} != 0", self.element(mask, "i", "j"));
-                score = format!("seen ? dot : {}", literal(Literal::float(DType::F32, *hidden)));
+                seen = format!("inside && {}", self.load(mask, "i", "j"));
+                score = format!("seen ? dot : {}", number(*hidden));
             }
         }
         out.line(format!("const bool inside = i < {} && j < {};", dim(self.work.queries), dim(self.work.keys)));
@@ -210,7 +127,7 @@ impl Flash<'_> {
     }
 
     /// Stores a thread's part of a row.
-    fn store(&self, out: &mut Out, to: &Elements, row: &str, width: i64, value: &str) {
+    fn store_part(&self, out: &mut Out, to: &Elements, row: &str, width: i64, value: &str) {
         if width == 0 {
             return;
         }
@@ -218,7 +135,7 @@ impl Flash<'_> {
         out.open(format!("for (int e = 0; e < {}; ++e) {{", parts(width)));
         out.line(format!("const int h = part + e * {TEAM};"));
         let guard = if width % TEAM == 0 { String::new() } else { format!("if (h < {width}) ") };
-        out.line(format!("{guard}{} = {value};", self.element(to, row, "h")));
+        out.line(format!("{guard}{}", self.store(to, row, "h", value)));
         out.close();
     }
 
@@ -233,20 +150,19 @@ impl Flash<'_> {
         Rows { name, elements: &work.operands[which], width, first, count, scale }
     }
 
-    fn forward(&self, out: &mut Out) -> i64 {
-        let AttentionPass::Forward { y, lse } = &self.work.pass else { unreachable!("the caller saw the pass") };
+    fn forward(&self, out: &mut Out, y: Option<&Elements>, lse: Option<&Elements>) -> i64 {
         let (f, v, work) = (self.features, if y.is_some() { self.values } else { 0 }, self.work);
-        self.unit.borrow_mut().helpers.insert(super::prelude::helper("max_f32"));
-        self.begin(out, work.queries);
+        self.helper("max_f32");
+        self.begin(out, ROWS, work.queries, Order::Backwards);
         let shared = self.arrays(
             out,
             &[("queries", ROWS * (f + 1)), ("keys", ROWS * (f + 1)), ("values", ROWS * (v + 1)), ("weights", ROWS * (ROWS + 1))],
         );
-        out.line("const idx i = first + row;");
+        out.line("const int i = first + row;");
         self.fill(out, &self.rows("queries", 0, "first"));
         out.line(format!("float top = {INFINITY}, sum = 0.0f, weighted[{}] = {{}};", parts(v).max(1)));
-        out.line(format!("const idx end = {};", self.end_of_keys()));
-        out.open(format!("for (idx k0 = 0; k0 < end; k0 += {ROWS}) {{"));
+        out.line(format!("const int end = {};", self.end_of_keys(ROWS)));
+        out.open(format!("for (int k0 = 0; k0 < end; k0 += {ROWS}) {{"));
         self.fill(out, &self.rows("keys", 1, "k0"));
         self.fill(out, &Rows { width: v, ..self.rows("values", 2, "k0") });
         out.line("__syncthreads();");
@@ -255,7 +171,7 @@ impl Flash<'_> {
         out.line("#pragma unroll");
         out.open(format!("for (int e = 0; e < {columns}; ++e) {{"));
         out.line(format!("const int column = part + e * {TEAM};"));
-        out.line("const idx j = k0 + column;");
+        out.line("const int j = k0 + column;");
         self.dot(out, "dot", ["queries", "row"], ["keys", "column"], f);
         self.score(out);
         out.line("scores[e] = score;");
@@ -286,21 +202,16 @@ impl Flash<'_> {
         // Nothing that is seen gives no number.
         out.line(format!("if (!none && top == {INFINITY}) sum = __int_as_float(0x7fc00000);"));
         if let Some(y) = y {
-            self.store(out, y, "i", v, "none ? 0.0f : weighted[e] / sum");
+            self.store_part(out, y, "i", v, "none ? 0.0f : weighted[e] / sum");
         }
         if let Some(lse) = lse {
             self.unit.borrow_mut().math.insert((MathFn::Log, DType::F32));
-            out.line(format!("if (part == 0) {} = top + log_f32(sum);", self.element(lse, "i", "0")));
+            out.line(format!("if (part == 0) {}", self.store(lse, "i", "0", "top + log_f32(sum)")));
         }
         out.close();
         out.line("__syncthreads();");
         out.close();
         shared
-    }
-
-    fn end_of_keys(&self) -> String {
-        let keys = dim(self.work.keys);
-        if self.work.causal { format!("first + {ROWS} < {keys} ? first + {ROWS} : {keys}") } else { keys }
     }
 
     /// The probability and the cotangent of the product of query `i` and key `j`.
@@ -308,35 +219,35 @@ impl Flash<'_> {
         self.dot(out, "dot", ["queries", query], ["keys", key], self.features);
         self.score(out);
         self.dot(out, "of_weight", ["cotangents", query], ["values", key], self.values);
-        out.line(format!("const float w = inside ? {} : 0.0f;", self.exp(&format!("score - {lse}"))));
+        let seen = self.exp(&format!("score - {lse}"));
+        let weight = self.unseen(lse).map_or(seen.clone(), |unseen| format!("seen ? {seen} : {unseen}"));
+        out.line(format!("const float w = inside ? {weight} : 0.0f;"));
         out.line(format!("const float ds = seen ? w * (of_weight - {delta}) : 0.0f;"));
     }
 
-    fn of_queries(&self, out: &mut Out) -> i64 {
-        let AttentionPass::Backward { lse, delta, dy, cotangents } = &self.work.pass else {
-            unreachable!("the caller saw the pass")
-        };
+    fn of_queries(&self, out: &mut Out, dq: &Elements) -> i64 {
+        let AttentionPass::Backward { lse, delta, dy, .. } = &self.work.pass else { unreachable!("the caller saw the pass") };
         let (f, v, work) = (self.features, self.values, self.work);
-        self.begin(out, work.queries);
+        self.begin(out, ROWS, work.queries, Order::Backwards);
         let rows = |width: i64| ROWS * (width + 1);
         let shared = self.arrays(
             out,
             &[("queries", rows(f)), ("keys", rows(f)), ("values", rows(v)), ("cotangents", rows(v)), ("weights", rows(ROWS))],
         );
-        out.line("const idx i = first + row;");
+        out.line("const int i = first + row;");
         self.fill(out, &self.rows("queries", 0, "first"));
         self.fill(out, &Rows { name: "cotangents", elements: dy, width: v, first: "first", count: work.queries, scale: 1.0 });
         let inside = format!("i < {}", dim(work.queries));
-        out.line(format!("const float lse_row = {inside} ? {} : 0.0f;", self.element(lse, "i", "0")));
-        out.line(format!("const float delta_row = {inside} ? {} : 0.0f;", self.element(delta, "i", "0")));
+        out.line(format!("const float lse_row = {inside} ? {} : 0.0f;", self.load(lse, "i", "0")));
+        out.line(format!("const float delta_row = {inside} ? {} : 0.0f;", self.load(delta, "i", "0")));
         out.line(format!("float weighted[{}] = {{}};", parts(f).max(1)));
-        out.line(format!("const idx end = {};", self.end_of_keys()));
-        out.open(format!("for (idx k0 = 0; k0 < end; k0 += {ROWS}) {{"));
+        out.line(format!("const int end = {};", self.end_of_keys(ROWS)));
+        out.open(format!("for (int k0 = 0; k0 < end; k0 += {ROWS}) {{"));
         self.fill(out, &self.rows("keys", 1, "k0"));
         self.fill(out, &self.rows("values", 2, "k0"));
         out.line("__syncthreads();");
         out.open(format!("for (int column = part; column < {ROWS}; column += {TEAM}) {{"));
-        out.line("const idx j = k0 + column;");
+        out.line("const int j = k0 + column;");
         self.cotangent(out, "row", "column", "lse_row", "delta_row");
         out.line(format!("weights[row * {} + column] = ds;", ROWS + 1));
         out.close();
@@ -344,23 +255,18 @@ impl Flash<'_> {
         self.weigh(out, "weighted", "weights", "keys", f);
         out.line("__syncthreads();");
         out.close();
-        if let Some(dq) = &cotangents[0] {
-            out.open(format!("if ({inside}) {{"));
-            let scale = literal(Literal::float(DType::F32, work.scale));
-            self.store(out, dq, "i", f, &format!("weighted[e] * {scale}"));
-            out.close();
-        }
+        out.open(format!("if ({inside}) {{"));
+        self.store_part(out, dq, "i", f, &format!("weighted[e] * {}", number(work.scale)));
+        out.close();
         out.line("__syncthreads();");
         out.close();
         shared
     }
 
-    fn of_keys(&self, out: &mut Out) -> i64 {
-        let AttentionPass::Backward { lse, delta, dy, cotangents } = &self.work.pass else {
-            unreachable!("the caller saw the pass")
-        };
+    fn of_keys(&self, out: &mut Out, [dk, dv]: [Option<&Elements>; 2]) -> i64 {
+        let AttentionPass::Backward { lse, delta, dy, .. } = &self.work.pass else { unreachable!("the caller saw the pass") };
         let (f, v, work) = (self.features, self.values, self.work);
-        self.begin(out, work.keys);
+        self.begin(out, ROWS, work.keys, Order::Forwards);
         let rows = |width: i64| ROWS * (width + 1);
         let shared = self.arrays(
             out,
@@ -375,24 +281,24 @@ impl Flash<'_> {
                 ("deltas", ROWS),
             ],
         );
-        out.line("const idx j = first + row;");
+        out.line("const int j = first + row;");
         self.fill(out, &self.rows("keys", 1, "first"));
         self.fill(out, &self.rows("values", 2, "first"));
         out.line(format!("float weighted[{}] = {{}}, of_row[{}] = {{}};", parts(f).max(1), parts(v).max(1)));
         // With a causal mask, queries before the first key see none.
         let start = if work.causal { "first" } else { "0" };
-        out.open(format!("for (idx q0 = {start}; q0 < {}; q0 += {ROWS}) {{", dim(work.queries)));
+        out.open(format!("for (int q0 = {start}; q0 < {}; q0 += {ROWS}) {{", dim(work.queries)));
         self.fill(out, &self.rows("queries", 0, "q0"));
         self.fill(out, &Rows { name: "cotangents", elements: dy, width: v, first: "q0", count: work.queries, scale: 1.0 });
         out.open(format!("if (threadIdx.x < {ROWS}) {{"));
         out.line(format!("const bool inside = q0 + threadIdx.x < {};", dim(work.queries)));
         for (name, elements) in [("lses", lse), ("deltas", delta)] {
-            out.line(format!("{name}[threadIdx.x] = inside ? {} : 0.0f;", self.element(elements, "(q0 + threadIdx.x)", "0")));
+            out.line(format!("{name}[threadIdx.x] = inside ? {} : 0.0f;", self.load(elements, "(q0 + threadIdx.x)", "0")));
         }
         out.close();
         out.line("__syncthreads();");
         out.open(format!("for (int column = part; column < {ROWS}; column += {TEAM}) {{"));
-        out.line("const idx i = q0 + column;");
+        out.line("const int i = q0 + column;");
         self.cotangent(out, "column", "row", "lses[column]", "deltas[column]");
         out.line(format!("weights[row * {} + column] = ds;", ROWS + 1));
         out.line(format!("scores[row * {} + column] = w;", ROWS + 1));
@@ -403,9 +309,9 @@ impl Flash<'_> {
         out.line("__syncthreads();");
         out.close();
         out.open(format!("if (j < {}) {{", dim(work.keys)));
-        for (to, width, value) in [(&cotangents[1], f, "weighted[e]"), (&cotangents[2], v, "of_row[e]")] {
+        for (to, width, value) in [(dk, f, "weighted[e]"), (dv, v, "of_row[e]")] {
             if let Some(to) = to {
-                self.store(out, to, "j", width, value);
+                self.store_part(out, to, "j", width, value);
             }
         }
         out.close();
@@ -414,9 +320,6 @@ impl Flash<'_> {
         shared
     }
 }
-
-/// Minus infinity, the score of what is not seen.
-const INFINITY: &str = "__int_as_float(0xff800000)";
 
 /// How many elements of a row a thread has.
 fn parts(width: i64) -> i64 {

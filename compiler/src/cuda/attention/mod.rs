@@ -1,0 +1,198 @@
+//! Attention without storing the scores: a block has some queries (or some keys, for their cotangents) and passes over the others a few
+//! at a time. The forward pass keeps the maximum and the sum of each row as it goes (Milakov and Gimelshein 2018, arXiv:1805.02867; Dao
+//! et al. 2022, arXiv:2205.14135), the backward pass computes the probabilities again.
+//!
+//! Half types are multiplied by tensor cores, which takes probabilities of a half type, too; others, and half types in strict mode, in
+//! single precision.
+
+mod plain;
+mod tensor;
+mod tiles;
+
+use super::out::Out;
+use super::plan;
+use super::scalar::{self, Unit, dim, identifier, literal, reserved};
+use super::{Text, assemble};
+use crate::precision::Precision;
+use igneous_ir::Result;
+use igneous_ir::dim::Dim;
+use igneous_ir::kernel::Kernel;
+use igneous_ir::types::{DType, Literal};
+use igneous_runtime::cuda::CudaWork;
+use igneous_runtime::program::{AttentionMask, AttentionPass, AttentionWork, Elements};
+use std::cell::RefCell;
+
+/// The most features and values of these kernels, whose threads keep a part of each row in registers.
+const WIDEST: i64 = 256;
+
+/// Minus infinity, the score of what is not seen.
+const INFINITY: &str = "__int_as_float(0xff800000)";
+
+/// What a kernel computes.
+#[derive(Clone, Copy)]
+enum Pass<'a> {
+    /// The result and the logarithms of the sums.
+    Forward(Option<&'a Elements>, Option<&'a Elements>),
+    /// The cotangent of the queries.
+    OfQueries(&'a Elements),
+    /// Those of keys and values.
+    OfKeys(Option<&'a Elements>, Option<&'a Elements>),
+}
+
+/// The blocks of a kernel.
+struct Blocks {
+    /// Queries or keys of each.
+    rows: i64,
+    threads: u32,
+    /// Bytes of shared memory.
+    shared: i64,
+}
+
+/// The kernels of an attention; none if rows are too wide for these.
+pub(super) fn emit(kernel: &Kernel, work: &AttentionWork, precision: Precision) -> Option<Result<Vec<CudaWork>>> {
+    let (features, values) = (work.features.as_const()?, work.values.as_const()?);
+    if features > WIDEST || values > WIDEST {
+        return None;
+    }
+    let dtype = kernel.params[work.operands[0].param].ty.dtype;
+    let half = (dtype != DType::F32 && features > 0 && precision != Precision::Strict).then_some(dtype);
+    let emitted = passes(work, half.is_some() && !tensor::together(features, values)).into_iter().map(|(suffix, pass)| {
+        let mut taken = reserved();
+        taken.extend([plain::WORDS, tensor::WORDS].iter().flat_map(|w| w.split_whitespace()).map(str::to_owned));
+        let name = identifier(&format!("{}{suffix}", kernel.name), &mut taken);
+        let params: Vec<String> = kernel.params.iter().map(|p| identifier(&p.name, &mut taken)).collect();
+        let attention = Attention { kernel, work, params, features, values, unit: RefCell::default() };
+        let mut out = Out::default();
+        let Blocks { rows, threads, shared } = match half {
+            Some(half) => tensor::write(&attention, half, pass, &mut out),
+            None => plain::write(&attention, pass, &mut out),
+        };
+        let all = if matches!(pass, Pass::OfKeys(..)) { work.keys } else { work.queries };
+        let blocks = work.batch.iter().copied().product::<Dim>() * all.div_ceil(rows as usize);
+        let grid = blocks.min(Dim::constant(plan::TILES)).max(1);
+        let short_index = short_index(kernel, work);
+        let text = Text { threads, ..Text::of(kernel, name, &attention.params, attention.unit, short_index, Dim::ZERO) };
+        assemble(text, grid, Dim::constant(shared), out)
+    });
+    Some(emitted.collect())
+}
+
+/// Whether elements and blocks can be numbered with 32 bits; positions always can.
+fn short_index(kernel: &Kernel, work: &AttentionWork) -> bool {
+    let rows = work.batch.iter().copied().product::<Dim>() * work.queries.max(work.keys);
+    let mut numbers = kernel.params.iter().map(|p| p.ty.elements()).chain([rows]);
+    numbers.all(|d| d.bounds().1.is_some_and(|hi| hi <= 1 << 30))
+}
+
+/// The kernels with what is put behind their names. The cotangents of keys and values come from one kernel, or `apart`.
+fn passes(work: &AttentionWork, apart: bool) -> Vec<(&'static str, Pass<'_>)> {
+    let mut passes = match &work.pass {
+        AttentionPass::Forward { y, lse } => vec![("", Pass::Forward(y.as_ref(), lse.as_ref()))],
+        AttentionPass::Backward { cotangents, .. } => {
+            let [dq, dk, dv] = cotangents.each_ref().map(Option::as_ref);
+            let of_keys = match (dk, dv) {
+                (None, None) => vec![],
+                (Some(_), Some(_)) if apart => vec![("_keys", Pass::OfKeys(dk, None)), ("_values", Pass::OfKeys(None, dv))],
+                _ => vec![("_keys", Pass::OfKeys(dk, dv))],
+            };
+            dq.map(|dq| ("_queries", Pass::OfQueries(dq))).into_iter().chain(of_keys).collect()
+        }
+    };
+    if let [(suffix, _)] = &mut passes[..] {
+        *suffix = "";
+    }
+    passes
+}
+
+/// What the kernels of an attention have in common.
+struct Attention<'a> {
+    kernel: &'a Kernel,
+    work: &'a AttentionWork,
+    params: Vec<String>,
+    features: i64,
+    values: i64,
+    unit: RefCell<Unit>,
+}
+
+/// In which order blocks of rows are begun: those that take longest under a causal mask first.
+#[derive(Clone, Copy)]
+enum Order {
+    Forwards,
+    Backwards,
+}
+
+impl Attention<'_> {
+    fn dtype(&self, e: &Elements) -> DType {
+        self.kernel.params[e.param].ty.dtype
+    }
+
+    /// An element in memory.
+    fn place(&self, e: &Elements, row: &str, column: &str) -> String {
+        let mut text = dim(e.offset);
+        let terms = e
+            .batch
+            .iter()
+            .enumerate()
+            .map(|(i, &s)| (format!("b{i}"), s))
+            .chain([(row.to_owned(), e.row), (column.to_owned(), e.column)]);
+        for (index, stride) in terms.filter(|t| t.1 != Dim::ZERO) {
+            text += &match stride == Dim::ONE {
+                true => format!(" + {index}"),
+                false => format!(" + (idx){index} * {}", dim(stride)),
+            };
+        }
+        format!("{}[{}]", self.params[e.param], text.strip_prefix("0 + ").unwrap_or(&text))
+    }
+
+    /// The value of an element.
+    fn load(&self, e: &Elements, row: &str, column: &str) -> String {
+        scalar::from_memory(&self.unit, self.dtype(e), self.place(e, row, column))
+    }
+
+    /// The statement that gives an element a value.
+    fn store(&self, e: &Elements, row: &str, column: &str, value: &str) -> String {
+        format!("{} = {};", self.place(e, row, column), scalar::to_memory(&self.unit, self.dtype(e), value.to_owned()))
+    }
+
+    /// The loop over blocks of rows, and the indices of the batch.
+    fn begin(&self, out: &mut Out, of: i64, rows: Dim, order: Order) {
+        let work = self.work;
+        let batch: Dim = work.batch.iter().copied().product();
+        let tiles = rows.div_ceil(of as usize);
+        out.open(format!("for (idx tile = blockIdx.x; tile < {}; tile += gridDim.x) {{", dim(batch * tiles)));
+        match order {
+            Order::Backwards if work.causal => {
+                out.line(format!("const int first = ({0} - 1 - tile % {0}) * {of};", dim(tiles)));
+            }
+            _ => out.line(format!("const int first = tile % {} * {of};", dim(tiles))),
+        }
+        for (i, &extent) in work.batch.iter().enumerate() {
+            let inner: Dim = work.batch[i + 1..].iter().copied().product();
+            out.line(format!("const idx b{i} = tile / {} % {};", dim(inner * tiles), dim(extent)));
+        }
+    }
+
+    /// The end of the keys that a block of so many queries sees.
+    fn end_of_keys(&self, rows: i64) -> String {
+        let keys = dim(self.work.keys);
+        if self.work.causal { format!("first + {rows} < {keys} ? first + {rows} : {keys}") } else { keys }
+    }
+
+    /// The probability of key `j`, which query `i` does not see, where the score of such keys is a number: they count for queries that
+    /// see none at all.
+    fn unseen(&self, lse: &str) -> Option<String> {
+        let Some(AttentionMask::Seen(_, hidden)) = self.work.mask else { return None };
+        let behind = if self.work.causal { "j > i ? 0.0f : " } else { "" };
+        let share = format!("{behind}{lse} < {} ? 1.0f / (float){} : 0.0f", number(0.5 * hidden), dim(self.work.keys));
+        hidden.is_finite().then_some(share)
+    }
+
+    fn helper(&self, name: &str) {
+        self.unit.borrow_mut().helpers.insert(super::prelude::helper(name));
+    }
+}
+
+/// A number in single precision.
+fn number(value: f64) -> String {
+    literal(Literal::float(DType::F32, value))
+}

@@ -1,0 +1,574 @@
+//! Attention of half types on tensor cores: four warps have sixteen or 32 queries (or keys) each, and pass over the others, which
+//! `cp.async` brings to shared memory meanwhile. Scores and probabilities stay in registers.
+
+use super::tiles::{MaskTile, Products, Shared, THREADS, Tile, WARPS};
+use super::{Attention, Blocks, INFINITY, Order, Pass, number};
+use crate::cuda::out::Out;
+use crate::cuda::scalar::dim;
+use igneous_ir::dim::Dim;
+use igneous_ir::scalar::MathFn;
+use igneous_ir::types::DType;
+use igneous_runtime::program::{AttentionMask, AttentionPass, Elements};
+use std::f64::consts::LOG2_E;
+
+/// Names of variables below.
+pub(super) const WORDS: &str = "queries keys values cotangents lses deltas fill_queries fill_keys fill_values fill_cotangents fill_rows \
+    fill_mask mask given first end i j q0 k n s x row top sum score of_weight weighted of_row seen sees weight shift correction added none factor copied from \
+    b0 b1 b2 b3 b4 b5 b6 b7";
+
+/// The most features and values together whose sums a thread keeps for sixteen rows.
+const TOGETHER: i64 = 256;
+
+/// Whether the cotangents of keys and values are computed together.
+pub(super) fn together(features: i64, values: i64) -> bool {
+    padded(features) + padded(values) <= TOGETHER
+}
+
+/// With zeros behind, so that there are whole sixteens.
+fn padded(width: i64) -> i64 {
+    (width + 15) / 16 * 16
+}
+
+/// How much of a product is in registers at a time.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Sixteens of rows of a warp.
+    high: i64,
+    /// Rows of the others.
+    block: i64,
+}
+
+impl Shape {
+    /// As much as there are registers for, so that machine code spills none. A mask takes some for the places of its elements.
+    fn of(pass: Pass, features: i64, values: i64, masked: bool) -> Shape {
+        let widest = features.max(values);
+        match pass {
+            Pass::Forward(..) if widest <= 64 && !masked => Shape { high: 2, block: 64 },
+            Pass::Forward(..) if widest <= 128 && !masked => Shape { high: 2, block: 32 },
+            Pass::Forward(..) if widest <= 128 || !masked => Shape { high: 1, block: 64 },
+            Pass::OfQueries(_) if widest <= 64 && !masked => Shape { high: 2, block: 32 },
+            Pass::OfQueries(_) | Pass::OfKeys(..) if widest <= 64 => Shape { high: 1, block: 64 },
+            _ => Shape { high: 1, block: 32 },
+        }
+    }
+
+    /// Rows of a block.
+    fn rows(self) -> i64 {
+        WARPS * 16 * self.high
+    }
+}
+
+/// Writes the kernel of a pass.
+pub(super) fn write(attention: &Attention, half: DType, pass: Pass, out: &mut Out) -> Blocks {
+    let masked = attention.work.mask.is_some();
+    let shape = Shape::of(pass, padded(attention.features), padded(attention.values), masked);
+    out.line("const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;");
+    out.line(format!("const int row0 = warp * {};", 16 * shape.high));
+    out.line("extern __shared__ __align__(16) unsigned char shared[];");
+    let products = Products { attention, half, high: shape.high };
+    let tensor = Tensor { attention, products, shape };
+    let shared = match pass {
+        Pass::Forward(y, lse) => tensor.forward(out, y, lse),
+        Pass::OfQueries(dq) => tensor.of_queries(out, dq),
+        Pass::OfKeys(dk, dv) => tensor.of_keys(out, dk, dv),
+    };
+    Blocks { rows: shape.rows(), threads: THREADS as u32, shared }
+}
+
+struct Tensor<'a> {
+    attention: &'a Attention<'a>,
+    products: Products<'a>,
+    shape: Shape,
+}
+
+/// The scores of a block.
+struct Scores<'m> {
+    rows: RowsAre,
+    /// The first of the others.
+    column0: &'static str,
+    mask: Option<&'m MaskTile<'m>>,
+}
+
+/// What the rows of a warp are; the columns are the others.
+#[derive(Clone, Copy, PartialEq)]
+enum RowsAre {
+    Queries,
+    Keys,
+}
+
+impl<'a> Tensor<'a> {
+    /// Queries (0), keys (1), values (2), or the cotangents of the result (3) in shared memory.
+    fn tile(&self, which: usize, rows: i64, stages: i64) -> Tile<'a> {
+        let Attention { work, features, values, .. } = *self.attention;
+        let name = ["queries", "keys", "values", "cotangents"][which];
+        let elements = match &work.pass {
+            AttentionPass::Backward { dy, .. } if which == 3 => dy,
+            _ => &work.operands[which],
+        };
+        let width = if which < 2 { features } else { values };
+        let count = if matches!(which, 0 | 3) { work.queries } else { work.keys };
+        Tile { name, elements, width, padded: padded(width), rows, stages, count }
+    }
+
+    /// Waits for what was asked for, and until all threads are here.
+    fn wait(&self, out: &mut Out) {
+        self.attention.helper("copy_wait_all");
+        out.line("copy_wait_all();");
+        out.line("__syncthreads();");
+    }
+
+    fn commit(&self, out: &mut Out) {
+        self.attention.helper("copy_commit");
+        out.line("copy_commit();");
+    }
+
+    /// Whether scores are the products, multiplied with the scale in the exponent.
+    fn raw(&self) -> bool {
+        self.attention.work.mask.is_none() && self.attention.work.scale > 0.0
+    }
+
+    /// Two to this times the difference of scores is the exponential.
+    fn exponent(&self) -> f64 {
+        if self.raw() { LOG2_E * self.attention.work.scale } else { LOG2_E }
+    }
+
+    /// The exponential of a score less something, which is given times the exponent where scores are products.
+    fn exp(&self, score: &str, less: &str) -> String {
+        self.attention.helper("exp2_approx");
+        match self.raw() {
+            true => format!("exp2_approx(fmaf({score}, {}, -{less}))", number(self.exponent())),
+            // Numbers so large that their multiples are infinite stand for minus infinity in masks.
+            false => format!("exp2_approx(({score} - {less}) * {})", number(LOG2_E)),
+        }
+    }
+
+    /// A loop over the elements of the scores, with the query `i` and the key `j` of each.
+    fn each_score(&self, out: &mut Out, rows: RowsAre, column0: &str) {
+        for (variable, end) in [("r", self.shape.high), ("n", self.shape.block / 8), ("e", 4)] {
+            out.line("#pragma unroll");
+            out.open(format!("for (int {variable} = 0; {variable} < {end}; ++{variable}) {{"));
+        }
+        let [row, column] = if rows == RowsAre::Queries { ["i", "j"] } else { ["j", "i"] };
+        out.line(format!("const int {row} = first + row0 + r * 16 + group + e / 2 * 8;"));
+        out.line(format!("const int {column} = {column0} + n * 8 + pair + e % 2;"));
+    }
+
+    fn end_each(&self, out: &mut Out) {
+        (0..3).for_each(|_| out.close());
+    }
+
+    /// Whether some key of a block is behind a query, or behind the last key.
+    fn crosses(&self, rows: RowsAre) -> Option<String> {
+        let work = self.attention.work;
+        let Shape { block, high, .. } = self.shape;
+        let mut terms = Vec::new();
+        if rows == RowsAre::Queries && work.keys.rem(block as usize) != Dim::ZERO {
+            terms.push(format!("k0 + {block} > {}", dim(work.keys)));
+        }
+        if work.causal {
+            terms.push(match rows {
+                RowsAre::Queries => format!("k0 + {} > first + row0", block - 1),
+                RowsAre::Keys => format!("q0 < first + row0 + {}", 16 * high - 1),
+            });
+        }
+        (!terms.is_empty()).then(|| terms.join(" || "))
+    }
+
+    /// Gives what is not seen of products the score minus infinity.
+    fn hide(&self, out: &mut Out, rows: RowsAre, column0: &str) {
+        let Some(crosses) = self.crosses(rows) else { return };
+        out.open(format!("if ({crosses}) {{"));
+        self.each_score(out, rows, column0);
+        let mut hidden = Vec::new();
+        if rows == RowsAre::Queries {
+            hidden.push(format!("j >= {}", dim(self.attention.work.keys)));
+        }
+        if self.attention.work.causal {
+            hidden.push("j > i".to_owned());
+        }
+        out.line(format!("if ({}) score[r][n][e] = {INFINITY};", hidden.join(" || ")));
+        self.end_each(out);
+        out.close();
+    }
+
+    /// The part of the mask that a block of scores needs, if there is one.
+    fn mask(&self, rows: RowsAre, stages: i64) -> Option<MaskTile<'a>> {
+        let (Some(AttentionMask::Added(elements)) | Some(AttentionMask::Seen(elements, _))) = &self.attention.work.mask else {
+            return None;
+        };
+        let (own, others) = (self.shape.rows(), self.shape.block);
+        let [queries, keys] = if rows == RowsAre::Queries { [own, others] } else { [others, own] };
+        Some(MaskTile { elements, dtype: self.attention.dtype(elements), queries, keys, stages })
+    }
+
+    /// `x`, the score, and with a mask of bools whether it is `seen`; there is no such pair outside.
+    fn score(&self, out: &mut Out, rows: RowsAre, mask: Option<&MaskTile>) {
+        let Attention { work, .. } = self.attention;
+        let behind = if work.causal { " && j <= i" } else { "" };
+        out.line(format!("const bool inside = i < {} && j < {}{behind};", dim(work.queries), dim(work.keys)));
+        let product = format!("score[r][n][e] * {}", number(work.scale));
+        let (own, other) = ("row0 + r * 16 + group + e / 2 * 8", "n * 8 + pair + e % 2");
+        let [query, key] = if rows == RowsAre::Queries { [own, other] } else { [other, own] };
+        // Read inside and outside, so that there is no branch.
+        let given = mask.map(|mask| mask.load(self.attention, "stage", query, key));
+        match (&work.mask, given) {
+            (Some(AttentionMask::Added(_)), Some(given)) => {
+                out.line(format!("const float given = {given};"));
+                out.line(format!("const float x = inside ? {product} + given : {INFINITY};"));
+            }
+            (Some(AttentionMask::Seen(_, hidden)), Some(given)) => {
+                out.line(format!("const bool seen = inside & {given};"));
+                let hidden =
+                    if hidden.is_finite() { format!("inside ? {} : {INFINITY}", number(*hidden)) } else { INFINITY.into() };
+                out.line(format!("const float x = seen ? {product} : {hidden};"));
+            }
+            _ => out.line(format!("const float x = inside ? {product} : {INFINITY};")),
+        }
+    }
+
+    fn forward(&self, out: &mut Out, y: Option<&Elements>, lse: Option<&Elements>) -> i64 {
+        let Attention { work, .. } = self.attention;
+        let Shape { high, block } = self.shape;
+        let rows = self.shape.rows();
+        let [queries, keys, values] = [(0, rows), (1, block), (2, block)].map(|(which, rows)| self.tile(which, rows, 1));
+        let mut shared = Shared::default();
+        [&queries, &keys].into_iter().chain(y.map(|_| &values)).for_each(|tile| shared.tile(out, tile));
+        let mask = self.mask(RowsAre::Queries, 1);
+        mask.iter().for_each(|mask| shared.mask(out, mask));
+        self.attention.begin(out, rows, work.queries, Order::Backwards);
+        [&queries, &keys].into_iter().chain(y.map(|_| &values)).for_each(|tile| self.products.fill(out, tile));
+        mask.iter().for_each(|mask| mask.fill(self.attention, out, "first", "from"));
+        out.line("fill_queries(0, first);");
+        out.line("fill_keys(0, 0);");
+        mask.iter().for_each(|_| out.line("fill_mask(0, 0);"));
+        self.commit(out);
+        out.line(format!("float top[{high}][2], sum[{high}][2] = {{}};"));
+        out.line("#pragma unroll");
+        out.line(format!("for (int r = 0; r < {high}; ++r) top[r][0] = top[r][1] = {INFINITY};"));
+        if y.is_some() {
+            self.products.zeros(out, "weighted", values.padded);
+        }
+        out.line(format!("const int end = {};", self.attention.end_of_keys(rows)));
+        out.open(format!("for (int k0 = 0; k0 < end; k0 += {block}) {{"));
+        self.wait(out);
+        if y.is_some() {
+            out.line("fill_values(0, k0);");
+            self.commit(out);
+        }
+        let sees = self.sees(out, RowsAre::Queries);
+        self.products.zeros(out, "score", block);
+        self.where_it(out, sees, |out| {
+            self.products.with_rows(out, "score", &queries, &keys, "0");
+            self.softmax(out, mask.as_ref(), y.map(|_| values.padded));
+        });
+        match y {
+            Some(_) => self.wait(out),
+            None => out.line("__syncthreads();"),
+        }
+        out.open(format!("if (k0 + {block} < end) {{"));
+        out.line(format!("fill_keys(0, k0 + {block});"));
+        mask.iter().for_each(|_| out.line(format!("fill_mask(0, k0 + {block});")));
+        out.close();
+        self.commit(out);
+        if y.is_some() {
+            self.where_it(out, sees, |out| self.products.with_columns(out, "weighted", "score", &values, "0"));
+        }
+        out.close();
+        self.finish(out, y, lse);
+        self.end(out);
+        shared.bytes
+    }
+
+    /// Whether a warp sees anything of a block; none if each does.
+    fn sees(&self, out: &mut Out, rows: RowsAre) -> Option<&'static str> {
+        if !self.attention.work.causal {
+            return None;
+        }
+        let last = 16 * self.shape.high - 1;
+        out.line(match rows {
+            RowsAre::Queries => format!("const bool sees = k0 <= first + row0 + {last};"),
+            RowsAre::Keys => format!("const bool sees = q0 + {} >= first + row0;", self.shape.block - 1),
+        });
+        Some("sees")
+    }
+
+    /// What is done if a condition holds, or always.
+    fn where_it(&self, out: &mut Out, holds: Option<&str>, write: impl FnOnce(&mut Out)) {
+        if let Some(condition) = holds {
+            out.open(format!("if ({condition}) {{"));
+        }
+        write(out);
+        if holds.is_some() {
+            out.close();
+        }
+    }
+
+    /// Weights instead of scores, with the sums so far corrected for a new maximum.
+    fn softmax(&self, out: &mut Out, mask: Option<&MaskTile>, width: Option<i64>) {
+        let Shape { high, block } = self.shape;
+        if self.raw() {
+            self.hide(out, RowsAre::Queries, "k0");
+        } else {
+            self.each_score(out, RowsAre::Queries, "k0");
+            self.score(out, RowsAre::Queries, mask);
+            out.line("score[r][n][e] = x;");
+            self.end_each(out);
+        }
+        for (variable, end) in [("r", high), ("h", 2)] {
+            out.line("#pragma unroll");
+            out.open(format!("for (int {variable} = 0; {variable} < {end}; ++{variable}) {{"));
+        }
+        out.line("float shift = top[r][h];");
+        out.line("#pragma unroll");
+        out.line(format!(
+            "for (int n = 0; n < {}; ++n) shift = fmaxf(shift, fmaxf(score[r][n][h * 2], score[r][n][h * 2 + 1]));",
+            block / 8
+        ));
+        for by in [1, 2] {
+            out.line(format!("shift = fmaxf(shift, __shfl_xor_sync(0xffffffffu, shift, {by}));"));
+        }
+        // While nothing is seen, the sum stays zero.
+        let times = if self.raw() { format!(" * {}", number(self.exponent())) } else { String::new() };
+        out.line(format!("const float base = shift == {INFINITY} ? 0.0f : shift{times};"));
+        out.line(format!("const float correction = {};", self.exp("top[r][h]", "base")));
+        out.line("top[r][h] = shift;");
+        out.line("sum[r][h] *= correction;");
+        out.line("#pragma unroll");
+        out.open(format!("for (int n = 0; n < {}; ++n) {{", block / 8));
+        out.line("#pragma unroll");
+        out.open("for (int e = h * 2; e < h * 2 + 2; ++e) {");
+        out.line(format!("score[r][n][e] = {};", self.exp("score[r][n][e]", "base")));
+        out.line("sum[r][h] += score[r][n][e];");
+        out.close();
+        out.close();
+        if let Some(width) = width {
+            out.line("#pragma unroll");
+            out.open(format!("for (int n = 0; n < {}; ++n) {{", width / 8));
+            out.line("weighted[r][n][h * 2] *= correction;");
+            out.line("weighted[r][n][h * 2 + 1] *= correction;");
+            out.close();
+        }
+        out.close();
+        out.close();
+    }
+
+    /// The loops over the rows of a thread, with the number of each and whether there is such a row.
+    fn each_row(&self, out: &mut Out, name: &str, count: Dim) {
+        for (variable, end) in [("r", self.shape.high), ("h", 2)] {
+            out.line("#pragma unroll");
+            out.open(format!("for (int {variable} = 0; {variable} < {end}; ++{variable}) {{"));
+        }
+        out.line(format!("const int {name} = first + row0 + r * 16 + group + h * 8;"));
+        out.line(format!("const bool inside = {name} < {};", dim(count)));
+    }
+
+    /// Stores the results of the rows.
+    fn finish(&self, out: &mut Out, y: Option<&Elements>, lse: Option<&Elements>) {
+        let Attention { work, values, .. } = self.attention;
+        out.line(format!("const bool none = {} == 0;", dim(work.keys)));
+        self.each_row(out, "i", work.queries);
+        for by in [1, 2] {
+            out.line(format!("sum[r][h] += __shfl_xor_sync(0xffffffffu, sum[r][h], {by});"));
+        }
+        // Nothing that is seen gives no number.
+        out.line(format!("if (!none && top[r][h] == {INFINITY}) sum[r][h] = __int_as_float(0x7fc00000);"));
+        out.open("if (inside) {");
+        if let Some(y) = y {
+            out.line("const float factor = none ? 0.0f : 1.0f / sum[r][h];");
+            self.products.store(out, y, "i", *values, "weighted", Some("factor"));
+        }
+        if let Some(lse) = lse {
+            self.attention.unit.borrow_mut().math.insert((MathFn::Log, DType::F32));
+            let times = if self.raw() { format!(" * {}", number(work.scale)) } else { String::new() };
+            let value = format!("top[r][h]{times} + log_f32(sum[r][h])");
+            out.line(format!("if (pair == 0) {}", self.attention.store(lse, "i", "0", &value)));
+        }
+        out.close();
+        out.close();
+        out.close();
+    }
+
+    /// The end of the loop over blocks: the next one uses the same shared memory.
+    fn end(&self, out: &mut Out) {
+        self.wait(out);
+        out.close();
+    }
+
+    /// Puts the weights into `score`, and the cotangents of the products but for the scale into `of_weight`, if those are wanted.
+    fn cotangents(&self, out: &mut Out, scores: &Scores, [lse, delta]: [&str; 2], of_products: bool) {
+        let Scores { rows, column0, mask } = *scores;
+        if self.raw() {
+            self.hide(out, rows, column0);
+        }
+        self.each_score(out, rows, column0);
+        let mut weight = self.exp("x", lse);
+        if self.raw() {
+            out.line("const float x = score[r][n][e];");
+        } else {
+            self.score(out, rows, mask);
+        }
+        if let Some(unseen) = self.attention.unseen(lse) {
+            weight = format!("seen ? {weight} : inside ? {unseen} : 0.0f");
+        }
+        out.line(format!("const float weight = {weight};"));
+        out.line("score[r][n][e] = weight;");
+        if of_products {
+            let ds = format!("weight * (of_weight[r][n][e] - {delta})");
+            let seen = matches!(self.attention.work.mask, Some(AttentionMask::Seen(..)));
+            let ds = if seen { format!("seen ? {ds} : 0.0f") } else { ds };
+            out.line(format!("of_weight[r][n][e] = {ds};"));
+        }
+        self.end_each(out);
+    }
+
+    /// The logarithms of the sums, as [`Tensor::exp`] wants them.
+    fn less(&self, lse: &str) -> String {
+        if self.raw() { format!("{lse} * {}", number(LOG2_E)) } else { lse.to_owned() }
+    }
+
+    fn of_queries(&self, out: &mut Out, dq: &Elements) -> i64 {
+        let Attention { work, features, .. } = self.attention;
+        let AttentionPass::Backward { lse, delta, .. } = &work.pass else { unreachable!("the caller saw the pass") };
+        let Shape { high, block } = self.shape;
+        let rows = self.shape.rows();
+        let [queries, cotangents] = [0, 3].map(|which| self.tile(which, rows, 1));
+        let [keys, values] = [1, 2].map(|which| self.tile(which, block, 2));
+        let all = [&queries, &cotangents, &keys, &values];
+        let mut shared = Shared::default();
+        all.iter().for_each(|tile| shared.tile(out, tile));
+        let mask = self.mask(RowsAre::Queries, 2);
+        mask.iter().for_each(|mask| shared.mask(out, mask));
+        self.attention.begin(out, rows, work.queries, Order::Backwards);
+        all.iter().for_each(|tile| self.products.fill(out, tile));
+        mask.iter().for_each(|mask| mask.fill(self.attention, out, "first", "from"));
+        let names: Vec<&str> = ["keys", "values"].into_iter().chain(mask.as_ref().map(|_| "mask")).collect();
+        for name in ["queries", "cotangents"] {
+            out.line(format!("fill_{name}(0, first);"));
+        }
+        names.iter().for_each(|name| out.line(format!("fill_{name}(0, 0);")));
+        self.commit(out);
+        out.line(format!("float lses[{high}][2], deltas[{high}][2], weighted[{high}][{}][4] = {{}};", queries.padded / 8));
+        self.each_row(out, "i", work.queries);
+        out.line(format!("lses[r][h] = inside ? {} : 0.0f;", self.less(&self.attention.load(lse, "i", "0"))));
+        out.line(format!("deltas[r][h] = inside ? {} : 0.0f;", self.attention.load(delta, "i", "0")));
+        out.close();
+        out.close();
+        out.line(format!("const int end = {};", self.attention.end_of_keys(rows)));
+        out.open(format!("for (int k0 = 0; k0 < end; k0 += {block}) {{"));
+        self.next(out, "k0", "end", &names);
+        let sees = self.sees(out, RowsAre::Queries);
+        self.where_it(out, sees, |out| {
+            self.products.zeros(out, "score", block);
+            self.products.with_rows(out, "score", &queries, &keys, "stage");
+            self.products.zeros(out, "of_weight", block);
+            self.products.with_rows(out, "of_weight", &cotangents, &values, "stage");
+            let scores = Scores { rows: RowsAre::Queries, column0: "k0", mask: mask.as_ref() };
+            self.cotangents(out, &scores, ["lses[r][e / 2]", "deltas[r][e / 2]"], true);
+            self.products.with_columns(out, "weighted", "of_weight", &keys, "stage");
+        });
+        out.close();
+        self.each_row(out, "i", work.queries);
+        out.open("if (inside) {");
+        self.products.store(out, dq, "i", *features, "weighted", Some(&number(work.scale)));
+        out.close();
+        out.close();
+        out.close();
+        self.end(out);
+        shared.bytes
+    }
+
+    /// Waits for a stage and asks for the next one of what has these names.
+    fn next(&self, out: &mut Out, at: &str, end: &str, names: &[&str]) {
+        let block = self.shape.block;
+        out.line(format!("const int stage = {at} / {block} % 2;"));
+        self.wait(out);
+        out.open(format!("if ({at} + {block} < {end}) {{"));
+        names.iter().for_each(|name| out.line(format!("fill_{name}(stage ^ 1, {at} + {block});")));
+        out.close();
+        self.commit(out);
+    }
+
+    fn of_keys(&self, out: &mut Out, dk: Option<&Elements>, dv: Option<&Elements>) -> i64 {
+        let Attention { work, features, values: width, .. } = self.attention;
+        let AttentionPass::Backward { lse, delta, .. } = &work.pass else { unreachable!("the caller saw the pass") };
+        let block = self.shape.block;
+        let rows = self.shape.rows();
+        let [keys, values] = [1, 2].map(|which| self.tile(which, rows, 1));
+        let [queries, cotangents] = [0, 3].map(|which| self.tile(which, block, 2));
+        let all: Vec<&Tile> = [&keys].into_iter().chain(dk.map(|_| &values)).chain([&queries, &cotangents]).collect();
+        let mut shared = Shared::default();
+        all.iter().for_each(|tile| shared.tile(out, tile));
+        let mask = self.mask(RowsAre::Keys, 2);
+        mask.iter().for_each(|mask| shared.mask(out, mask));
+        shared.numbers(out, "lses", 2 * block);
+        shared.numbers(out, "deltas", 2 * block);
+        self.attention.begin(out, rows, work.keys, Order::Forwards);
+        all.iter().for_each(|tile| self.products.fill(out, tile));
+        self.fill_rows(out, [("lses", lse), ("deltas", delta)]);
+        mask.iter().for_each(|mask| mask.fill(self.attention, out, "from", "first"));
+        // With a causal mask, queries before the first key see none.
+        let start = if work.causal { "first" } else { "0" };
+        let names: Vec<&str> = ["queries", "cotangents", "rows"].into_iter().chain(mask.as_ref().map(|_| "mask")).collect();
+        for tile in all.iter().filter(|tile| tile.stages == 1) {
+            out.line(format!("fill_{}(0, first);", tile.name));
+        }
+        let stage = if work.causal { format!("first / {block} % 2") } else { "0".to_owned() };
+        names.iter().for_each(|name| out.line(format!("fill_{name}({stage}, {start});")));
+        self.commit(out);
+        for (name, _, tile) in [("weighted", dk, &keys), ("of_row", dv, &values)].into_iter().filter(|s| s.1.is_some()) {
+            self.products.zeros(out, name, tile.padded);
+        }
+        out.open(format!("for (int q0 = {start}; q0 < {}; q0 += {block}) {{", dim(work.queries)));
+        self.next(out, "q0", &dim(work.queries), &names);
+        let sees = self.sees(out, RowsAre::Keys);
+        let column = format!("[stage * {block} + n * 8 + pair + e % 2]");
+        let less = self.less(&format!("lses{column}"));
+        let less = if self.raw() { format!("({less})") } else { less };
+        self.where_it(out, sees, |out| {
+            self.products.zeros(out, "score", block);
+            self.products.with_rows(out, "score", &keys, &queries, "stage");
+            if dk.is_some() {
+                self.products.zeros(out, "of_weight", block);
+                self.products.with_rows(out, "of_weight", &values, &cotangents, "stage");
+            }
+            let scores = Scores { rows: RowsAre::Keys, column0: "q0", mask: mask.as_ref() };
+            self.cotangents(out, &scores, [&less, &format!("deltas{column}")], dk.is_some());
+            if dv.is_some() {
+                self.products.with_columns(out, "of_row", "score", &cotangents, "stage");
+            }
+            if dk.is_some() {
+                self.products.with_columns(out, "weighted", "of_weight", &queries, "stage");
+            }
+        });
+        out.close();
+        self.each_row(out, "j", work.keys);
+        out.open("if (inside) {");
+        if let Some(dk) = dk {
+            self.products.store(out, dk, "j", *features, "weighted", Some(&number(work.scale)));
+        }
+        if let Some(dv) = dv {
+            self.products.store(out, dv, "j", *width, "of_row", None);
+        }
+        out.close();
+        out.close();
+        out.close();
+        self.end(out);
+        shared.bytes
+    }
+
+    /// Defines the function that brings a number for each query to a stage.
+    fn fill_rows(&self, out: &mut Out, arrays: [(&str, &Elements); 2]) {
+        self.attention.helper("copy_async_word");
+        let block = self.shape.block;
+        out.open("auto fill_rows = [&](int stage, int from) {");
+        out.open(format!("if (threadIdx.x < {block}) {{"));
+        out.line(format!("const bool inside = from + threadIdx.x < {};", dim(self.attention.work.queries)));
+        for (name, elements) in arrays {
+            let place = self.attention.place(elements, "(from + threadIdx.x)", "0");
+            let anywhere = &self.attention.params[elements.param];
+            out.line(format!("copy_async_word(&{name}[stage * {block} + threadIdx.x], inside ? &{place} : {anywhere}, inside);"));
+        }
+        out.close();
+        out.close_with("};");
+    }
+}
