@@ -21,11 +21,13 @@ fn assert_same(there: &Tensor, here: &Tensor, device: Device, what: &str) -> Res
     Ok(())
 }
 
+type Computation = fn(&[Tensor; 3]) -> Tensor;
+
 #[test]
 fn operators_run_where_their_operands_live() -> Result<()> {
     let Some((device, emulator)) = stand_in(80) else { return Ok(()) };
     let (x, w, b) = (waves((4, 3), 0.0), waves((5, 3), 1.0), waves(5, 2.0));
-    let all: [(&str, fn(&[Tensor; 3]) -> Tensor); 10] = [
+    let all: [(&str, Computation); 10] = [
         ("numbers go along", |[x, ..]| (x * 2.0 + 1.0).exp()),
         ("a linear layer", |[x, w, b]| x.matmul(&w.t()) + b),
         ("a sum over rows of a transposed tensor", |[x, ..]| x.t().sum(0)),
@@ -34,7 +36,7 @@ fn operators_run_where_their_operands_live() -> Result<()> {
         ("another shape", |[x, ..]| x.t().reshape((2, 6))),
         ("another type", |[x, ..]| x.gt(0.0).to_dtype(DType::I64)),
         ("what is made up goes along", |[x, ..]| x + Tensor::ones((4, 3)).to_dtype(DType::F32).tril(0)),
-        ("where a mask is true", |[x, ..]| x.i(&x.gt(-9.0))),
+        ("where a mask is true", |[x, ..]| x.i(x.gt(-9.0))),
         ("what the host computes", |[x, w, _]| x.matmul(&w.t()).sort(1).0),
     ];
     let there = [&x, &w, &b].map(|t| t.to(device));
@@ -107,7 +109,7 @@ fn training_operator_by_operator_goes_as_on_the_host() -> Result<()> {
 fn variables_and_gradients_stay_where_they_are() -> Result<()> {
     let Some((device, _emulator)) = stand_in(83) else { return Ok(()) };
     let w = Tensor::variable(Tensor::new([1.0, 2.0, 3.0]).to(device));
-    w.add_(&Tensor::ones(3))?;
+    w.add_(Tensor::ones(3))?;
     w.mul_(2.0)?;
     assert_eq!((w.device(), w.to_vec::<f32>()?), (device, vec![4.0, 6.0, 8.0]));
     assert_eq!(w.duplicate().device(), device);

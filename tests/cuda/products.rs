@@ -163,8 +163,10 @@ fn a_recorded_run_has_its_products_in_it() -> Result<()> {
     Ok(())
 }
 
-/// Extents of images and weights, options, and how many of the convolution and its two derivatives a library does.
-fn convolutions() -> Vec<(&'static str, [usize; 4], [usize; 4], Conv, usize)> {
+/// A name, the extents of images and weights, options, and how many of the convolution and its two derivatives a library does.
+type Windows = (&'static str, [usize; 4], [usize; 4], Conv, usize);
+
+fn convolutions() -> Vec<Windows> {
     vec![
         ("plain", [2, 3, 7, 6], [4, 3, 3, 2], default(), 3),
         ("padding", [2, 3, 5, 6], [4, 3, 3, 3], Conv { padding: 1.into(), ..default() }, 3),

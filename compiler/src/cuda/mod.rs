@@ -5,7 +5,8 @@
 //! which are the 32 accumulators of the documented tree, so that a GPU adds in the order in which a CPU does: the lanes
 //! are a warp where the reduced axis is contiguous, else they lie across the points of a block. The sections of a
 //! kernel share one launch: each has a range of blocks. A product is computed by blocks that pass through shared memory, of half types on
-//! tensor cores; what is read across passes through it, too. What no other template takes, a thread does point by point.
+//! tensor cores; what is read across passes through it, too. What no other template takes, a thread does point by point. A product or a
+//! convolution that a library of the device can do is launched by itself, with what the library is told of it.
 
 mod attention;
 mod convolution;

@@ -32,6 +32,10 @@ const BATCHES: c_int = 5;
 const BATCH_STRIDE: c_int = 6;
 /// `CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES`.
 const MOST_WORKSPACE: c_int = 1;
+/// `CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK`.
+const REDUCTIONS: c_int = 3;
+/// `CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE`: others would add parts of sums of half types in the half type.
+const WIDE: u32 = 2;
 /// `CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES`, and those of B, C and D.
 const ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
 
@@ -249,8 +253,9 @@ impl BlasHandle {
             blas.check("cublasLtMatmulPreferenceCreate", (functions.create_preference)(&mut preference))?;
             let set = |attribute, value: *const c_void, bytes| (functions.set_preference)(preference, attribute, value, bytes);
             let mut status = set(MOST_WORKSPACE, (&raw const most).cast(), size_of::<usize>());
-            for (attribute, bytes) in ALIGNMENTS.into_iter().zip([a, b, d, d]) {
-                status = if status == 0 { set(attribute, (&raw const bytes).cast(), size_of::<u32>()) } else { status };
+            let alignments = ALIGNMENTS.into_iter().zip([a, b, d, d]);
+            for (attribute, value) in [(REDUCTIONS, WIDE)].into_iter().chain(alignments) {
+                status = if status == 0 { set(attribute, (&raw const value).cast(), size_of::<u32>()) } else { status };
             }
             if status == 0 {
                 let [a, b, d] = description.layouts;
