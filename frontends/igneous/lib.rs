@@ -88,7 +88,9 @@ mod variable;
 pub use anomaly::{Anomaly, detect_anomaly, detect_anomaly_of};
 pub use autocast::{autocast, autocast_dtype, no_autocast};
 pub use backend::{MatmulPrecision, Precision, Stages};
-pub use compile::{ArgumentList, Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, Tree, compile, spec};
+pub use compile::{
+    ArgumentList, Arguments, Compiled, Function, Lowered, NamedExtent, NamedShape, Outputs, SavedProgram, Tree, compile, spec,
+};
 pub use control::{cond, fori_loop, while_loop, while_loop_bounded};
 pub use device::Device;
 pub use grad_mode::{enable_grad, is_grad_enabled, no_grad};

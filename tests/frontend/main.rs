@@ -30,6 +30,7 @@ mod random;
 mod readme;
 mod recurrent;
 mod resume;
+mod saved;
 mod schedulers;
 mod symbolic;
 mod tensors;

@@ -69,6 +69,7 @@ pub(super) struct Entry<R> {
     pub(super) traced: Traced<R>,
     pub(super) signature: Signature,
     pub(super) executable: Executable,
+    pub(super) options: Options,
     pub(super) runs: AtomicU64,
     reason: Option<String>,
 }
@@ -220,7 +221,7 @@ impl<R> Entry<R> {
             let (name, excess) = (&traced.graph.name, report.excess());
             eprintln!("warning: the temporaries of `{name}` exceed the memory budget of {} bytes by {excess}", report.budget);
         }
-        Ok(Entry { traced, signature, executable, runs: AtomicU64::new(0), reason })
+        Ok(Entry { traced, signature, executable, options: options.clone(), runs: AtomicU64::new(0), reason })
     }
 
     /// Whether the program may be used for arguments of this signature now.

@@ -9,11 +9,13 @@ mod inline;
 mod lowered;
 mod relations;
 mod run;
+mod saved;
 mod signature;
 mod tree;
 mod unrolled;
 
 pub use lowered::Lowered;
+pub use saved::SavedProgram;
 pub use signature::{NamedExtent, NamedShape};
 pub use tree::{ArgumentList, Arguments, Function, Outputs, Tree};
 

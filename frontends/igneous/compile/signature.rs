@@ -101,7 +101,7 @@ pub(super) struct Signature {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Modes {
     pub(super) grad_enabled: bool,
-    autocast: Option<DType>,
+    pub(super) autocast: Option<DType>,
 }
 
 impl Modes {

@@ -5,7 +5,7 @@ use crate::location::{called_from, here};
 use crate::tensor::Tensor;
 use igneous_ir::{DType, Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// Names and values: PyTorch's `state_dict`. Values are copies of handles, so later training does not change them.
@@ -82,10 +82,11 @@ impl StateDict {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let (loc, path) = (here(), path.as_ref());
         let named = |e: Error| e.context(format_args!("cannot write {}", path.display()));
-        self.safetensors().map_err(named).and_then(|bytes| files::write(path, &bytes)).map_err(|e| e.at(loc))
+        self.safetensors(None).map_err(named).and_then(|bytes| files::write(path, &bytes)).map_err(|e| e.at(loc))
     }
 
-    fn safetensors(&self) -> Result<Vec<u8>> {
+    /// The bytes of a safetensors file, with texts by name besides.
+    pub(crate) fn safetensors(&self, texts: Option<HashMap<String, String>>) -> Result<Vec<u8>> {
         let mut data: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         for (name, tensor) in self.iter() {
             let ty = tensor.ty()?;
@@ -95,7 +96,7 @@ impl StateDict {
             .iter()
             .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes).map_err(Error::other)?)))
             .collect();
-        safetensors::serialize(views?, None).map_err(Error::other)
+        safetensors::serialize(views?, texts).map_err(Error::other)
     }
 
     /// Writes an archive of arrays as `numpy.savez` does. The file is complete or as it was.
@@ -122,7 +123,8 @@ impl StateDict {
         called_from(loc, || files::read(path).and_then(parsed)).map_err(|e| e.at(loc))
     }
 
-    fn parse(bytes: &[u8]) -> Result<StateDict> {
+    /// The tensors of a file.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<StateDict> {
         match files::format_of(bytes) {
             Format::Numpy => return Ok(StateDict { entries: files::entries_of_npz(bytes)?.into_iter().collect() }),
             Format::Torch => return files::read_torch(bytes)?.state_dict(),

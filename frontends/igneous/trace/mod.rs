@@ -142,6 +142,13 @@ struct Handle {
     tracked: bool,
 }
 
+impl Capture {
+    /// An input of a graph that was not traced here.
+    pub(crate) fn new(source: CaptureSource, value: Value) -> Capture {
+        Capture { source, value, tracked: false }
+    }
+}
+
 impl Trace {
     fn new(kind: Kind, name: &str) -> Trace {
         let life = Life { thread: std::thread::current().id(), ended: AtomicBool::new(false), name: name.to_owned() };
