@@ -122,6 +122,11 @@ impl Executable {
         if program.symbols.is_empty() { program.run(inputs) } else { program.run_with_shapes(inputs, shapes) }
     }
 
+    /// As [`run_kernel`](Executable::run_kernel), on the kernel's device, where the outputs stay.
+    pub(crate) fn run_kernel_on_device(&self, inputs: &[Sent], types: &[&TensorType]) -> Result<Vec<Remote>> {
+        Ok(self.run_on_device(inputs, types, |_| 0)?.into_iter().map(|(_, remote)| remote).collect())
+    }
+
     fn prepare(&self, inputs: &[Buffer], types: &[&TensorType], version: impl Fn(usize) -> u64) -> Result<Vec<Buffer>> {
         let Some(prepare) = &self.stages.prepare else { return Ok(Vec::new()) };
         kept(&self.prepared, prepare.inputs.iter().map(|&i| version(i)).collect(), || {

@@ -10,7 +10,11 @@ use std::sync::{Arc, OnceLock};
 /// A place that holds tensors and runs programs.
 ///
 /// A compiled function runs where its arguments live, or where [`Compiled::device`](crate::Compiled::device) says; variables follow
-/// it there, and stay between runs. What is read of them on the host is fetched then. Operators of eager mode run on the host.
+/// it there, and stay between runs. What is read of them on the host is fetched then.
+///
+/// An operator of eager mode runs where its operands live, and so does `backward`; a module moves with
+/// [`to_device`](crate::nn::ModuleExt::to_device). Operands on different devices are an error, except that numbers (tensors with one
+/// element), zeros, ones, ranges and random numbers go along.
 ///
 /// ```
 /// use igneous::{Device, Tensor, compile};
@@ -108,6 +112,11 @@ pub(crate) struct Remote {
 impl Remote {
     pub(crate) fn new(device: Device, block: DeviceBuffer) -> Remote {
         Remote { device, block, host: Arc::default() }
+    }
+
+    /// The same elements in a block of their own.
+    pub(crate) fn duplicate(&self) -> Result<Remote> {
+        Ok(Remote::new(self.device, self.block.duplicate()?))
     }
 
     /// Copies elements to a GPU.

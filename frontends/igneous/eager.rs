@@ -4,9 +4,9 @@
 //! that a transposed operand of a product or a number beside a tensor is never written out.
 
 use crate::anomaly;
-use crate::apply::{Tensors, infer};
-use crate::backend::{Executable, Options, Precision, Variables};
-use crate::device::Device;
+use crate::apply::{Tensors, infer, operand_name};
+use crate::backend::{Elements, Executable, Options, Precision, Sent, Variables};
+use crate::device::{Device, Remote};
 use crate::func::apply::apply_graph;
 use crate::grad_mode::{is_grad_enabled, no_grad};
 use crate::tape;
@@ -28,7 +28,7 @@ pub(crate) struct View {
     /// Transposes and broadcasts, applied in order.
     ops: SmallVec<[Op; 2]>,
     /// The elements written out, once somebody needed them so.
-    dense: OnceLock<Buffer>,
+    dense: OnceLock<Arc<Eager>>,
 }
 
 /// A view of a view of a view is written out first.
@@ -40,18 +40,27 @@ impl Eager {
     /// # Errors
     /// If memory is short, or the device they are fetched from fails.
     pub(crate) fn dense(self: &Arc<Eager>) -> Result<Arc<Eager>> {
-        if let Some(remote) = &self.remote {
-            return Ok(Arc::new(Eager { buffer: remote.host()?, ..Eager::clone(self) }));
+        let placed = self.placed()?;
+        match &placed.remote {
+            Some(remote) => Ok(Arc::new(Eager { buffer: remote.host()?, ..Eager::clone(&placed) })),
+            None => Ok(placed),
         }
+    }
+
+    /// The same tensor with its elements in row-major order where they live.
+    ///
+    /// # Errors
+    /// If memory is short, or the device fails.
+    pub(crate) fn placed(self: &Arc<Eager>) -> Result<Arc<Eager>> {
         let Some(view) = &self.view else { return Ok(self.clone()) };
         if view.dense.get().is_none() {
-            let (identity, buffers) = Call::new(None, std::slice::from_ref(self));
-            let buffer = identity.run(&buffers, || Ok(Types::from_iter([self.ty.clone()])))?.1.remove(0);
+            let written =
+                compute(None, std::slice::from_ref(self), self.loc, || Ok(Types::from_iter([self.ty.clone()])))?.remove(0);
             // Another thread may have been faster; both have written the same elements.
-            let _ = view.dense.set(buffer);
+            let _ = view.dense.set(Arc::new(written));
         }
-        let buffer = view.dense.get().expect("set above").clone();
-        Ok(Arc::new(Eager { buffer, view: None, ..Eager::clone(self) }))
+        let dense = view.dense.get().expect("set above");
+        Ok(Arc::new(Eager { buffer: dense.buffer.clone(), remote: dense.remote.clone(), view: None, ..Eager::clone(self) }))
     }
 }
 
@@ -59,6 +68,9 @@ impl Eager {
 pub(crate) fn run(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
     let operands: SmallVec<[Arc<Eager>; 4]> = inputs.iter().map(|t| value_of(t)).collect::<Result<_>>()?;
     let types = || operands.iter().map(|v| v.ty.clone()).collect::<SmallVec<[TensorType; 4]>>();
+    if operands.iter().any(|v| v.remote.is_some()) {
+        check_devices(&op, &operands, inputs).map_err(|e| e.at(loc))?;
+    }
     let mut values: SmallVec<[Eager; 2]> = match operands.as_slice() {
         _ if op.is(&ops::structural::CHECK) => {
             infer(&op, &types(), inputs, loc)?;
@@ -67,7 +79,8 @@ pub(crate) fn run(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
         }
         [] if op.is(&ops::structural::CONSTANT) => {
             let array = op.array("value");
-            SmallVec::from_iter([Eager::new(array.ty(), Buffer::from_slice(&array.to_bytes())?, Some(loc))])
+            let constant = Eager::new(array.ty(), Buffer::from_slice(&array.to_bytes())?, Some(loc));
+            SmallVec::from_iter([Eager { anywhere: true, ..constant }])
         }
         _ if op.is(&ops::custom::CUSTOM_VJP) => {
             infer(&op, &types(), inputs, loc)?;
@@ -81,18 +94,12 @@ pub(crate) fn run(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
             let ty = infer(&op, &types(), inputs, loc)?.remove(0);
             SmallVec::from_iter([view(op.clone(), x, ty, loc)?])
         }
-        [x, ..] if op.is(&ops::structural::BARRIER) => {
-            SmallVec::from_iter([Eager::new(x.ty.clone(), x.dense()?.buffer.clone(), Some(loc))])
-        }
+        [x, ..] if op.is(&ops::structural::BARRIER) => SmallVec::from_iter([Eager::like(x.ty.clone(), &*x.placed()?, Some(loc))]),
         [x] if matches!(op.name(), "reshape" | "stop_gradient") => {
             let ty = infer(&op, &types(), inputs, loc)?.remove(0);
-            SmallVec::from_iter([Eager::new(ty, x.dense()?.buffer.clone(), Some(loc))])
+            SmallVec::from_iter([Eager::like(ty, &*x.placed()?, Some(loc))])
         }
-        _ => {
-            let (call, buffers) = Call::new(Some(op.clone()), &operands);
-            let (types, buffers) = call.run(&buffers, || infer(&op, &types(), inputs, loc)).map_err(|e| e.at(loc))?;
-            types.into_iter().zip(buffers).map(|(ty, buffer)| Eager::new(ty, buffer, Some(loc))).collect()
-        }
+        _ => compute(Some(op.clone()), &operands, Some(loc), || infer(&op, &types(), inputs, loc)).map_err(|e| e.at(loc))?,
     };
     if anomaly::is_active() {
         anomaly::check(&op, inputs, &values, loc)?;
@@ -105,12 +112,8 @@ pub(crate) fn run(op: Op, inputs: &[&Tensor], loc: Loc) -> Result<Tensors> {
 
 fn value_of(tensor: &Tensor) -> Result<Arc<Eager>> {
     match &tensor.0 {
-        Repr::Eager(value) if value.remote.is_some() => value.dense(),
         Repr::Eager(value) => Ok(value.clone()),
-        Repr::Variable(variable) => {
-            let value = Arc::new(variable.read());
-            if value.remote.is_some() { value.dense() } else { Ok(value) }
-        }
+        Repr::Variable(variable) => Ok(Arc::new(variable.read())),
         Repr::Traced(traced) => Err(crate::trace::stale_error(traced)),
         Repr::Invalid(error) => Err(error.clone()),
     }
@@ -123,14 +126,58 @@ fn is_view(op: &Op) -> bool {
 /// `x` seen through one more operator.
 fn view(op: Op, x: &Arc<Eager>, ty: TensorType, loc: Loc) -> Result<Eager> {
     let deep = x.view.as_ref().is_some_and(|v| v.ops.len() >= DEEPEST_VIEW);
-    let x = if deep { x.dense()? } else { x.clone() };
+    let x = if deep { x.placed()? } else { x.clone() };
     let (base, mut ops) = match &x.view {
         Some(view) => (view.base.clone(), view.ops.clone()),
         None => (x.ty.clone(), SmallVec::new()),
     };
     ops.push(op);
     let view = Some(Arc::new(View { base, ops, dense: OnceLock::new() }));
-    Ok(Eager { view, ..Eager::new(ty, x.buffer.clone(), Some(loc)) })
+    Ok(Eager { view, ..Eager::like(ty, &x, Some(loc)) })
+}
+
+/// An operand of several elements that come from data lives where those on a device do.
+fn check_devices(op: &Op, operands: &[Arc<Eager>], inputs: &[&Tensor]) -> Result<()> {
+    let bound: SmallVec<[usize; 4]> = (0..operands.len()).filter(|&k| !goes_along(&operands[k])).collect();
+    let Some((&first, &other)) =
+        bound.iter().zip(bound.iter().skip(1)).find(|(a, b)| operands[**a].device() != operands[**b].device())
+    else {
+        return Ok(());
+    };
+    let mut error = Error::new(format!("the operands of {} live on different devices", op.name()));
+    for k in [first, other] {
+        let name = operand_name(op, inputs.len(), k);
+        error = error.note(name, format!("{}   on {}", inputs[k].describe(), operands[k].device()));
+    }
+    let remedy = "move one to the other's device, `x.to(device)`, or a module, `net.to_device(device)?`";
+    Err(error.note("remedy", remedy))
+}
+
+/// Whether an operand on the host is sent to where others live.
+fn goes_along(value: &Eager) -> bool {
+    let base = value.view.as_ref().map_or(&value.ty, |view| &view.base);
+    value.remote.is_none() && (value.anywhere || base.elements() == Dim::ONE)
+}
+
+/// Runs an operator, or writes an operand out, where the operands live.
+fn compute(
+    op: Option<Op>,
+    operands: &[Arc<Eager>],
+    loc: Option<Loc>,
+    infer: impl FnOnce() -> Result<Types>,
+) -> Result<SmallVec<[Eager; 2]>> {
+    let device = operands.iter().map(|v| v.device()).find(|&d| d != Device::Cpu);
+    let Some(device) = device else {
+        let (call, buffers) = Call::new(op, operands);
+        let (types, buffers) = call.run(&buffers, infer)?;
+        let anywhere = operands.iter().all(|v| v.anywhere);
+        let made = |(ty, buffer)| Eager { anywhere, ..Eager::new(ty, buffer, loc) };
+        return Ok(types.into_iter().zip(buffers).map(made).collect());
+    };
+    let (given, elements): (_, Vec<Elements>) = operands.iter().map(|v| remote_operand(v)).unzip();
+    let call = Call { op, operands: given, device };
+    let (types, remotes) = call.run_on_device(elements, infer)?;
+    types.into_iter().zip(remotes).map(|(ty, remote)| Eager::remote(ty, remote, loc)).collect()
 }
 
 fn check(op: &Op, ok: &Eager, value: &Eager) -> Result<()> {
@@ -147,18 +194,27 @@ type Operand = (TensorType, SmallVec<[Op; 2]>);
 fn operand(value: &Eager) -> (Operand, Buffer) {
     match &value.view {
         Some(view) => match view.dense.get() {
-            Some(dense) => ((value.ty.clone(), SmallVec::new()), dense.clone()),
+            Some(dense) => ((value.ty.clone(), SmallVec::new()), dense.buffer.clone()),
             None => ((view.base.clone(), view.ops.clone()), value.buffer.clone()),
         },
         None => ((value.ty.clone(), SmallVec::new()), value.buffer.clone()),
     }
 }
 
-/// An operator with its operands' types; without an operator, the operand itself, written out.
+/// The same where another operand lives on a device.
+fn remote_operand(value: &Eager) -> (Operand, Elements) {
+    let (given, host) = operand(value);
+    let dense = value.view.as_ref().and_then(|view| view.dense.get());
+    let remote = dense.map_or(&value.remote, |dense| &dense.remote);
+    (given, remote.as_ref().map_or(Elements::Host(host), |remote| Elements::Device(remote.block.clone())))
+}
+
+/// An operator with its operands' types, and where it runs; without an operator, the operand itself, written out.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Call {
     op: Option<Op>,
     operands: SmallVec<[Operand; 3]>,
+    device: Device,
 }
 
 /// What is known of a call with numbers for extents.
@@ -180,20 +236,30 @@ const REMEMBERED: usize = 1 << 14;
 impl Call {
     fn new(op: Option<Op>, values: &[Arc<Eager>]) -> (Call, SmallVec<[Buffer; 4]>) {
         let (operands, buffers) = values.iter().map(|v| operand(v)).unzip();
-        (Call { op, operands }, buffers)
+        (Call { op, operands, device: Device::Cpu }, buffers)
     }
 
     /// Runs the kernel, compiling it if this is the first time; the results with their types.
     fn run(&self, buffers: &[Buffer], infer: impl FnOnce() -> Result<Types>) -> Result<(Types, SmallVec<[Buffer; 2]>)> {
-        let known = KERNELS.read().unwrap_or_else(PoisonError::into_inner).get(self).cloned();
-        let kernel = match known {
-            Some(kernel) => kernel,
-            None => self.remember(infer()?)?,
-        };
+        let kernel = self.kernel(infer)?;
         let sizes: SmallVec<[SmallVec<[usize; 4]>; 4]> = self.operands.iter().map(|(ty, _)| sizes(ty)).collect();
         let shapes: SmallVec<[&[usize]; 4]> = sizes.iter().map(|s| s.as_slice()).collect();
         let outputs = kernel.executable.run_kernel(buffers, &shapes)?;
         Ok((kernel.results, outputs.into_iter().collect()))
+    }
+
+    /// As [`run`](Call::run), on a device.
+    fn run_on_device(&self, elements: Vec<Elements>, infer: impl FnOnce() -> Result<Types>) -> Result<(Types, Vec<Remote>)> {
+        let kernel = self.kernel(infer)?;
+        let sent: Vec<Sent> = elements.into_iter().map(|elements| Sent { elements, version: None }).collect();
+        let types: SmallVec<[&TensorType; 4]> = self.operands.iter().map(|(ty, _)| ty).collect();
+        let outputs = kernel.executable.run_kernel_on_device(&sent, &types)?;
+        Ok((kernel.results, outputs))
+    }
+
+    fn kernel(&self, infer: impl FnOnce() -> Result<Types>) -> Result<Kernel> {
+        let known = KERNELS.read().unwrap_or_else(PoisonError::into_inner).get(self).cloned();
+        known.map_or_else(|| self.remember(infer()?), Ok)
     }
 
     fn remember(&self, results: Types) -> Result<Kernel> {
@@ -203,7 +269,7 @@ impl Call {
         let executable = match found {
             Some(executable) => executable,
             None => {
-                let made = Arc::new(Executable::build(&key.graph()?, &Variables::default(), &OPTIONS, Device::Cpu)?);
+                let made = Arc::new(Executable::build(&key.graph()?, &Variables::default(), &OPTIONS, self.device)?);
                 PROGRAMS.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(made).clone()
             }
         };
@@ -260,7 +326,7 @@ impl Call {
             Op::new(op.record(), attrs)
         };
         let operands = self.operands.iter().map(|(base, views)| (ty(base), views.iter().map(op).collect())).collect();
-        let general = Call { op: self.op.as_ref().map(op), operands };
+        let general = Call { op: self.op.as_ref().map(op), operands, device: self.device };
         let graph = general.graph().ok()?;
         let value = |s: Symbol| SYMBOLS.iter().position(|(own, _)| *own == s).map(|k| extents[k]);
         let concrete = |ty: &TensorType| -> Option<TensorType> {

@@ -165,7 +165,7 @@ pub fn irfft(x: &Tensor, n: usize, axis: i64, norm: Norm) -> Tensor {
         let half = x.padded_with(&widths, 0.0);
         // Conjugates in reverse order complete them: all but the first and, of an even number, the middle one.
         let mirrored = half.narrow(axis as i64, 1, n - needed).flip(axis as i64);
-        let conjugate = mirrored * Tensor::new([1.0, -1.0]).to_dtype(x.dtype());
+        let conjugate = mirrored * Tensor::new([1.0, -1.0]).to_dtype(x.dtype()).to(x.device());
         let whole = Tensor::cat(&[half, conjugate], axis as i64);
         Ok(real(&ifft(&whole, axis as i64, norm)))
     });

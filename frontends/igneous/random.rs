@@ -39,16 +39,17 @@ pub fn manual_seed(seed: u64) {
 pub(crate) fn advance() -> Result<Tensor> {
     let state = random_state()?;
     let now = state.detach();
-    let next = if trace::is_tracing() {
+    if trace::is_tracing() {
         let [step] = apply(ops::constant(Array::ints(DType::I64, [2], vec![0, 1])), &[]);
-        &now + &step
-    } else {
-        let value = now.eager_value("its elements")?;
-        let words = value.buffer.as_slice::<i64>()?;
-        Eager::new(value.ty.clone(), Buffer::from_slice(&[words[0], words[1].wrapping_add(1)])?, None).into()
-    };
-    state.assign(&next)?;
-    Ok(now)
+        state.assign(&(&now + &step))?;
+        return Ok(now);
+    }
+    let value = now.eager_value("its elements")?;
+    let words = value.buffer.as_slice::<i64>()?;
+    let next = Buffer::from_slice(&[words[0], words[1].wrapping_add(1)])?;
+    state.assign(&Eager::new(value.ty.clone(), next, None).into())?;
+    // Numbers are drawn on the host, and go along from there.
+    Ok(Eager { remote: None, anywhere: true, ..Eager::clone(&value) }.into())
 }
 
 #[track_caller]

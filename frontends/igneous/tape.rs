@@ -76,7 +76,7 @@ impl Drop for Node {
 
 /// A handle of a tensor whose gradient the hooks see.
 pub(crate) fn hooked(tensor: &Tensor, hooks: Arc<Hooks<GradientHook>>) -> Result<Tensor> {
-    let value = tensor.eager_value("its value")?;
+    let value = tensor.placed_value("its value")?;
     let result = Eager { source: None, slot: None, ..Eager::clone(&value) };
     let node = Node {
         op: ops::custom_vjp(passed_on(&value.ty)?),
@@ -123,7 +123,7 @@ pub(crate) fn backward(loss: &Tensor, cotangent: Option<&Tensor>, loc: Loc) -> R
     if trace::is_tracing() {
         return trace::backward(&loss, cotangent).map_err(|e| e.at(loc));
     }
-    let root = loss.eager_value("its value")?;
+    let root = loss.placed_value("its value")?;
     let mut emit = Replay::of(&root, loc);
     let leaves = std::mem::take(&mut emit.leaves);
     let wrt: Vec<Value> = leaves.iter().map(|(value, _)| *value).collect();
@@ -132,7 +132,7 @@ pub(crate) fn backward(loss: &Tensor, cotangent: Option<&Tensor>, loc: Loc) -> R
         let grad = slot.hooks.call(grad, loc)?;
         let before = slot.lock().clone();
         let sum = match before {
-            Some(before) => try_apply(ops::add(), &[&before, &grad], loc)?.remove(0),
+            Some(before) => try_apply(ops::add(), &[&before, &grad.to(before.device())], loc)?.remove(0),
             None => grad,
         };
         Ok((slot, sum))
@@ -174,11 +174,11 @@ fn gradients(loss: &Tensor, cotangent: Option<&Tensor>, inputs: &[&Tensor], loc:
     if trace::is_tracing() {
         return trace::grad(&loss, cotangent, inputs).map_err(|e| e.at(loc));
     }
-    let root = loss.eager_value("its value")?;
+    let root = loss.placed_value("its value")?;
     let mut emit = Replay::of(&root, loc);
     let mut wrt = Vec::new();
     for input in inputs {
-        wrt.push(emit.value_of(&*input.eager_value("its value")?));
+        wrt.push(emit.value_of(&*input.placed_value("its value")?));
     }
     emit.gradients(&root, cotangent, &wrt).map_err(|e| e.at(loc))
 }

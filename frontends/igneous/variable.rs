@@ -133,9 +133,7 @@ impl Variable {
     }
 
     pub(crate) fn duplicate(&self) -> Result<Variable> {
-        let value = Arc::new(self.read_untracked()).dense()?;
-        let value = Eager::new(value.ty.clone(), value.buffer.duplicate()?, self.loc);
-        let copy = Variable::new(self.kind, &value, self.loc);
+        let copy = Variable::new(self.kind, &self.read_untracked().duplicate()?, self.loc);
         copy.requires_grad.set(self.requires_grad.get());
         *copy.name.write().unwrap_or_else(PoisonError::into_inner) = self.name();
         Ok(copy)
@@ -189,7 +187,7 @@ impl Tensor {
         if trace::is_tracing() && value.error().is_none() {
             return trace::creation_error().at(loc).into();
         }
-        let made = value.detach().eager_value("its elements");
+        let made = value.detach().placed_value("its elements");
         or_invalid(made.map(|value| Tensor(Repr::Variable(Arc::new(Variable::new(kind, &value, Some(loc)))))))
     }
 
@@ -242,7 +240,7 @@ impl Tensor {
         if trace::is_tracing() {
             return trace::assign(variable, value).map_err(|e| e.at(loc));
         }
-        variable.store(&*value.eager_value("its elements")?);
+        variable.store(&*value.placed_value("its elements")?);
         Ok(())
     }
 
@@ -260,7 +258,7 @@ impl Tensor {
                 .note("variable", variable.describe())
                 .at(loc));
         }
-        variable.store(&*value.eager_value("its elements")?);
+        variable.store(&*value.placed_value("its elements")?);
         *variable.slot.lock() = None;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::libraries;
 use igneous_ir::error::{Error, Result};
-use igneous_runtime::cuda::{Device, Done, Gemm, KernelText, Launch, Recording};
+use igneous_runtime::cuda::{Call, Device, Done, KernelText, Launch, Mark, Recording};
 use libloading::Library;
 use std::alloc::Layout;
 use std::collections::{HashMap, HashSet};
@@ -40,7 +40,13 @@ pub struct Emulator {
     backwards: AtomicBool,
     launches: AtomicUsize,
     products: AtomicUsize,
+    convolutions: AtomicUsize,
     uploads: AtomicUsize,
+    /// Uploads that did not wait for all that was asked before.
+    beside: AtomicUsize,
+    /// How many launches, copies and calls of libraries were done, and for each address the last of those that used it.
+    clock: AtomicUsize,
+    last_uses: Mutex<HashMap<u64, usize>>,
     downloads: AtomicUsize,
     /// Writes outside of blocks.
     violations: Mutex<Vec<String>>,
@@ -72,7 +78,7 @@ unsafe impl Sync for Arena {}
 enum Asked {
     Copy { from: u64, to: u64, bytes: usize },
     Launch { kernel: Arc<KernelText>, grid: u32, shared: u32, arguments: Vec<u64> },
-    Multiply { gemm: Gemm, addresses: Vec<u64> },
+    Compute { call: Call, addresses: Vec<u64> },
 }
 
 /// How often a device was asked for something.
@@ -82,8 +88,12 @@ pub struct Counts {
     pub launches: usize,
     /// Products by a library.
     pub products: usize,
+    /// Convolutions by a library, and derivatives of them.
+    pub convolutions: usize,
     /// Copies from the host.
     pub uploads: usize,
+    /// Those that did not wait for all that was asked before.
+    pub beside: usize,
     /// Copies to the host.
     pub downloads: usize,
     /// Recordings.
@@ -133,7 +143,11 @@ impl Emulator {
             backwards: AtomicBool::new(false),
             launches: AtomicUsize::new(0),
             products: AtomicUsize::new(0),
+            convolutions: AtomicUsize::new(0),
             uploads: AtomicUsize::new(0),
+            beside: AtomicUsize::new(0),
+            clock: AtomicUsize::new(0),
+            last_uses: Mutex::default(),
             downloads: AtomicUsize::new(0),
             violations: Mutex::default(),
             arena: Arena { start, blocks: Mutex::default() },
@@ -191,7 +205,9 @@ impl Emulator {
         Counts {
             launches: of(&self.launches),
             products: of(&self.products),
+            convolutions: of(&self.convolutions),
             uploads: of(&self.uploads),
+            beside: of(&self.beside),
             downloads: of(&self.downloads),
             replays: of(&self.replays),
         }
@@ -200,6 +216,12 @@ impl Emulator {
     /// Whether the step is recorded instead of done.
     fn records(&self, step: impl FnOnce() -> Asked) -> bool {
         lock(&self.recording).as_mut().map(|steps| steps.push(step())).is_some()
+    }
+
+    /// Notes that a step uses what is at these addresses.
+    fn uses(&self, addresses: &[u64]) {
+        let now = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
+        lock(&self.last_uses).extend(addresses.iter().map(|&address| (address, now)));
     }
 
     /// Runs threads and blocks from the last to the first from here on, or from the first to the last.
@@ -304,7 +326,7 @@ impl Device for Emulator {
                     Asked::Launch { kernel, grid, shared, arguments } => {
                         self.launch(Launch { kernel, grid: *grid, shared: *shared, arguments })
                     }
-                    Asked::Multiply { gemm, addresses } => self.multiply(gemm, addresses).map(drop),
+                    Asked::Compute { call, addresses } => self.compute(call, addresses).map(drop),
                 }
             }
         })
@@ -352,6 +374,22 @@ impl Device for Emulator {
         Ok(())
     }
 
+    fn mark(&self) -> Result<Mark> {
+        Ok(Mark::new(self.clock.load(Ordering::Relaxed)))
+    }
+
+    unsafe fn upload_behind(&self, point: &Mark, to: u64, from: &[u8]) -> Result<()> {
+        let point = *point.get::<usize>().expect("the mark is this device's");
+        if lock(&self.last_uses).get(&to).is_some_and(|&used| used > point) {
+            lock(&self.violations).push("memory was overwritten before its last use".to_owned());
+        }
+        if point < self.clock.load(Ordering::Relaxed) {
+            self.beside.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: by the caller.
+        unsafe { self.upload(to, from) }
+    }
+
     unsafe fn download(&self, from: u64, to: &mut [u8]) -> Result<()> {
         self.downloads.fetch_add(1, Ordering::Relaxed);
         // SAFETY: by the caller.
@@ -361,17 +399,23 @@ impl Device for Emulator {
 
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
         if !self.records(|| Asked::Copy { from, to, bytes }) {
+            self.uses(&[from, to]);
             // SAFETY: by the caller.
             unsafe { (from as *const u8).copy_to(to as *mut u8, bytes) };
         }
         Ok(())
     }
 
-    unsafe fn multiply(&self, gemm: &Gemm, addresses: &[u64]) -> Result<Done> {
-        if !self.records(|| Asked::Multiply { gemm: gemm.clone(), addresses: addresses.to_vec() }) {
-            self.products.fetch_add(1, Ordering::Relaxed);
+    unsafe fn compute(&self, call: &Call, addresses: &[u64]) -> Result<Done> {
+        if !self.records(|| Asked::Compute { call: call.clone(), addresses: addresses.to_vec() }) {
+            let count = match call {
+                Call::Product(_) => &self.products,
+                Call::Convolution(_) => &self.convolutions,
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+            self.uses(addresses);
             // SAFETY: by the caller.
-            unsafe { libraries::multiply(gemm, addresses) };
+            unsafe { libraries::compute(call, addresses) };
         }
         Ok(Done::Yes)
     }
@@ -385,6 +429,7 @@ impl Device for Emulator {
         let known = lock(&self.entries).get(&kernel.source).cloned();
         let entry = known.ok_or_else(|| Error::new(format!("kernel {name} was not compiled")))?;
         self.launches.fetch_add(1, Ordering::Relaxed);
+        self.uses(arguments);
         let backwards = self.backwards.load(Ordering::Relaxed);
         // SAFETY: by the caller.
         match unsafe { (entry.run)(arguments.as_ptr(), grid, shared, backwards) } {

@@ -2,7 +2,7 @@
 
 use igneous_ir::array::Array;
 use igneous_ir::types::DType;
-use igneous_runtime::cuda::{Activation, Gemm, Stored, Sums};
+use igneous_runtime::cuda::{Activation, Call, Conv, Gemm, Pass, Stored, Sums};
 
 /// Elements in memory.
 ///
@@ -30,11 +30,77 @@ fn operand(sums: Sums, value: f64) -> f64 {
     }
 }
 
+/// What a library is asked for.
+///
+/// # Safety
+/// At the addresses is what `call` describes.
+pub unsafe fn compute(call: &Call, addresses: &[u64]) {
+    // SAFETY: by the caller.
+    unsafe {
+        match call {
+            Call::Product(gemm) => multiply(gemm, addresses),
+            Call::Convolution(conv) => convolve(conv, addresses),
+        }
+    }
+}
+
+/// The places of an array, and their indices.
+fn places(shape: &[usize]) -> impl Iterator<Item = Vec<usize>> + '_ {
+    (0..shape.iter().product()).map(move |flat: usize| {
+        let mut rest = flat;
+        let mut index: Vec<usize> = shape.iter().rev().map(|&n| (rest % n, rest /= n).0).collect();
+        index.reverse();
+        index
+    })
+}
+
+fn flat(index: &[usize], shape: &[usize]) -> usize {
+    index.iter().zip(shape).fold(0, |flat, (i, n)| flat * n + i)
+}
+
+/// The convolution, or a derivative of it.
+///
+/// # Safety
+/// There are the tensors that `conv` describes.
+unsafe fn convolve(conv: &Conv, addresses: &[u64]) {
+    let Conv { pass, types, shapes, spatial } = conv;
+    assert!(shapes.iter().all(|shape| shape.len() == spatial.len() + 2) && spatial.len() >= 2);
+    let written = match pass {
+        Pass::Images => 0,
+        Pass::Weights => 1,
+        Pass::Forward => 2,
+    };
+    let size = |k: usize| shapes[k].iter().product::<usize>();
+    // SAFETY: by the caller.
+    let read = |k: usize| if k == written { None } else { Some(unsafe { read(types.operands, addresses[k], size(k)) }) };
+    let tensors = [0, 1, 2].map(read);
+    let number = |k: usize, at: usize| tensors[k].as_ref().map_or(1.0, |array| operand(types.sums, array.f(at)));
+    let mut result = vec![0.0; size(written)];
+    let [x, w, y] = shapes;
+    for place in places(y) {
+        for element in places(&w[1..]) {
+            let inside = |(i, s): (usize, &igneous_runtime::cuda::Spatial)| {
+                let at = (place[2 + i] * s.stride + element[1 + i] * s.dilation).checked_sub(s.padding)?;
+                (at < x[2 + i]).then_some(at)
+            };
+            let Some(at) = spatial.iter().enumerate().map(inside).collect::<Option<Vec<usize>>>() else { continue };
+            let image = [&[place[0], element[0]], &at[..]].concat();
+            let weight = [&[place[1]], &element[..]].concat();
+            let positions = [flat(&image, x), flat(&weight, w), flat(&place, y)];
+            let factors: f64 = (0..3).map(|k| number(k, positions[k])).product();
+            result[positions[written]] += factors;
+        }
+    }
+    let bytes = Array::floats(types.result, shapes[written].clone(), result).rounded().to_bytes();
+    // SAFETY: by the caller.
+    unsafe { (addresses[written] as *mut u8).copy_from(bytes.as_ptr(), bytes.len()) };
+}
+
 /// The product.
 ///
 /// # Safety
 /// There are the matrices that `gemm` describes.
-pub unsafe fn multiply(gemm: &Gemm, addresses: &[u64]) {
+unsafe fn multiply(gemm: &Gemm, addresses: &[u64]) {
     let Gemm { types, batch, m, n, k, a, b, d, bias, activation } = gemm;
     assert_eq!(addresses.len(), if *bias { 4 } else { 3 });
     let elements = |stored: &Stored| (stored.columns - 1) * stored.leading + stored.rows;

@@ -9,6 +9,7 @@
 
 mod attention;
 mod cases;
+mod eager;
 mod emulator;
 mod exact;
 #[path = "../../compiler/tests/fuzz/generate.rs"]
@@ -30,7 +31,7 @@ mod resident;
 mod steps;
 
 use cases::{Case, Cases, Extent};
-use emulator::{Emulator, compiler};
+use emulator::{Counts, Emulator, compiler};
 use igneous_ir::array::Array;
 use igneous_ir::dim::Symbol;
 use igneous_ir::error::{Error, Result};
@@ -221,8 +222,12 @@ fn launch_lists_compute_what_the_interpreter_does() {
             }
         }
         let counts = device.counts();
-        took(&format!("{} launches and {} products of a library run", counts.launches, counts.products));
-        assert!(counts.products > 0 || std::env::var("IGNEOUS_OPERATOR").is_ok(), "the library was not asked for anything");
+        let Counts { launches, products, convolutions, .. } = counts;
+        took(&format!("{launches} launches, {products} products and {convolutions} convolutions of a library run"));
+        assert!(
+            products > 0 && convolutions > 0 || std::env::var("IGNEOUS_OPERATOR").is_ok(),
+            "the library was not asked for anything"
+        );
         for backwards in [false, true] {
             device.run_backwards(backwards);
             let anywhere: Arc<dyn Device> = device.clone();

@@ -1,7 +1,9 @@
-//! Which products are left to a library, how it is told of them, and what it gives; on the stand-in for one.
+//! Which products and convolutions are left to a library, how it is told of them, and what it gives; on the stand-in for one.
 
 use crate::resident::{between, stand_in};
-use igneous::{Choice, Choices, DType, Device, MatmulPrecision, Precision, Result, Tensor, compile, manual_seed};
+use igneous::{
+    Choice, Choices, Conv, DType, Device, MatmulPrecision, Precision, Result, Tensor, compile, default, grad_with, manual_seed,
+};
 use std::fmt::Write;
 
 /// A product as users write it, with its operands.
@@ -158,5 +160,57 @@ fn a_recorded_run_has_its_products_in_it() -> Result<()> {
     }
     let counts = emulator.counts();
     assert!(counts.replays > 0 && counts.products == 7, "{counts:?}");
+    Ok(())
+}
+
+/// A name, the extents of images and weights, options, and how many of the convolution and its two derivatives a library does.
+type Windows = (&'static str, [usize; 4], [usize; 4], Conv, usize);
+
+fn convolutions() -> Vec<Windows> {
+    vec![
+        ("plain", [2, 3, 7, 6], [4, 3, 3, 2], default(), 3),
+        ("padding", [2, 3, 5, 6], [4, 3, 3, 3], Conv { padding: 1.into(), ..default() }, 3),
+        ("stride", [2, 3, 8, 7], [4, 3, 3, 3], Conv { stride: 2.into(), padding: 1.into(), ..default() }, 3),
+        ("dilation", [2, 3, 9, 8], [4, 3, 3, 2], Conv { dilation: 2.into(), padding: 2.into(), ..default() }, 3),
+        ("stride without windows", [2, 3, 8, 6], [4, 3, 1, 1], Conv { stride: 2.into(), ..default() }, 2),
+        ("one place", [2, 3, 4, 4], [4, 3, 4, 4], default(), 0),
+        ("groups", [2, 4, 5, 5], [4, 2, 3, 3], Conv { groups: 2, ..default() }, 0),
+    ]
+}
+
+#[test]
+fn convolutions_and_their_derivatives() -> Result<()> {
+    let on_device = stand_in(79);
+    manual_seed(7);
+    let mut text = String::new();
+    for dtype in [DType::F32, DType::BF16] {
+        for (name, images, weights, options, least) in convolutions() {
+            let [x, w] = [images, weights].map(|shape| Tensor::randn(shape).to_dtype(dtype));
+            let dy = Tensor::randn(x.conv2d(&w, None, options).shape()).to_dtype(dtype);
+            let all = move |x: Tensor, w: Tensor, dy: Tensor| {
+                let (x, w) = (x.requires_grad_(), w.requires_grad_());
+                let y = x.conv2d(&w, None, options);
+                let cotangents = grad_with(&y, &dy, &[&x, &w])?;
+                Ok((y, cotangents))
+            };
+            let step = compile(all).device(Device::cuda(79)).choices(Choices::from(0));
+            let operands = || (x.clone(), w.clone(), dy.clone());
+            let list = step.lower(operands())?.launch_list().to_string();
+            let _ = write!(text, "{name}, {dtype}:\n{list}");
+            let Some((_, emulator)) = &on_device else { continue };
+            let before = emulator.counts();
+            let (y, cotangents) = step.run(operands())?;
+            let asked = between(before, emulator.counts());
+            assert!(asked.convolutions + asked.products >= least, "{name}, {dtype}: {asked:?}\n{list}");
+            let (here, theirs) = compile(all).run(operands())?;
+            let tolerance = if dtype == DType::F32 { 1e-5 } else { 5e-2 };
+            for (k, (a, b)) in [y].iter().chain(&cotangents).zip([here].iter().chain(&theirs)).enumerate() {
+                for (a, b) in a.to_f64_vec()?.into_iter().zip(b.to_f64_vec()?) {
+                    assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{name}, {dtype}, result {k}: {a} is not {b}");
+                }
+            }
+        }
+    }
+    insta::assert_snapshot!("convolutions", text);
     Ok(())
 }

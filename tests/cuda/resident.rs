@@ -45,7 +45,9 @@ pub fn between(before: Counts, after: Counts) -> Counts {
     Counts {
         launches: after.launches - before.launches,
         products: after.products - before.products,
+        convolutions: after.convolutions - before.convolutions,
         uploads: after.uploads - before.uploads,
+        beside: after.beside - before.beside,
         downloads: after.downloads - before.downloads,
         replays: after.replays - before.replays,
     }
@@ -107,6 +109,26 @@ fn training_stays_on_the_device() -> Result<()> {
             assert_eq!((asked.uploads, asked.downloads, asked.replays), (2, 1, 1), "round {round}");
         }
     })
+}
+
+#[test]
+fn the_next_input_is_sent_beside_the_run_before() -> Result<()> {
+    let Some((device, emulator)) = stand_in(84) else { return Ok(()) };
+    let double = compile(|x: Tensor| x * 2.0).device(device);
+    let mut results = Vec::new();
+    for round in 0..6 {
+        let before = emulator.counts();
+        results.push(double.run(Tensor::full(4, f64::from(round)))?);
+        let asked = between(before, emulator.counts());
+        // Both places are there from the third run on; then the copy waits for the run that used its place, not for the last one.
+        assert!(asked.uploads == 1 || round == 0, "round {round}: {asked:?}");
+        assert_eq!(asked.beside, usize::from(round >= 2), "round {round}: {asked:?}");
+    }
+    for (round, result) in results.iter().enumerate() {
+        assert_eq!(result.to_vec::<f32>()?, [2.0 * round as f32; 4]);
+    }
+    assert_eq!(emulator.take_violations(), [""; 0]);
+    Ok(())
 }
 
 #[test]

@@ -47,4 +47,5 @@ pub use build::{CpuCode, Listing, compile_kernels};
 pub use choose::choose_vector_axis;
 pub use dot::contracted_parts;
 pub use target::{Target, Width};
+pub(crate) use window::{WindowLoad, in_memory};
 pub use winograd::winograd_pays;

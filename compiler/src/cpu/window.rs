@@ -24,40 +24,49 @@ const PARTS: f64 = 16.0;
 const ROWS: i64 = 480;
 const SUMS: f64 = 73728.0;
 
+/// An element as it is in memory: of a half type, before it is converted to be computed with.
+pub(crate) fn in_memory(exprs: &Exprs, id: ExprId) -> ExprId {
+    let node = exprs.get(id);
+    let half = |from: ExprId| matches!(exprs.dtype(from), DType::F16 | DType::BF16);
+    if node.op == ScalarOp::Cast && node.dtype == DType::F32 && half(node.args[0]) { node.args[0] } else { id }
+}
+
 /// An element of a parameter at sums of multiples of axes, zero outside of the parameter and between its elements.
-pub(super) struct WindowLoad {
+pub(crate) struct WindowLoad {
     pub param: u32,
     /// The index along each axis of the parameter.
     pub index: Vec<Affine>,
     /// The distance between the indices of elements along each axis.
     pub steps: Vec<Dim>,
     /// Whether an index may lie outside.
-    padded: bool,
+    pub padded: bool,
 }
 
 impl WindowLoad {
     /// The operands of a product, if they are of windows; the left one lies inside of its parameter.
-    pub fn operands(dot: &DotSection, params: &[Param]) -> Option<[WindowLoad; 2]> {
+    pub(super) fn operands(dot: &DotSection, params: &[Param]) -> Option<[WindowLoad; 2]> {
         let exprs = &dot.section.exprs;
-        let lhs = WindowLoad::of(exprs, dot.lhs, params).filter(|load| !load.padded)?;
-        Some([lhs, WindowLoad::of(exprs, dot.rhs, params)?])
+        let single = |load: &WindowLoad| params[load.param as usize].ty.dtype == DType::F32;
+        let lhs = WindowLoad::of(exprs, dot.lhs, params).filter(|load| !load.padded).filter(single)?;
+        Some([lhs, WindowLoad::of(exprs, dot.rhs, params).filter(single)?])
     }
 
-    fn of(exprs: &Exprs, root: ExprId, params: &[Param]) -> Option<WindowLoad> {
-        let node = exprs.get(root);
+    /// An element, which may be converted from a half type.
+    pub fn of(exprs: &Exprs, root: ExprId, params: &[Param]) -> Option<WindowLoad> {
+        let node = exprs.get(in_memory(exprs, root));
         let (load, conditions) = match node.op {
             ScalarOp::Select => {
                 let ScalarOp::Literal(zero) = exprs.get(node.args[2]).op else { return None };
                 if zero.as_f64().to_bits() != 0 {
                     return None;
                 }
-                (exprs.get(node.args[1]), conjuncts(exprs, node.args[0]))
+                (exprs.get(in_memory(exprs, node.args[1])), conjuncts(exprs, node.args[0]))
             }
             _ => (node, Vec::new()),
         };
         let ScalarOp::Load(param) = load.op else { return None };
         let Param { ty, access, .. } = &params[param as usize];
-        if *access != Access::Read || ty.dtype != DType::F32 {
+        if *access != Access::Read {
             return None;
         }
         let (even, limits): (Vec<_>, Vec<_>) =
@@ -96,7 +105,7 @@ impl WindowLoad {
     }
 
     /// The elements as the runtime finds them; `outer` are the axes of m or n.
-    pub fn window(&self, dot: &DotSection, params: &[Param], axes: &DotAxes, outer: &[u32]) -> Window {
+    pub(super) fn window(&self, dot: &DotSection, params: &[Param], axes: &DotAxes, outer: &[u32]) -> Window {
         let exprs = &dot.section.exprs;
         let extents = |axes: &[u32]| axes.iter().map(|&a| dot.extent(a)).collect();
         let shape = &params[self.param as usize].ty.shape;

@@ -5,9 +5,12 @@
 //! which are the 32 accumulators of the documented tree, so that a GPU adds in the order in which a CPU does: the lanes
 //! are a warp where the reduced axis is contiguous, else they lie across the points of a block. The sections of a
 //! kernel share one launch: each has a range of blocks. A product is computed by blocks that pass through shared memory, of half types on
-//! tensor cores; what is read across passes through it, too. What no other template takes, a thread does point by point.
+//! tensor cores; what is read across passes through it, too. What no other template takes, a thread does point by point. A product or a
+//! convolution that a library of the device can do is launched by itself, with what the library is told of it.
 
 mod attention;
+mod convolution;
+mod half;
 mod library;
 mod mma;
 mod out;
@@ -35,7 +38,7 @@ use igneous_ir::kernel::{Access, Kernel, Param, Section};
 use igneous_ir::math;
 use igneous_ir::scalar::{Exprs, MathFn, S, ScalarOp};
 use igneous_ir::types::DType;
-use igneous_runtime::cuda::{Alternative, Choice, CudaWork, KernelText};
+use igneous_runtime::cuda::{Alternative, Choice, CudaWork, KernelText, Operation};
 use igneous_runtime::program::{LibraryWork, Work};
 use out::Out;
 use scalar::Unit;
@@ -61,17 +64,18 @@ pub fn compile_kernels(kernels: &[Kernel], options: &Options) -> Result<Vec<Vec<
 }
 
 /// Writes `kernel` as CUDA C++: one launch, or a few that follow each other. Unless the precision is strict, sums over places that the
-/// data decide are added up in any order, and libraries may compute products.
+/// data decide are added up in any order, and libraries may compute products and convolutions.
 ///
 /// # Errors
 /// If the kernel is ill-formed.
 pub fn emit(kernel: &Kernel, options: &Options) -> Result<Vec<CudaWork>> {
     kernel.verify()?;
+    let kernel = &*half::widened_last(kernel);
     let known = is_attention(kernel).then(|| attention_work(kernel)).flatten();
     match known.and_then(|known| attention::emit(kernel, &known, options.precision)) {
         Some(works) => works,
         None if options.precision == Precision::Strict => Ok(vec![emit_sections(kernel)?]),
-        None => scatter::split(kernel).iter().flat_map(|part| split_products(part, options)).map(Part::emit).collect(),
+        None => scatter::split(kernel).iter().flat_map(|part| split_libraries(part, options)).map(Part::emit).collect(),
     }
 }
 
@@ -87,13 +91,15 @@ impl Part {
     }
 }
 
-/// The products of a kernel that libraries compute, each by itself, and what is left.
-fn split_products(kernel: &Kernel, options: &Options) -> Vec<Part> {
+/// The sections of a kernel that libraries may compute, each by itself, and what is left.
+fn split_libraries(kernel: &Kernel, options: &Options) -> Vec<Part> {
     let matmul = options.matmul.under(options.precision);
     let alternative = |section: &Section| {
-        let product = product::of(kernel, section, matmul)?;
-        let known = [product.batch, product.m, product.n, product.k].iter().all(|d| d.as_const().is_some());
-        let alternative = Alternative { product, choices: options.choices.clone() };
+        let operation = product::of(kernel, section, matmul)
+            .map(Operation::Product)
+            .or_else(|| convolution::of(kernel, section, matmul).map(Operation::Convolution))?;
+        let known = operation.is_constant();
+        let alternative = Alternative { operation, choices: options.choices.clone() };
         match alternative.choice() {
             // A launch of its own does not pay.
             Some(Choice::Kernel) if kernel.sections.len() > 1 => None,

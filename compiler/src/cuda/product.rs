@@ -4,7 +4,7 @@
 //! each. Axes that walk through memory as one are one for the library; where the leading axes of the rows or columns do not, they can be
 //! batches.
 
-use crate::cpu::Affine;
+use crate::cpu::{Affine, in_memory};
 use crate::precision::MatmulPrecision;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::{Access, Kernel, Section, Stage, Store, Target};
@@ -12,23 +12,24 @@ use igneous_ir::scalar::{ExprId, Exprs, MathFn, ScalarOp};
 use igneous_ir::types::DType;
 use igneous_runtime::cuda::{Activation, Matrix, Order, Product, Sums, Types};
 
+/// The only thing that a section with a product stores: the local with the sum, the parameter, the index and the value.
+pub(super) fn only_store(section: &Section) -> Option<(u32, u32, &[ExprId], ExprId)> {
+    let (Stage::Dot { to, .. }, [Stage::Map { axes, stores }]) = section.stages.split_first()? else { return None };
+    let [Store { value, to: Target::Param { param, index, combine: None } }] = stores.as_slice() else { return None };
+    let plain = axes.is_empty() && section.locals[*to as usize].axes.is_empty();
+    plain.then_some((*to, *param, index, *value))
+}
+
 /// The product that a section is, if a library can do it.
 pub(super) fn of(kernel: &Kernel, section: &Section, precision: MatmulPrecision) -> Option<Product> {
-    let (Stage::Dot { batch, m, n, axes, lhs, rhs, to }, [Stage::Map { axes: none, stores }]) = section.stages.split_first()?
-    else {
-        return None;
-    };
-    let [Store { value, to: Target::Param { param, index, combine: None } }] = stores.as_slice() else { return None };
-    let result = kernel.params[*param as usize].ty.dtype;
-    let local = &section.locals[*to as usize];
-    if !none.is_empty() || !local.axes.is_empty() {
-        return None;
-    }
+    let (Stage::Dot { batch, m, n, axes, lhs, rhs, .. }, _) = section.stages.split_first()? else { return None };
+    let (to, param, index, value) = only_store(section)?;
+    let result = kernel.params[param as usize].ty.dtype;
     let reader = Reader { kernel, section };
     let (left, right) = (reader.element(*lhs)?, reader.element(*rhs)?);
-    let types = types([left.dtype, right.dtype], local.dtype, result, precision)?;
-    let epilogue = reader.epilogue(*value, *to, result)?;
-    let out = Element { param: *param as usize, dtype: result, position: reader.position(*param, index)? };
+    let types = types([left.dtype, right.dtype], section.locals[to as usize].dtype, result, precision)?;
+    let epilogue = reader.epilogue(value, to, result)?;
+    let out = Element { param: param as usize, dtype: result, position: reader.position(param, index)? };
     // An axis without a role does not matter to the product, so one product for each of its points is right.
     let idle = section.parallel().filter(|a| ![batch, m, n].iter().any(|role| role.contains(a)));
     let batch: Vec<u32> = batch.iter().copied().chain(idle).collect();
@@ -47,7 +48,7 @@ pub(super) fn of(kernel: &Kernel, section: &Section, precision: MatmulPrecision)
 }
 
 /// The types of a product, if the library has such products.
-fn types([lhs, rhs]: [DType; 2], sums: DType, result: DType, precision: MatmulPrecision) -> Option<Types> {
+pub(super) fn types([lhs, rhs]: [DType; 2], sums: DType, result: DType, precision: MatmulPrecision) -> Option<Types> {
     let sums = match (lhs, sums, result) {
         (DType::F32, DType::F32, DType::F32) if precision == MatmulPrecision::Tf32 => Sums::Tf32,
         (DType::F32, DType::F32, DType::F32) => Sums::F32,
@@ -98,12 +99,9 @@ impl Reader<'_> {
         position.axes(self.exprs()).is_some().then_some(position)
     }
 
-    /// An element as it is in memory, perhaps of a narrower type than the one it is computed with in.
+    /// An element of a parameter, which may be converted.
     fn element(&self, id: ExprId) -> Option<Element> {
-        let node = self.exprs().get(id);
-        let half = |from: ExprId| matches!(self.exprs().dtype(from), DType::F16 | DType::BF16);
-        let cast = node.op == ScalarOp::Cast && node.dtype == DType::F32 && half(node.args[0]);
-        let node = if cast { self.exprs().get(node.args[0]) } else { node };
+        let node = self.exprs().get(in_memory(self.exprs(), id));
         let ScalarOp::Load(param) = node.op else { return None };
         let read = &self.kernel.params[param as usize];
         let position = self.position(param, &node.args)?;

@@ -171,8 +171,7 @@ impl<R: Tree> Entry<R> {
         }
         for (k, capture) in self.traced.captures.iter().enumerate() {
             inputs.push(match &capture.source {
-                CaptureSource::Eager(value) if value.remote.is_some() => Input::new(value),
-                CaptureSource::Eager(value) => Input::new(&*value.dense()?),
+                CaptureSource::Eager(value) => Input::new(&*value.placed()?),
                 CaptureSource::Outer(_) => return Err(Error::new("a program cannot capture a traced tensor")),
                 CaptureSource::Slot(key, _) => {
                     let grad = shared(key).and_then(|slot| locks.slots[&slot.id()].clone());

@@ -211,7 +211,7 @@ impl RotaryEmbedding {
             return Error::new(message).note("tensor", x.describe()).at(loc).into();
         }
         let (length, half) = (shape[shape.len() - 2], features / 2);
-        let angles = angles(first + length, half, features, self.options.base).narrow(0, first, length);
+        let angles = angles(first + length, half, features, self.options.base).narrow(0, first, length).to(x.device());
         let x = x.as_float();
         let (cos, sin) = (angles.cos().to_dtype(x.dtype()), angles.sin().to_dtype(x.dtype()));
         match self.options.pairs {

@@ -3,9 +3,11 @@
 use super::mode::Mode;
 use super::state::StateDict;
 use super::summary::Summary;
+use crate::device::Device;
 use crate::grad_mode::no_grad;
 use crate::location::here;
 use crate::tensor::Tensor;
+use crate::trace;
 use crate::variable::VariableKind;
 use igneous_ir::{DType, Error, Result};
 use std::sync::Arc;
@@ -217,6 +219,24 @@ pub trait ModuleExt: Module {
             tensor.replace(&no_grad(|| tensor.to_dtype(dtype))).map_err(|e| e.at(loc))?;
         }
         Ok(())
+    }
+
+    /// Moves all parameters and buffers to a device (`module.to(device)`). A compiled function moves what it uses by itself. Make
+    /// optimizers after this: their state is made where the parameters live.
+    ///
+    /// # Errors
+    /// If this machine has no such device or not enough memory there, a layer was made from bad arguments, or a trace is active.
+    /// Nothing has changed then.
+    #[track_caller]
+    fn to_device(&self, device: Device) -> Result<()> {
+        let loc = here();
+        if trace::is_tracing() {
+            return Err(Error::new("a module cannot be moved under a trace").at(loc));
+        }
+        let variables = self.named_variables();
+        let moved: Vec<Tensor> = variables.iter().map(|(_, tensor)| tensor.detach().to(device)).collect();
+        moved.iter().try_for_each(Tensor::check)?;
+        variables.iter().zip(&moved).try_for_each(|((_, tensor), value)| tensor.assign(value)).map_err(|e| e.at(loc))
     }
 
     /// Names and values of all parameters and buffers.

@@ -214,7 +214,7 @@ impl Tensor {
     #[track_caller]
     pub fn full_like(&self, value: impl Into<Scalar>) -> Tensor {
         match self.ty() {
-            Ok(ty) => Tensor::filled(ty.shape, value.into(), ty.dtype),
+            Ok(ty) => Tensor::filled(ty.shape, value.into(), ty.dtype).to(self.device()),
             Err(error) => error.into(),
         }
     }
@@ -294,5 +294,5 @@ fn eager_full(shape: Shape, literal: Literal, loc: Loc) -> Result<Tensor> {
         let element = Array::scalar(literal).to_bytes();
         buffer.bytes_mut()?.chunks_exact_mut(element.len()).for_each(|chunk| chunk.copy_from_slice(&element));
     }
-    Ok(Eager::new(ty, buffer, Some(loc)).into())
+    Ok(Eager { anywhere: true, ..Eager::new(ty, buffer, Some(loc)) }.into())
 }

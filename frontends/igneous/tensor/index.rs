@@ -341,7 +341,7 @@ impl Tensor {
                 axis.push(i as i64);
             }
         }
-        Ok(axes.into_iter().map(|axis| Tensor::from_slice(&axis, axis.len())).collect())
+        Ok(axes.into_iter().map(|axis| Tensor::from_slice(&axis, axis.len()).to(value.device())).collect())
     }
 
     /// The index of one element, counted from the end if negative.

@@ -136,8 +136,10 @@ pub(crate) struct Eager {
     pub(crate) ty: TensorType,
     /// The elements, row-major unless there is a view. Of elements on a device anything: [`Eager::dense`] fetches them.
     pub(crate) buffer: Buffer,
-    /// The elements on a device, if that is where they live; there is no view then.
+    /// The elements on a device, if that is where they live.
     pub(crate) remote: Option<Remote>,
+    /// Whether it was made from no data (zeros, ranges, random numbers): it goes along to where other operands live.
+    pub(crate) anywhere: bool,
     /// What the elements are seen through. [`Tensor::eager_value`] never returns one.
     pub(crate) view: Option<Arc<View>>,
     /// The recorded operation it is a result of, if `backward` can go on there.
@@ -151,12 +153,23 @@ pub(crate) struct Eager {
 impl Eager {
     /// A value without a history.
     pub(crate) fn new(ty: TensorType, buffer: Buffer, loc: Option<Loc>) -> Eager {
-        Eager { ty, buffer, remote: None, view: None, source: None, slot: None, loc }
+        Eager { ty, buffer, remote: None, anywhere: false, view: None, source: None, slot: None, loc }
     }
 
     /// Elements on a device, without a history.
     pub(crate) fn remote(ty: TensorType, remote: Remote, loc: Option<Loc>) -> Result<Eager> {
         Ok(Eager { remote: Some(remote), ..Eager::new(ty, Buffer::new(0)?, loc) })
+    }
+
+    /// The elements of another tensor in row-major order, without a history.
+    pub(crate) fn like(ty: TensorType, elements: &Eager, loc: Option<Loc>) -> Eager {
+        Eager { remote: elements.remote.clone(), anywhere: elements.anywhere, ..Eager::new(ty, elements.buffer.clone(), loc) }
+    }
+
+    /// Row-major elements in memory of their own, where they live.
+    pub(crate) fn duplicate(&self) -> Result<Eager> {
+        let remote = self.remote.as_ref().map(Remote::duplicate).transpose()?;
+        Ok(Eager { buffer: self.buffer.duplicate()?, remote, ..self.clone() })
     }
 
     /// Where the elements live.
@@ -368,8 +381,7 @@ impl Tensor {
     pub(crate) fn placed_value(&self, what: &str) -> Result<Arc<Eager>> {
         let loc = here();
         match &bound::resolve(self).0 {
-            Repr::Eager(value) if value.remote.is_some() => Ok(value.clone()),
-            Repr::Eager(value) => value.dense().map_err(|e| e.at(loc)),
+            Repr::Eager(value) => value.placed().map_err(|e| e.at(loc)),
             Repr::Variable(variable) => match trace::variable_in_trace(variable) {
                 Some(traced) => Err(trace::no_value_error(&traced?, what).at(loc)),
                 None => Ok(Arc::new(variable.read())),
@@ -448,10 +460,7 @@ impl Tensor {
     pub fn duplicate(&self) -> Tensor {
         let loc = here();
         match &self.0 {
-            Repr::Eager(value) => or_invalid(value.dense().and_then(|value| {
-                let copy = Eager { buffer: value.buffer.duplicate()?, remote: None, ..Eager::clone(&value) };
-                Ok(copy.into())
-            })),
+            Repr::Eager(value) => or_invalid(value.placed().and_then(|value| Ok(value.duplicate()?.into()))),
             Repr::Variable(variable) => {
                 if trace::is_tracing() {
                     return trace::creation_error().at(loc).into();
@@ -484,17 +493,15 @@ impl Tensor {
     /// The gradient that `backward` has added up for this leaf, if there is one.
     pub fn grad(&self) -> Option<Tensor> {
         let key = self.slot_key()?;
-        trace::slot_value(&key)
+        Some(trace::slot_value(&key)?.to(self.device()))
     }
 
     /// Takes the gradient out of the slot.
     pub fn take_grad(&self) -> Option<Tensor> {
         let key = self.slot_key()?;
-        let grad = trace::slot_value(&key);
-        if grad.is_some() {
-            trace::set_slot(&key, None);
-        }
-        grad
+        let grad = trace::slot_value(&key)?;
+        trace::set_slot(&key, None);
+        Some(grad.to(self.device()))
     }
 
     /// Puts a gradient into the slot or, with `None`, empties it.

@@ -32,11 +32,12 @@ const BATCHES: c_int = 5;
 const BATCH_STRIDE: c_int = 6;
 /// `CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES`.
 const MOST_WORKSPACE: c_int = 1;
+/// `CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK`.
+const REDUCTIONS: c_int = 3;
+/// `CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE`: others would add parts of sums of half types in the half type.
+const WIDE: u32 = 2;
 /// `CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES`, and those of B, C and D.
 const ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
-
-/// Bytes of memory that an algorithm may use besides its operands.
-pub(super) const WORKSPACE: usize = 32 << 20;
 
 functions! {
     Functions:
@@ -234,9 +235,9 @@ unsafe impl Send for BlasHandle {}
 unsafe impl Sync for BlasHandle {}
 
 impl BlasHandle {
-    /// The algorithm that the library proposes for operands, result and bias at addresses that are multiples of these; none if it has
-    /// none. The device is entered.
-    pub fn algorithm(&self, gemm: &Gemm, alignments: [u32; 4]) -> Result<Option<Algorithm>> {
+    /// The algorithm that the library proposes for operands, result and bias at addresses that are multiples of these, of those that
+    /// need no more memory than `most` bytes; none if it has none. The device is entered.
+    pub fn algorithm(&self, gemm: &Gemm, alignments: [u32; 4], most: usize) -> Result<Option<Algorithm>> {
         let (blas, functions) = (self.blas, &self.blas.functions);
         let mut description = blas.describe(gemm)?;
         let [a, b, d, bias] = alignments;
@@ -244,7 +245,7 @@ impl BlasHandle {
             // Only how it is aligned matters here.
             description.set(BIAS, &u64::from(bias))?;
         }
-        let (mut preference, most) = (null_mut(), WORKSPACE);
+        let mut preference = null_mut();
         let mut found = Heuristic::default();
         let mut count = 0;
         // SAFETY: the library writes a preference and at most one result, and reads numbers of the sizes that these attributes have.
@@ -252,8 +253,9 @@ impl BlasHandle {
             blas.check("cublasLtMatmulPreferenceCreate", (functions.create_preference)(&mut preference))?;
             let set = |attribute, value: *const c_void, bytes| (functions.set_preference)(preference, attribute, value, bytes);
             let mut status = set(MOST_WORKSPACE, (&raw const most).cast(), size_of::<usize>());
-            for (attribute, bytes) in ALIGNMENTS.into_iter().zip([a, b, d, d]) {
-                status = if status == 0 { set(attribute, (&raw const bytes).cast(), size_of::<u32>()) } else { status };
+            let alignments = ALIGNMENTS.into_iter().zip([a, b, d, d]);
+            for (attribute, value) in [(REDUCTIONS, WIDE)].into_iter().chain(alignments) {
+                status = if status == 0 { set(attribute, (&raw const value).cast(), size_of::<u32>()) } else { status };
             }
             if status == 0 {
                 let [a, b, d] = description.layouts;

@@ -1,6 +1,6 @@
 //! Memory of a device.
 
-use super::Device;
+use super::{Device, Mark};
 use crate::Buffer;
 use igneous_ir::error::{Error, Result};
 use std::fmt;
@@ -41,12 +41,27 @@ impl DeviceBuffer {
     /// # Errors
     /// If there are more or fewer bytes, somebody else holds the block, or the device fails.
     pub fn set(&mut self, bytes: &[u8]) -> Result<()> {
-        if bytes.len() != self.len() || !self.is_unique() {
-            let holds = if self.is_unique() { "" } else { ", and somebody else holds it" };
-            return Err(Error::new(format!("a block of {} bytes cannot take {}{holds}", self.len(), bytes.len())));
-        }
+        self.check_set(bytes)?;
         // SAFETY: the block has this many bytes.
         unsafe { self.0.device.upload(self.address(), bytes) }
+    }
+
+    /// Replaces the contents, which nothing uses that was asked for behind a point.
+    ///
+    /// # Errors
+    /// As [`set`](DeviceBuffer::set).
+    pub(super) fn set_behind(&mut self, point: &Mark, bytes: &[u8]) -> Result<()> {
+        self.check_set(bytes)?;
+        // SAFETY: the block has this many bytes.
+        unsafe { self.0.device.upload_behind(point, self.address(), bytes) }
+    }
+
+    fn check_set(&self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() == self.len() && self.is_unique() {
+            return Ok(());
+        }
+        let holds = if self.is_unique() { "" } else { ", and somebody else holds it" };
+        Err(Error::new(format!("a block of {} bytes cannot take {}{holds}", self.len(), bytes.len())))
     }
 
     /// The contents.

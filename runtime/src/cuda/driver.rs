@@ -14,6 +14,7 @@ pub(super) type Function = *mut c_void;
 pub(super) type Graph = *mut c_void;
 pub(super) type GraphExec = *mut c_void;
 pub(super) type Pool = *mut c_void;
+pub(super) type Event = *mut c_void;
 
 /// `CUDA_ERROR_OUT_OF_MEMORY`.
 pub(super) const OUT_OF_MEMORY: Status = 2;
@@ -21,6 +22,8 @@ pub(super) const OUT_OF_MEMORY: Status = 2;
 pub(super) const CAPABILITY: [c_int; 2] = [75, 76];
 /// `CU_STREAM_NON_BLOCKING`.
 pub(super) const NON_BLOCKING: c_uint = 1;
+/// `CU_EVENT_DISABLE_TIMING`.
+pub(super) const UNTIMED: c_uint = 2;
 /// `CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`.
 pub(super) const THREAD_LOCAL: c_int = 1;
 /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
@@ -50,6 +53,13 @@ functions! {
     upload: "cuMemcpyHtoDAsync_v2"(u64, *const c_void, usize, Stream);
     download: "cuMemcpyDtoHAsync_v2"(*mut c_void, u64, usize, Stream);
     copy: "cuMemcpyDtoDAsync_v2"(u64, u64, usize, Stream);
+    allocate_host: "cuMemAllocHost_v2"(*mut *mut c_void, usize);
+    free_host: "cuMemFreeHost"(*mut c_void);
+    create_event: "cuEventCreate"(*mut Event, c_uint);
+    destroy_event: "cuEventDestroy_v2"(Event);
+    record_event: "cuEventRecord"(Event, Stream);
+    query_event: "cuEventQuery"(Event);
+    wait_event: "cuStreamWaitEvent"(Stream, Event, c_uint);
     load_module: "cuModuleLoadData"(*mut Module, *const c_void);
     unload_module: "cuModuleUnload"(Module);
     function: "cuModuleGetFunction"(*mut Function, Module, *const c_char);

@@ -10,13 +10,13 @@ macro_rules! functions {
     ($table:ident: $($name:ident: $symbol:literal ($($argument:ty),*);)*) => {
         pub(super) struct $table {
             $(pub $name: unsafe extern "C" fn($($argument),*) -> Status,)*
-            _library: Library,
+            _library: libloading::Library,
         }
 
         impl $table {
             /// # Safety
             /// The library is the one that has these functions.
-            unsafe fn of(library: Library) -> Result<$table> {
+            unsafe fn of(library: libloading::Library) -> Result<$table> {
                 // SAFETY: the functions have these types in every version of the library that has them.
                 unsafe { Ok($table { $($name: symbol(&library, $symbol)?,)* _library: library }) }
             }

@@ -266,7 +266,7 @@ impl Executable {
             let go = unsafe {
                 match &step.action {
                     Action::Kernel(kernel) => {
-                        if self.multiply(kernel, &params)? == Done::No {
+                        if self.compute(kernel, &params)? == Done::No {
                             let tag = ErrorTag::new(plan.program, step.commits && plan.checks);
                             let arguments = kernel.arguments(params, self.error.address(), tag, frame);
                             let plan::Kernel { kernel, grid, shared, .. } = kernel;
@@ -312,11 +312,11 @@ impl Executable {
     ///
     /// # Safety
     /// The addresses are those of the launch's parameters.
-    unsafe fn multiply(&self, kernel: &plan::Kernel, params: &[u64]) -> Result<Done> {
+    unsafe fn compute(&self, kernel: &plan::Kernel, params: &[u64]) -> Result<Done> {
         match &kernel.library {
             // SAFETY: by the caller.
             Some(library) if library.choice == Choice::Library => unsafe {
-                self.device.multiply(&library.gemm, &library.addresses(params))
+                self.device.compute(&library.call, &library.addresses(params))
             },
             _ => Ok(Done::No),
         }

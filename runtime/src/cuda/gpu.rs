@@ -1,13 +1,15 @@
 //! An NVIDIA GPU. Everything happens in one stream, in the order in which it is asked for; work that is asked for again becomes
 //! a graph of the driver.
 
-use super::blas::{Algorithm, Blas, BlasHandle, WORKSPACE};
+use super::blas::{self, Blas, BlasHandle};
 use super::cache::{self, Place};
+use super::dnn::{self, Dnn, DnnHandle};
 use super::driver::{
     CAPABILITY, Context, Driver, Function, Graph, GraphExec, MOST_SHARED, Module, NON_BLOCKING, OUT_OF_MEMORY, RELEASE_THRESHOLD,
     Stream, THREAD_LOCAL,
 };
-use super::{Device, Done, Gemm, KernelText, Launch, Nvrtc, Recording};
+use super::pinned::{Pinned, Point};
+use super::{Call, Conv, Device, Done, Gemm, KernelText, Launch, Mark, Nvrtc, Recording};
 use igneous_ir::error::{Error, Result};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -15,7 +17,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
 /// Dynamic shared memory that a kernel gets without asking: 48 KiB, less what its text may declare itself.
@@ -23,6 +25,12 @@ const SHARED: u32 = 40 << 10;
 
 /// What addresses are at most known to be multiples of.
 const MOST_ALIGNED: u32 = 256;
+
+/// Bytes of memory that an algorithm of a library may use besides its operands.
+const WORKSPACE: usize = 64 << 20;
+
+/// From so many bytes on, what comes to the host goes through pinned memory: the driver would cut it into small pieces.
+const LARGE: usize = 64 << 10;
 
 /// Sizes of blocks are multiples of this many bytes.
 const GRAIN: usize = 512;
@@ -35,22 +43,26 @@ pub struct Gpu {
     architecture: String,
     context: Context,
     stream: Stream,
+    /// In which the host's memory is copied beside the work of the other stream.
+    uploads: Stream,
+    pinned: Mutex<Pinned>,
     kernels: Mutex<Kernels>,
     /// Blocks that were given back, by size: the next who asks for as many bytes gets the last one, so that addresses repeat in a loop.
     free: Mutex<HashMap<usize, Vec<u64>>>,
     /// The thread whose work is recorded, and what tells the others that it is.
     recorder: Mutex<Option<ThreadId>>,
     recorded: Condvar,
-    /// The library of products, once one is asked for; none if there is none.
-    blas: OnceLock<Option<BlasHandle>>,
-    products: Mutex<Products>,
+    libraries: Mutex<Libraries>,
 }
 
-/// What the library of products is asked for.
+/// Libraries that have been asked for something; none where there is none.
 #[derive(Default)]
-struct Products {
+struct Libraries {
+    blas: Option<Option<BlasHandle>>,
+    dnn: Option<Option<DnnHandle>>,
     /// By product and by the powers of two that the addresses are multiples of; none where the library has no algorithm.
-    algorithms: HashMap<(Gemm, [u32; 4]), Option<Algorithm>>,
+    products: HashMap<(Gemm, [u32; 4]), Option<blas::Algorithm>>,
+    convolutions: HashMap<Conv, Option<dnn::Algorithm>>,
     /// The memory that algorithms use: one at a time does.
     workspace: Option<u64>,
 }
@@ -124,12 +136,13 @@ impl Gpu {
             architecture: String::new(),
             context: null_mut(),
             stream: null_mut(),
+            uploads: null_mut(),
+            pinned: Mutex::default(),
             kernels: Mutex::default(),
             free: Mutex::default(),
             recorder: Mutex::new(None),
             recorded: Condvar::new(),
-            blas: OnceLock::new(),
-            products: Mutex::default(),
+            libraries: Mutex::default(),
         };
         let (mut name, mut capability) = ([0 as c_char; 256], [0; 2]);
         // SAFETY: the driver writes what it is asked for to these places, which are large enough; the name ends with a zero.
@@ -143,6 +156,7 @@ impl Gpu {
             driver.check("cuDevicePrimaryCtxRetain", (driver.retain_context)(&mut gpu.context, gpu.number))?;
             driver.check("cuCtxSetCurrent", (driver.set_context)(gpu.context))?;
             driver.check("cuStreamCreate", (driver.create_stream)(&mut gpu.stream, NON_BLOCKING))?;
+            driver.check("cuStreamCreate", (driver.create_stream)(&mut gpu.uploads, NON_BLOCKING))?;
             let (mut pool, mut threshold) = (null_mut(), u64::MAX);
             driver.check("cuDeviceGetDefaultMemPool", (driver.default_pool)(&mut pool, gpu.number))?;
             let status = (driver.set_pool)(pool, RELEASE_THRESHOLD, (&raw mut threshold).cast());
@@ -206,14 +220,62 @@ impl Gpu {
         }
     }
 
-    /// The library of products, if there is one. The GPU is entered.
-    fn blas(&self) -> Result<Option<&BlasHandle>> {
-        if self.blas.get().is_none() {
-            let handle = Blas::get().ok().map(Blas::handle).transpose()?;
-            // Another thread may have been faster; both handles do the same.
-            let _ = self.blas.set(handle);
-        }
-        Ok(self.blas.get().and_then(Option::as_ref))
+    /// Has a library multiply. The GPU is entered.
+    ///
+    /// # Safety
+    /// As [`Device::compute`].
+    unsafe fn multiply(&self, libraries: &mut Libraries, gemm: &Gemm, addresses: &[u64]) -> Result<Done> {
+        let Libraries { blas, products, workspace, .. } = libraries;
+        let blas = match blas {
+            Some(known) => known,
+            None => blas.insert(Blas::get().ok().map(Blas::handle).transpose()?),
+        };
+        let Some(blas) = blas else { return Ok(Done::No) };
+        let mut alignments = [MOST_ALIGNED; 4];
+        alignments
+            .iter_mut()
+            .zip(addresses)
+            .for_each(|(a, address)| *a = 1 << address.trailing_zeros().min(MOST_ALIGNED.ilog2()));
+        let algorithm = match products.entry((gemm.clone(), alignments)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(blas.algorithm(gemm, alignments, WORKSPACE)?),
+        };
+        let Some(algorithm) = algorithm else { return Ok(Done::No) };
+        let workspace = self.workspace(workspace, algorithm.workspace)?;
+        // SAFETY: by the caller; the addresses are multiples of what the algorithm was asked for with.
+        unsafe { blas.multiply(algorithm, addresses, workspace, self.stream)? };
+        Ok(Done::Yes)
+    }
+
+    /// Has a library convolve. The GPU is entered.
+    ///
+    /// # Safety
+    /// As [`Device::compute`].
+    unsafe fn convolve(&self, libraries: &mut Libraries, conv: &Conv, addresses: &[u64]) -> Result<Done> {
+        let Libraries { dnn, convolutions, workspace, .. } = libraries;
+        let dnn = match dnn {
+            Some(known) => known,
+            None => dnn.insert(Dnn::get().ok().map(|dnn| dnn.handle(self.stream)).transpose()?),
+        };
+        let Some(dnn) = dnn else { return Ok(Done::No) };
+        let algorithm = match convolutions.entry(conv.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(dnn.algorithm(conv, WORKSPACE)?),
+        };
+        let Some(algorithm) = algorithm else { return Ok(Done::No) };
+        let workspace = self.workspace(workspace, algorithm.workspace)?;
+        // SAFETY: by the caller.
+        unsafe { dnn.convolve(algorithm, addresses, workspace)? };
+        Ok(Done::Yes)
+    }
+
+    /// The memory for an algorithm that needs so many bytes.
+    fn workspace(&self, known: &mut Option<u64>, bytes: usize) -> Result<u64> {
+        Ok(match (bytes, *known) {
+            (0, _) => 0,
+            (_, Some(known)) => known,
+            (_, None) => *known.insert(self.take(WORKSPACE)?),
+        })
     }
 
     /// Memory of the driver. The GPU is entered.
@@ -346,8 +408,48 @@ impl Device for Gpu {
         self.driver.check("cuMemcpyHtoDAsync", status)
     }
 
+    fn mark(&self) -> Result<Mark> {
+        let _entered = self.enter()?;
+        let point = Point::new(self.driver)?;
+        point.set(self.stream)?;
+        Ok(Mark::new(point))
+    }
+
+    unsafe fn upload_behind(&self, point: &Mark, to: u64, from: &[u8]) -> Result<()> {
+        let entered = self.enter()?;
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(point), Some((block, free))) = (point.get::<Point>(), pinned.take(self.driver, from.len())?) else {
+            drop((entered, pinned));
+            // SAFETY: by the caller.
+            return unsafe { self.upload(to, from) };
+        };
+        point.hold(self.uploads)?;
+        // SAFETY: the block has so many bytes and the device is done with it; the rest by the caller.
+        let status = unsafe {
+            block.copy_from_nonoverlapping(from.as_ptr(), from.len());
+            (self.driver.upload)(to, block.cast_const().cast(), from.len(), self.uploads)
+        };
+        self.driver.check("cuMemcpyHtoDAsync", status)?;
+        free.set(self.uploads)?;
+        free.hold(self.stream)
+    }
+
     unsafe fn download(&self, from: u64, to: &mut [u8]) -> Result<()> {
         let _entered = self.enter()?;
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        if to.len() >= LARGE
+            && let Some((block, free)) = pinned.take(self.driver, to.len())?
+        {
+            // SAFETY: the block has so many bytes, and nobody else uses it; the rest by the caller.
+            let status = unsafe { (self.driver.download)(block.cast(), from, to.len(), self.stream) };
+            self.driver.check("cuMemcpyDtoHAsync", status)?;
+            free.set(self.stream)?;
+            self.wait()?;
+            // SAFETY: as above; the copy is done.
+            unsafe { block.copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
+            return Ok(());
+        }
+        drop(pinned);
         if !to.is_empty() {
             // SAFETY: by the caller; the slice is borrowed until the stream is waited for.
             let status = unsafe { (self.driver.download)(to.as_mut_ptr().cast(), from, to.len(), self.stream) };
@@ -378,30 +480,17 @@ impl Device for Gpu {
         self.driver.check("cuLaunchKernel", status).map_err(|e| e.context(format!("kernel {}", kernel.name)))
     }
 
-    unsafe fn multiply(&self, gemm: &Gemm, addresses: &[u64]) -> Result<Done> {
+    unsafe fn compute(&self, call: &Call, addresses: &[u64]) -> Result<Done> {
         let _entered = self.enter()?;
-        let Some(blas) = self.blas()? else { return Ok(Done::No) };
-        let mut alignments = [MOST_ALIGNED; 4];
-        alignments
-            .iter_mut()
-            .zip(addresses)
-            .for_each(|(a, address)| *a = 1 << address.trailing_zeros().min(MOST_ALIGNED.ilog2()));
-        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
-        let Products { algorithms, workspace } = &mut *products;
-        let of = |e: Error| e.context(format!("product {gemm}"));
-        let algorithm = match algorithms.entry((gemm.clone(), alignments)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(blas.algorithm(gemm, alignments).map_err(of)?),
+        let mut libraries = self.libraries.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: by the caller.
+        let done = unsafe {
+            match call {
+                Call::Product(gemm) => self.multiply(&mut libraries, gemm, addresses),
+                Call::Convolution(conv) => self.convolve(&mut libraries, conv, addresses),
+            }
         };
-        let Some(algorithm) = algorithm else { return Ok(Done::No) };
-        let workspace = match (algorithm.workspace, *workspace) {
-            (0, _) => 0,
-            (_, Some(known)) => known,
-            (_, None) => *workspace.insert(self.take(WORKSPACE)?),
-        };
-        // SAFETY: by the caller; the addresses are multiples of what the algorithm was asked for with.
-        let done = unsafe { blas.multiply(algorithm, addresses, workspace, self.stream) };
-        done.map(|()| Done::Yes).map_err(of)
+        done.map_err(|e| e.context(call))
     }
 
     fn synchronize(&self) -> Result<()> {
@@ -462,13 +551,16 @@ impl Drop for Gpu {
         // SAFETY: nobody holds anything of this GPU any more.
         unsafe {
             if !self.stream.is_null() {
-                drop(self.blas.take());
+                *self.libraries.get_mut().unwrap_or_else(PoisonError::into_inner) = Libraries::default();
                 self.release();
                 (self.driver.synchronize)(self.stream);
+                (self.driver.synchronize)(self.uploads);
+                self.pinned.get_mut().unwrap_or_else(PoisonError::into_inner).release(self.driver);
                 modules.into_iter().for_each(|m| {
                     (self.driver.unload_module)(m);
                 });
                 (self.driver.destroy_stream)(self.stream);
+                (self.driver.destroy_stream)(self.uploads);
             }
             (self.driver.release_context)(self.number);
         }

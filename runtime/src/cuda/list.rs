@@ -27,7 +27,7 @@ fn write_launch(f: &mut fmt::Formatter<'_>, program: &Program, launch: &Launch, 
                     if work.scratch.as_const() == Some(0) { String::new() } else { format!(" scratch {}", work.scratch) };
                 writeln!(f, "{pad}{}<<<{sizes}>>>({buffers}){scratch}", work.kernel.name)?;
                 if let Some(library) = &work.library {
-                    writeln!(f, "{pad}  or by a library: {}", library.product)?;
+                    writeln!(f, "{pad}  or by a library: {}", library.operation)?;
                 }
             }
             Work::Copy => writeln!(f, "{pad}copy({buffers})")?,

@@ -12,7 +12,10 @@ mod buffer;
 #[cfg(feature = "cuda")]
 mod cache;
 mod choices;
+mod convolution;
 mod devices;
+#[cfg(feature = "cuda")]
+mod dnn;
 #[cfg(feature = "cuda")]
 mod driver;
 #[cfg(feature = "cuda")]
@@ -23,6 +26,8 @@ mod gpu;
 mod list;
 #[cfg(feature = "cuda")]
 mod nvrtc;
+#[cfg(feature = "cuda")]
+mod pinned;
 mod plan;
 mod product;
 mod resident;
@@ -30,6 +35,7 @@ mod tune;
 
 pub use buffer::DeviceBuffer;
 pub use choices::{Choice, Choices};
+pub use convolution::{Conv, Convolution, Pass, Spatial, Whole};
 pub use devices::{device, install};
 pub use execute::Executable;
 #[cfg(feature = "cuda")]
@@ -45,6 +51,7 @@ use crate::program::Program;
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
 use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
 /// The text of a kernel.
@@ -80,16 +87,93 @@ pub struct CudaWork {
 #[derive(Clone, Debug)]
 pub struct Alternative {
     /// What the kernel computes.
-    pub product: Product,
+    pub operation: Operation,
     /// Who does it.
     pub choices: Arc<Choices>,
+}
+
+/// What libraries compute.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// A matrix product.
+    Product(Product),
+    /// A convolution or a derivative of one.
+    Convolution(Convolution),
+}
+
+/// An operation with numbers for everything, as a library is told of it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Call {
+    /// A matrix product. It takes the addresses of the operands `a` and `b`, of the result `d` and of the bias.
+    Product(Gemm),
+    /// A convolution or a derivative of one. It takes the addresses of `x`, `w` and `y`.
+    Convolution(Conv),
 }
 
 impl Alternative {
     /// Who does it, where that is known without the sizes of a run.
     pub fn choice(&self) -> Option<Choice> {
-        let gemm = Gemm::of(&self.product, &|d| d.as_const().and_then(|n| usize::try_from(n).ok()))?;
-        Some(self.choices.of(&gemm.to_string(), gemm.multiplications()))
+        let call = self.operation.call(&|d| d.as_const().and_then(|n| usize::try_from(n).ok()))?;
+        Some(self.choices.of(&call.to_string(), call.multiplications()))
+    }
+}
+
+impl Operation {
+    /// The operation where `size` gives the value of a dimension that is not negative; none if no library can do it.
+    fn call(&self, size: &dyn Fn(Dim) -> Option<usize>) -> Option<Call> {
+        match self {
+            Operation::Product(product) => Gemm::of(product, size).map(Call::Product),
+            Operation::Convolution(convolution) => Conv::of(convolution, size).map(Call::Convolution),
+        }
+    }
+
+    /// The kernel parameters whose addresses the call takes, and the byte that each begins at.
+    fn operands(&self, size: &dyn Fn(Dim) -> Option<usize>) -> Option<Vec<(usize, usize)>> {
+        match self {
+            Operation::Convolution(convolution) => Some(convolution.tensors.iter().map(|whole| (whole.param, 0)).collect()),
+            Operation::Product(Product { types, lhs, rhs, result, bias, .. }) => {
+                let matrices = [(rhs, types.operands), (lhs, types.operands), (result, types.result)];
+                let places = matrices.into_iter().map(|(matrix, dtype)| (matrix.param, matrix.offset, dtype));
+                let bias = bias.iter().map(|&(param, offset)| (param, offset, types.result));
+                places.chain(bias).map(|(param, offset, dtype)| Some((param, size(offset)? * dtype.size()))).collect()
+            }
+        }
+    }
+
+    /// Whether all extents are known.
+    pub fn is_constant(&self) -> bool {
+        match self {
+            Operation::Product(p) => [p.batch, p.m, p.n, p.k].iter().all(|d| d.as_const().is_some()),
+            Operation::Convolution(c) => c.tensors.iter().flat_map(|t| &t.shape).all(|d| d.as_const().is_some()),
+        }
+    }
+}
+
+impl Call {
+    /// How many multiplications it takes.
+    pub fn multiplications(&self) -> u64 {
+        match self {
+            Call::Product(gemm) => gemm.multiplications(),
+            Call::Convolution(conv) => conv.multiplications(),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Operation::Product(product) => product.fmt(f),
+            Operation::Convolution(convolution) => convolution.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Call::Product(gemm) => gemm.fmt(f),
+            Call::Convolution(conv) => conv.fmt(f),
+        }
     }
 }
 
@@ -135,6 +219,21 @@ pub struct Launch<'a> {
     pub shared: u32,
     /// The arguments.
     pub arguments: &'a [u64],
+}
+
+/// A point in what a device was asked for.
+pub struct Mark(Box<dyn Any + Send + Sync>);
+
+impl Mark {
+    /// What a device keeps of the point.
+    pub fn new(kept: impl Any + Send + Sync) -> Mark {
+        Mark(Box::new(kept))
+    }
+
+    /// What the device kept; none if another device did.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
 }
 
 /// Work that a device recorded, to be asked for again as a whole.
@@ -184,6 +283,28 @@ pub trait Device: Send + Sync {
     /// If the device fails.
     unsafe fn upload(&self, to: u64, from: &[u8]) -> Result<()>;
 
+    /// The point behind everything that the device was asked for until now.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn mark(&self) -> Result<Mark> {
+        Ok(Mark::new(()))
+    }
+
+    /// As [`upload`](Device::upload) to memory that nothing uses behind a point: the copy need not wait for what is. What is asked for
+    /// from here on finds the new contents.
+    ///
+    /// # Safety
+    /// There are as many bytes at the address, and nothing that was asked for behind the point uses them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    unsafe fn upload_behind(&self, point: &Mark, to: u64, from: &[u8]) -> Result<()> {
+        let _ = point;
+        // SAFETY: by the caller.
+        unsafe { self.upload(to, from) }
+    }
+
     /// Copies to the host, and waits for that.
     ///
     /// # Safety
@@ -211,15 +332,15 @@ pub trait Device: Send + Sync {
     /// If the text does not compile or the device fails.
     unsafe fn launch(&self, launch: Launch<'_>) -> Result<()>;
 
-    /// Has a library compute a product. `addresses` are those of the operands `a` and `b`, of the result `d` and of the bias.
+    /// Has a library compute something.
     ///
     /// # Safety
-    /// There are the matrices that `gemm` describes.
+    /// At the addresses is what `call` describes.
     ///
     /// # Errors
     /// If the device fails.
-    unsafe fn multiply(&self, gemm: &Gemm, addresses: &[u64]) -> Result<Done> {
-        let _ = (gemm, addresses);
+    unsafe fn compute(&self, call: &Call, addresses: &[u64]) -> Result<Done> {
+        let _ = (call, addresses);
         Ok(Done::No)
     }
 

@@ -1,14 +1,13 @@
 //! A program with numbers for its dimensions: addresses relative to a frame, and the steps of a run.
 
-use super::product::{Gemm, Product};
-use super::{Alternative, Choice, CudaWork, ErrorTag, KernelText};
+use super::{Alternative, Call, Choice, CudaWork, ErrorTag, KernelText};
 use crate::buffer::ALIGNMENT;
 use crate::executor::scope::{Scope, Values, bind_symbols};
 use crate::library::Layout;
 use crate::program::{Launch, LibraryWork, Place, Program, Work};
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
-use igneous_ir::types::{DType, TensorType};
+use igneous_ir::types::TensorType;
 use std::sync::Arc;
 
 /// A program among those that are carried out together, and the programs inside of it.
@@ -100,7 +99,7 @@ pub(super) struct Kernel {
     /// Where its scratch memory lies in the frame, if it has some.
     pub scratch: Option<usize>,
     /// What may be done in its place.
-    pub library: Option<Multiply>,
+    pub library: Option<Compute>,
 }
 
 impl Kernel {
@@ -115,17 +114,17 @@ impl Kernel {
     }
 }
 
-/// A product that a library can do in place of a kernel.
-pub(super) struct Multiply {
-    pub gemm: Gemm,
-    /// The parameters of the launch that are operands, result and bias, and at which byte they begin.
+/// What a library can do in place of a kernel.
+pub(super) struct Compute {
+    pub call: Call,
+    /// The parameters of the launch that it takes, and at which byte they begin.
     pub operands: Vec<(usize, usize)>,
     /// Who does it.
     pub choice: Choice,
 }
 
-impl Multiply {
-    /// Where operands, result and bias are for a launch with parameters at these addresses.
+impl Compute {
+    /// What it takes in a launch with parameters at these addresses.
     pub fn addresses(&self, params: &[u64]) -> Vec<u64> {
         self.operands.iter().map(|&(param, offset)| params[param] + offset as u64).collect()
     }
@@ -330,25 +329,15 @@ impl Planner<'_> {
             // The kernel takes the address also where no byte is needed.
             scratch: needs.then_some(scratch.unwrap_or(self.arena)),
             // A library knows nothing of a check that has failed.
-            library: work.library.as_deref().filter(|_| !launch.commits).and_then(|library| self.multiply(library)),
+            library: work.library.as_deref().filter(|_| !launch.commits).and_then(|library| self.compute(library)),
         }))
     }
 
-    fn multiply(&self, Alternative { product, choices }: &Alternative) -> Option<Multiply> {
+    fn compute(&self, Alternative { operation, choices }: &Alternative) -> Option<Compute> {
         let size = |d: Dim| self.scope.size(d).ok();
-        let gemm = Gemm::of(product, &size)?;
-        let Product { types, lhs, rhs, result, bias, .. } = product;
-        let place = |param: usize, offset, dtype: DType| Some((param, size(offset)? * dtype.size()));
-        let mut operands = vec![
-            place(rhs.param, rhs.offset, types.operands)?,
-            place(lhs.param, lhs.offset, types.operands)?,
-            place(result.param, result.offset, types.result)?,
-        ];
-        if let &Some((param, offset)) = bias {
-            operands.push(place(param, offset, types.result)?);
-        }
-        let choice = choices.of(&gemm.to_string(), gemm.multiplications());
-        Some(Multiply { gemm, operands, choice })
+        let call = operation.call(&size)?;
+        let choice = choices.of(&call.to_string(), call.multiplications());
+        Some(Compute { operands: operation.operands(&size)?, call, choice })
     }
 
     /// A program whose frame is taken from the reserve.

@@ -1,9 +1,9 @@
 //! A program on a device whose inputs lie there or come from the host.
 //!
-//! What comes from the host is put at the same place in each run, so that runs use the same memory and are recorded; what has
-//! not changed since is not sent again.
+//! What comes from the host is put at the same two places by turns, so that runs use the same memory and are recorded, and the input of
+//! one is sent while the device is at work on the one before; what has not changed since is not sent again.
 
-use super::{Device, DeviceBuffer, Executable};
+use super::{Device, DeviceBuffer, Executable, Mark};
 use crate::Buffer;
 use crate::program::{Place, Program};
 use igneous_ir::error::{Error, Result};
@@ -25,12 +25,18 @@ pub struct Resident {
     /// For each input, whether the program overwrites it.
     in_place: Vec<bool>,
     /// For each input, what came from the host last. One run at a time puts something there.
-    staged: Mutex<Vec<Option<Staged>>>,
+    staged: Mutex<Vec<Places>>,
 }
+
+/// The places of an input: the one of the last run, and the one of the run before.
+#[derive(Default)]
+struct Places([Option<Staged>; 2]);
 
 struct Staged {
     block: DeviceBuffer,
     version: Option<u64>,
+    /// Behind the last run that used it.
+    used: Arc<Mark>,
 }
 
 impl Resident {
@@ -44,7 +50,7 @@ impl Resident {
             device: device.clone(),
             executable: Executable::new(device, program)?,
             in_place: (0..program.inputs.len()).map(in_place).collect(),
-            staged: Mutex::new(program.inputs.iter().map(|_| None).collect()),
+            staged: Mutex::new(program.inputs.iter().map(|_| Places::default()).collect()),
         })
     }
 
@@ -64,8 +70,8 @@ impl Resident {
                 Given::Device(_) => None,
                 Given::Host(buffer, _) if overwritten => Some(DeviceBuffer::from_bytes(&self.device, buffer.bytes())?),
                 Given::Host(buffer, version) => match staged.get_mut(k) {
-                    Some(place) => {
-                        self.stage(place, buffer, *version)?;
+                    Some(places) => {
+                        self.stage(places, buffer, *version)?;
                         None
                     }
                     None => Some(DeviceBuffer::from_bytes(&self.device, buffer.bytes())?),
@@ -78,31 +84,49 @@ impl Resident {
                 (_, Some(block)) => block,
                 (Given::Device(block), None) => *block,
                 (Given::Host(..), None) => {
-                    let place = staged[k].as_ref().ok_or_else(|| Error::new("an input was not sent to the device"))?;
+                    let place = staged[k].0[0].as_ref().ok_or_else(|| Error::new("an input was not sent to the device"))?;
                     &place.block
                 }
             });
         }
-        self.executable.run(&inputs, shapes)
-    }
-
-    /// Puts these contents in the input's place on the device.
-    fn stage(&self, place: &mut Option<Staged>, buffer: &Buffer, version: Option<u64>) -> Result<()> {
-        if let Some(known) = place
-            && known.block.len() == buffer.len()
-        {
-            if version.is_some() && known.version == version {
-                return Ok(());
-            }
-            // A result may be the very block.
-            if known.block.is_unique() {
-                known.version = None;
-                known.block.set(buffer.bytes())?;
-                known.version = version;
-                return Ok(());
+        let outputs = self.executable.run(&inputs, shapes);
+        // Also behind what a run that failed has asked for.
+        let sent = |k: usize| own[k].is_none() && matches!(given[k], Given::Host(..));
+        if (0..given.len()).any(sent) {
+            let mark = Arc::new(self.device.mark()?);
+            for (_, places) in staged.iter_mut().enumerate().take(given.len()).filter(|(k, _)| sent(*k)) {
+                if let Some(place) = &mut places.0[0] {
+                    place.used = mark.clone();
+                }
             }
         }
-        *place = Some(Staged { block: DeviceBuffer::from_bytes(&self.device, buffer.bytes())?, version });
+        outputs
+    }
+
+    /// Puts these contents in the place of the input that the last run did not use.
+    fn stage(&self, places: &mut Places, buffer: &Buffer, version: Option<u64>) -> Result<()> {
+        let known = |place: &Option<Staged>| {
+            place.as_ref().is_some_and(|p| version.is_some() && p.version == version && p.block.len() == buffer.len())
+        };
+        if known(&places.0[0]) {
+            return Ok(());
+        }
+        places.0.swap(0, 1);
+        if known(&places.0[0]) {
+            return Ok(());
+        }
+        // A result may be the very block.
+        match &mut places.0[0] {
+            Some(place) if place.block.len() == buffer.len() && place.block.is_unique() => {
+                place.version = None;
+                place.block.set_behind(&place.used, buffer.bytes())?;
+                place.version = version;
+            }
+            place => {
+                let block = DeviceBuffer::from_bytes(&self.device, buffer.bytes())?;
+                *place = Some(Staged { block, version, used: Arc::new(self.device.mark()?) });
+            }
+        }
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Trying on a device who is faster at the products of a program: a library, or the program's own kernels.
+//! Trying on a device who is faster at the products and convolutions of a program: a library, or the program's own kernels.
 
 use super::plan::{Action, Kernel, Loaded, Plan};
 use super::{Choice, Device, DeviceBuffer, Done, ErrorTag, Launch, kernels};
@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How long both take for a product.
+/// How long both take for a product or a convolution.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Timing {
-    /// What [`Choices`](super::Choices) call the product.
+    /// What [`Choices`](super::Choices) call it.
     pub name: String,
     /// How many multiplications it takes.
     pub multiplications: u64,
@@ -35,10 +35,10 @@ const ROUNDS: usize = 7;
 /// Every byte of the operands: small numbers in all types.
 const BYTE: u8 = 0x3c;
 
-/// Times the products of a program, each once, on numbers that say nothing. `shapes` are the extents of the inputs.
+/// Times the products and convolutions of a program, each once, on numbers that say nothing. `shapes` are the extents of the inputs.
 ///
 /// # Errors
-/// If the program has products but the device no library for any of them, memory is short, or the device fails.
+/// If the program has some but the device no library for any of them, memory is short, or the device fails.
 pub fn tune(device: &Arc<dyn Device>, program: &Arc<Program>, shapes: &[&[usize]]) -> Result<Vec<Timing>> {
     device.prepare(&kernels(program))?;
     let plan = Plan::new(&Loaded::all(program), 0, shapes)?;
@@ -46,10 +46,11 @@ pub fn tune(device: &Arc<dyn Device>, program: &Arc<Program>, shapes: &[&[usize]
     of_plan(device, &plan, &mut timings)?;
     let timings: Vec<Timing> = timings.into_values().collect();
     match !timings.is_empty() && timings.iter().all(|t| t.library.is_none()) {
-        true => Err(Error::new(format!("there is nothing to choose from: no library did any of {} products", timings.len()))
+        true => Err(Error::new(format!("there is nothing to choose from: no library did any of {} operations", timings.len()))
             .note(
                 "remedy",
-                "install cuBLASLt: `pip install nvidia-cublas`, or set IGNEOUS_CUBLASLT to the path of libcublasLt.so",
+                "install cuBLASLt and cuDNN: `pip install nvidia-cublas nvidia-cudnn-cu13`, or set IGNEOUS_CUBLASLT and IGNEOUS_CUDNN to the \
+                 paths of libcublasLt.so and libcudnn.so",
             )),
         false => Ok(timings),
     }
@@ -59,7 +60,7 @@ fn of_plan(device: &Arc<dyn Device>, plan: &Plan, timings: &mut BTreeMap<String,
     for step in &plan.steps {
         step.action.inner().into_iter().try_for_each(|inner| of_plan(device, &inner.plan, timings))?;
         let Action::Kernel(kernel @ Kernel { library: Some(library), .. }) = &step.action else { continue };
-        let name = library.gemm.to_string();
+        let name = library.call.to_string();
         if timings.contains_key(&name) {
             continue;
         }
@@ -76,11 +77,11 @@ fn of_plan(device: &Arc<dyn Device>, plan: &Plan, timings: &mut BTreeMap<String,
             Ok(Done::Yes)
         };
         // SAFETY: as above.
-        let multiply = || unsafe { device.multiply(&library.gemm, &addresses) };
+        let compute = || unsafe { device.compute(&library.call, &addresses) };
         let timing = Timing {
-            multiplications: library.gemm.multiplications(),
+            multiplications: library.call.multiplications(),
             kernel: microseconds(device, launch)?.unwrap_or(f64::INFINITY),
-            library: microseconds(device, multiply)?,
+            library: microseconds(device, compute)?,
             name: name.clone(),
         };
         timings.insert(name, timing);
