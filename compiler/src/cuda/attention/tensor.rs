@@ -40,7 +40,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// As much as there are registers for, so that machine code spills none. A mask takes some for the places of its elements.
+    /// As much as there are registers for, so that machine code spills none. A mask takes some for its elements; where there is one and
+    /// elements are numbered with 64 bits, a few dozen bytes of wide heads are spilled.
     fn of(pass: Pass, features: i64, values: i64, masked: bool) -> Shape {
         let widest = features.max(values);
         match pass {
