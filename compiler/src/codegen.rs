@@ -11,6 +11,7 @@ use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
 use igneous_ir::graph::Region;
 use igneous_ir::kernel::Kernel;
+use igneous_ir::types::TensorType;
 use igneous_runtime::program::{BufferSpec, CondWork, Launch, Output, Place, Program, ScanWork, WhileWork, Work};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -86,7 +87,13 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
         buffer_of[slot] = program.buffers.len();
         program.buffers.push(BufferSpec { ty: flat.slots[slot].ty.clone(), place });
     }
-    program.outputs = flat.outputs.iter().map(|(slot, ty)| Output { ty: ty.clone(), buffer: buffer_of[*slot] }).collect();
+    let replaces = |output: usize| variables.iter().find(|(_, replaced)| *replaced == output).map(|&(input, _)| input);
+    let output = |(k, (slot, ty)): (usize, &(usize, TensorType))| Output {
+        ty: ty.clone(),
+        buffer: buffer_of[*slot],
+        replaces: replaces(k),
+    };
+    program.outputs = flat.outputs.iter().enumerate().map(output).collect();
     for &s in &plan.order {
         let step = &flat.steps[s];
         let (name, work) = match &step.kind {
@@ -141,12 +148,8 @@ pub fn build(name: &str, lowered: Lowered, variables: &[(usize, usize)], options
 impl Built {
     /// The program of a region.
     fn nested(&mut self, operator: &'static str, region: &Region, options: &Options) -> Result<Arc<Program>> {
-        let inner = build(
-            &region.graph().name,
-            lower(region.graph(), &BTreeSet::new(), Sideways::Freely, options.backend)?,
-            &[],
-            options,
-        )?;
+        let lowered = lower(region.graph(), &BTreeSet::new(), Sideways::Freely, options)?;
+        let inner = build(&region.graph().name, lowered, &[], options)?;
         self.kernels.extend(inner.kernels);
         self.listings.extend(inner.listings);
         self.log.extend(operator, inner.log);

@@ -175,7 +175,7 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
     }
     if options.egraph {
         current = for_each_region(&current, &mut |g| {
-            let (new, derivation) = egraph::optimise(g, licences, &options.limits)?;
+            let (new, derivation) = egraph::optimise(g, licences, &options.limits, options.backend)?;
             derivations.push(("optimise", derivation));
             Ok(new)
         })?;
@@ -194,16 +194,15 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
     if let Some(split) = prepare::split(&current, &variables.stable.iter().copied().collect())? {
         let made = passes.add("prepare", split.prepare)?;
         current = passes.add("main", split.main)?;
-        let lowered = lower(&made, &BTreeSet::new(), Sideways::Freely, options.backend)?;
+        let lowered = lower(&made, &BTreeSet::new(), Sideways::Freely, options)?;
         let built = codegen::build(&made.name, lowered, &[], options)?;
         prepared = Some((Prepare { program: Arc::new(built.program), inputs: split.inputs }, built.kernels, built.listings));
     }
     let updates = variables.assigned.iter().map(|&(_, output)| output).collect();
     let (mut rematerialised, mut sideways) = (None, Sideways::Freely);
     if let Some(budget) = options.memory_budget {
-        let arena = |graph: &Graph, sideways| {
-            codegen::arena(lower(graph, &updates, sideways, options.backend)?, &variables.assigned, options)
-        };
+        let arena =
+            |graph: &Graph, sideways| codegen::arena(lower(graph, &updates, sideways, options)?, &variables.assigned, options);
         let whole = arena(&current, Sideways::Freely)?;
         let (new, report) = rematerialise(&current, budget, whole, &|graph| arena(graph, Sideways::KeepingNothing))?;
         if report.after < whole {
@@ -212,7 +211,7 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         }
         rematerialised = Some(report);
     }
-    let lowered: Lowered = lower(&current, &updates, sideways, options.backend)?;
+    let lowered: Lowered = lower(&current, &updates, sideways, options)?;
     passes.took("fusion");
     let built = codegen::build(&current.name, lowered, &variables.assigned, options)?;
     passes.took("code");

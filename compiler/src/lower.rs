@@ -1,7 +1,7 @@
 //! From a graph of primitives to a flat list of steps over slots: fusion region by region, calls expanded.
 //! Every distinct region is fused once; each call of it repeats its steps on other slots.
 
-use crate::driver::Backend;
+use crate::driver::Options;
 use crate::fuse::{self, FusionLog, InParts, Names, Origin, Sideways, Step, in_parts, without_reshapes};
 use igneous_ir::dim::Dim;
 use igneous_ir::error::{Error, Loc, Result};
@@ -119,34 +119,34 @@ pub struct Lowered {
 }
 
 /// Lowers a graph of primitives. `variable_outputs` are the positions of outputs that only update variables; `sideways` says
-/// what unconnected kernels are merged, `backend` what kernels can compute.
+/// what unconnected kernels are merged, `options` what kernels are made for.
 ///
 /// # Errors
 /// If a node cannot be compiled.
-pub fn lower(graph: &Graph, variable_outputs: &BTreeSet<usize>, sideways: Sideways, backend: Backend) -> Result<Lowered> {
+pub fn lower(graph: &Graph, variable_outputs: &BTreeSet<usize>, sideways: Sideways, options: &Options) -> Result<Lowered> {
     let mut lowering =
-        Lowering { lowered: Lowered::default(), names: Names::default(), blocks: HashMap::new(), sideways, backend };
+        Lowering { lowered: Lowered::default(), names: Names::default(), blocks: HashMap::new(), sideways, options };
     lowering.lowered.flat = lowering.region(graph, variable_outputs)?;
     lowering.lowered.blocks = lowering.blocks.len();
     Ok(lowering.lowered)
 }
 
-struct Lowering {
+struct Lowering<'o> {
     lowered: Lowered,
     names: Names,
     blocks: HashMap<Region, Arc<Flat>>,
     sideways: Sideways,
-    backend: Backend,
+    options: &'o Options,
 }
 
-impl Lowering {
+impl Lowering<'_> {
     fn region(&mut self, graph: &Graph, variable_outputs: &BTreeSet<usize>) -> Result<Flat> {
         let graph = &fuse::compute_twice(graph);
         let others: BTreeSet<Value> =
             graph.outputs().iter().enumerate().filter(|(i, _)| !variable_outputs.contains(i)).map(|(_, o)| o.0).collect();
         let updates = variable_outputs.iter().map(|&i| graph.outputs()[i].0).filter(|v| !others.contains(v)).collect();
         let first_check = self.lowered.checks.len() as u32;
-        let fused = fuse::fuse(graph, first_check, &updates, (self.sideways, self.backend), &mut self.names)?;
+        let fused = fuse::fuse(graph, first_check, &updates, (self.sideways, self.options), &mut self.names)?;
         for &n in &fused.checks {
             let node = graph.node(n);
             self.lowered.checks.push((node.op.text("message").to_string(), node.loc));

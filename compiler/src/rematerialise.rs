@@ -490,7 +490,8 @@ mod tests {
     }
 
     fn measured(graph: &Graph) -> Result<i64> {
-        let lowered = crate::lower::lower(graph, &BTreeSet::new(), crate::fuse::Sideways::KeepingNothing, Backend::Cpu)?;
+        let lowered =
+            crate::lower::lower(graph, &BTreeSet::new(), crate::fuse::Sideways::KeepingNothing, &crate::Options::default())?;
         crate::codegen::arena(lowered, &[], &crate::Options::default())
     }
 

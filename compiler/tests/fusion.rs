@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 fn kernels_of(text: &str) -> Vec<Kernel> {
     let graph: Graph = text.parse().unwrap_or_else(|e| panic!("{e}"));
     let graph = igneous_compiler::decompose::decompose(&graph, igneous_compiler::Backend::Cpu).unwrap();
-    let lowered =
-        lower(&graph, &BTreeSet::new(), Sideways::Freely, igneous_compiler::Backend::Cpu).unwrap_or_else(|e| panic!("{e}"));
+    let lowered = lower(&graph, &BTreeSet::new(), Sideways::Freely, &igneous_compiler::Options::default())
+        .unwrap_or_else(|e| panic!("{e}"));
     println!("{}", lowered.log);
     for k in &lowered.kernels {
         println!("{k}");

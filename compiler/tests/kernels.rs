@@ -49,7 +49,7 @@ fn kernels_of_every_operator() {
             let graph = graph(&sample).unwrap();
             let expanded = expand_gradients(&graph).unwrap();
             let primitives = decompose(&expanded, igneous_compiler::Backend::Cpu).unwrap();
-            let lowered = lower(&primitives, &BTreeSet::new(), Sideways::Freely, igneous_compiler::Backend::Cpu)
+            let lowered = lower(&primitives, &BTreeSet::new(), Sideways::Freely, &igneous_compiler::Options::default())
                 .unwrap_or_else(|e| panic!("{e}\n{graph}"));
             lowered.kernels.iter().for_each(check_kernel);
             kernels += lowered.kernels.len();

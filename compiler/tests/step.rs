@@ -1,8 +1,8 @@
 //! The training step of a small network, as fused.
 
-use igneous_compiler::Backend;
 use igneous_compiler::fuse::Sideways;
 use igneous_compiler::lower::lower;
+use igneous_compiler::{Backend, Options};
 use igneous_ir::autodiff::expand_gradients;
 use igneous_ir::graph::Graph;
 use std::collections::BTreeSet;
@@ -44,7 +44,8 @@ fn mlp_training_step() {
     println!("{graph}");
     let graph = igneous_compiler::decompose::decompose(&graph, Backend::Cpu).unwrap();
     println!("{graph}");
-    let lowered = lower(&graph, &BTreeSet::from([1, 2, 3, 4]), Sideways::Freely, Backend::Cpu).unwrap_or_else(|e| panic!("{e}"));
+    let lowered =
+        lower(&graph, &BTreeSet::from([1, 2, 3, 4]), Sideways::Freely, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
     println!("{}", lowered.log);
     for k in &lowered.kernels {
         println!("{k}");

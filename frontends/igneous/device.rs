@@ -2,10 +2,10 @@
 
 use igneous_ir::{Error, Result};
 use igneous_runtime::Buffer;
-use igneous_runtime::cuda::{self, DeviceBuffer};
+use igneous_runtime::cuda::{self, DeviceBuffer, Fetch};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A place that holds tensors and runs programs.
 ///
@@ -63,16 +63,17 @@ impl Device {
     }
 
     /// Waits until everything that was asked of the device is done (PyTorch's `torch.cuda.synchronize`): runs return before. Reading
-    /// elements waits, too.
+    /// elements waits, too, but only for the run that made them.
     ///
     /// # Errors
-    /// If the device is not available, or something failed there.
+    /// If the device is not available, something failed there, or a check failed in a run (an index is out of range, say) and that has
+    /// not been reported.
     pub fn synchronize(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
-            Device::Cuda(number) => {
-                cuda::device(number).and_then(|device| device.synchronize()).map_err(|e| e.context(format!("device {self}")))
-            }
+            Device::Cuda(number) => cuda::device(number)
+                .and_then(|device| cuda::synchronize(&device))
+                .map_err(|e| e.context(format!("device {self}"))),
         }
     }
 }
@@ -107,11 +108,13 @@ pub(crate) struct Remote {
     pub(crate) block: DeviceBuffer,
     /// The same elements in the host's memory, once somebody has asked for them.
     host: Arc<OnceLock<Buffer>>,
+    /// A copy of them that is on its way.
+    fetching: Arc<Mutex<Option<Fetch>>>,
 }
 
 impl Remote {
     pub(crate) fn new(device: Device, block: DeviceBuffer) -> Remote {
-        Remote { device, block, host: Arc::default() }
+        Remote { device, block, host: Arc::default(), fetching: Arc::default() }
     }
 
     /// The same elements in a block of their own.
@@ -122,7 +125,20 @@ impl Remote {
     /// Copies elements to a GPU.
     pub(crate) fn upload(number: usize, host: Buffer) -> Result<Remote> {
         let block = DeviceBuffer::from_bytes(&cuda::device(number)?, host.bytes())?;
-        Ok(Remote { device: Device::Cuda(number), block, host: Arc::new(OnceLock::from(host)) })
+        Ok(Remote { host: Arc::new(OnceLock::from(host)), ..Remote::new(Device::Cuda(number), block) })
+    }
+
+    fn fetching(&self) -> std::sync::MutexGuard<'_, Option<Fetch>> {
+        self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts copying the elements to the host.
+    pub(crate) fn prefetch(&self) -> Result<()> {
+        let mut fetching = self.fetching();
+        if self.host.get().is_none() && fetching.is_none() {
+            *fetching = Some(self.block.fetch()?);
+        }
+        Ok(())
     }
 
     /// The elements in the host's memory.
@@ -130,7 +146,15 @@ impl Remote {
         if let Some(host) = self.host.get() {
             return Ok(host.clone());
         }
-        let fetched = self.block.to_host()?;
+        let fetched = match self.fetching().take() {
+            Some(fetch) => {
+                self.block.settle()?;
+                let mut buffer = Buffer::new(self.block.len())?;
+                fetch.wait(buffer.bytes_mut()?)?;
+                buffer
+            }
+            None => self.block.to_host()?,
+        };
         // Another thread may have been faster; both have fetched the same elements.
         Ok(self.host.get_or_init(|| fetched).clone())
     }

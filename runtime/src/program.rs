@@ -62,6 +62,8 @@ pub struct Output {
     pub ty: TensorType,
     /// Which buffer holds it after the run.
     pub buffer: usize,
+    /// The input whose new value it is, of a variable.
+    pub replaces: Option<usize>,
 }
 
 /// A buffer of a program.

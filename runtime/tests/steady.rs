@@ -82,7 +82,7 @@ fn chain(n: Dim, launches: usize) -> Program {
         name: "chain".to_owned(),
         symbols: if n.is_symbolic() { vec![(Symbol { name: intern("N"), lo: 0, hi: 1 << 20 }, 0, 0)] } else { vec![] },
         inputs: vec![ty.clone()],
-        outputs: vec![Output { ty: ty.clone(), buffer: 3 }],
+        outputs: vec![Output { ty: ty.clone(), buffer: 3, replaces: None }],
         buffers: places.into_iter().map(|place| BufferSpec { ty: ty.clone(), place }).collect(),
         constants: vec![],
         launches: (0..launches).map(launch).collect(),
@@ -126,7 +126,7 @@ fn attention(derivative: bool) -> Work {
 fn first_below_nine(n: usize) -> Program {
     let mut p = chain(Dim::from(n), 1);
     let flag = TensorType::new(DType::Bool, [1usize]);
-    p.outputs = vec![Output { ty: flag.clone(), buffer: 3 }];
+    p.outputs = vec![Output { ty: flag.clone(), buffer: 3, replaces: None }];
     p.buffers[3].ty = flag;
     let mut work = plus(Dim::ONE, 0);
     if let Work::Loop(work) = &mut work {
@@ -143,7 +143,7 @@ fn mixed(n: usize) -> Program {
     let result = p.buffers[3].clone();
     p.buffers.extend([0; 5].map(|_| result.clone()));
     for buffer in 4..9 {
-        p.outputs.push(Output { ty: p.buffers[buffer].ty.clone(), buffer });
+        p.outputs.push(Output { ty: p.buffers[buffer].ty.clone(), buffer, replaces: None });
     }
     let body = Arc::new(chain(dim, 3));
     let scan = ScanWork { body, steps: Dim::from(4), constants: 0, carries: 1, sequences: 0, reverse: false };

@@ -2,7 +2,7 @@
 
 use crate::libraries;
 use igneous_ir::error::{Error, Result};
-use igneous_runtime::cuda::{Call, Device, Done, KernelText, Launch, Mark, Recording};
+use igneous_runtime::cuda::{Call, Device, Done, Fetched, KernelText, Launch, Mark, Recording};
 use libloading::Library;
 use std::alloc::Layout;
 use std::collections::{HashMap, HashSet};
@@ -48,6 +48,10 @@ pub struct Emulator {
     clock: AtomicUsize,
     last_uses: Mutex<HashMap<u64, usize>>,
     downloads: AtomicUsize,
+    /// Whether copies to the host are done only when somebody waits for them.
+    behind: Arc<AtomicBool>,
+    /// How often somebody did.
+    waits: Arc<AtomicUsize>,
     /// Writes outside of blocks.
     violations: Mutex<Vec<String>>,
     arena: Arena,
@@ -96,6 +100,8 @@ pub struct Counts {
     pub beside: usize,
     /// Copies to the host.
     pub downloads: usize,
+    /// Copies to the host that were not done when somebody wanted them.
+    pub waits: usize,
     /// Recordings.
     pub replays: usize,
 }
@@ -149,6 +155,8 @@ impl Emulator {
             clock: AtomicUsize::new(0),
             last_uses: Mutex::default(),
             downloads: AtomicUsize::new(0),
+            behind: Arc::default(),
+            waits: Arc::default(),
             violations: Mutex::default(),
             arena: Arena { start, blocks: Mutex::default() },
             recording: Mutex::default(),
@@ -209,6 +217,7 @@ impl Emulator {
             uploads: of(&self.uploads),
             beside: of(&self.beside),
             downloads: of(&self.downloads),
+            waits: of(&self.waits),
             replays: of(&self.replays),
         }
     }
@@ -227,6 +236,11 @@ impl Emulator {
     /// Runs threads and blocks from the last to the first from here on, or from the first to the last.
     pub fn run_backwards(&self, backwards: bool) {
         self.backwards.store(backwards, Ordering::Relaxed);
+    }
+
+    /// From here on is late with what the host asked for without waiting, or not.
+    pub fn fall_behind(&self, behind: bool) {
+        self.behind.store(behind, Ordering::Relaxed);
     }
 
     /// Writes outside of blocks that were found since the last call.
@@ -397,6 +411,14 @@ impl Device for Emulator {
         Ok(())
     }
 
+    unsafe fn fetch(&self, behind: Option<&Mark>, from: u64, bytes: usize) -> Result<Box<dyn Fetched>> {
+        let mut found = vec![0; bytes];
+        // SAFETY: by the caller.
+        unsafe { self.download(from, &mut found)? };
+        let stays = behind.map(|_| from);
+        Ok(Box::new(Late { found, stays, behind: self.behind.clone(), waits: self.waits.clone() }))
+    }
+
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
         if !self.records(|| Asked::Copy { from, to, bytes }) {
             self.uses(&[from, to]);
@@ -442,6 +464,32 @@ impl Device for Emulator {
                 Err(Error::new(format!("race in kernel {name}: {text}{}", lines(&entry.file, code))))
             }
         }
+    }
+}
+
+/// A copy to the host of a device that may be behind.
+struct Late {
+    found: Vec<u8>,
+    /// Where nobody may write until the copy is done.
+    stays: Option<u64>,
+    behind: Arc<AtomicBool>,
+    waits: Arc<AtomicUsize>,
+}
+
+impl Fetched for Late {
+    fn is_done(&self) -> bool {
+        !self.behind.load(Ordering::Relaxed)
+    }
+
+    fn wait(&self, to: &mut [u8]) -> Result<()> {
+        self.waits.fetch_add(usize::from(!self.is_done()), Ordering::Relaxed);
+        if let Some(address) = self.stays {
+            // SAFETY: the memory of the device stays as long as the device, which whoever holds a copy keeps.
+            let now = unsafe { std::slice::from_raw_parts(address as *const u8, self.found.len()) };
+            assert_eq!(now, self.found, "memory was overwritten before it was copied");
+        }
+        to.copy_from_slice(&self.found);
+        Ok(())
     }
 }
 

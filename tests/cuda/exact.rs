@@ -3,7 +3,7 @@
 
 use crate::kernels::KERNELS;
 use crate::programs::program_of;
-use crate::{arrays, upload};
+use crate::{arrays, settled, upload};
 use igneous_compiler::Options;
 use igneous_compiler::cuda::emit;
 use igneous_ir::array::Array;
@@ -89,7 +89,8 @@ impl Exact {
         let buffers = upload(device, &inputs)?;
         let buffers: Vec<&DeviceBuffer> = buffers.iter().collect();
         let shapes: Vec<&[usize]> = inputs.iter().map(Array::shape).collect();
-        let found = match (Executable::new(device, &self.program)?.run(&buffers, &shapes), expected.failed) {
+        let ran = Executable::new(device, &self.program)?.run(&buffers, &shapes).and_then(|found| settled(device, found));
+        let found = match (ran, expected.failed) {
             (Err(_), Some(_)) => return Ok(()),
             (Ok(_), Some((code, _))) => return Err(Error::new(format!("check {code} fails in the interpreter alone"))),
             (Err(error), None) => return Err(error),

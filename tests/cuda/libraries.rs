@@ -63,7 +63,7 @@ fn flat(index: &[usize], shape: &[usize]) -> usize {
 /// # Safety
 /// There are the tensors that `conv` describes.
 unsafe fn convolve(conv: &Conv, addresses: &[u64]) {
-    let Conv { pass, types, shapes, spatial } = conv;
+    let Conv { pass, types, shapes, groups, spatial } = conv;
     assert!(shapes.iter().all(|shape| shape.len() == spatial.len() + 2) && spatial.len() >= 2);
     let written = match pass {
         Pass::Images => 0,
@@ -84,7 +84,8 @@ unsafe fn convolve(conv: &Conv, addresses: &[u64]) {
                 (at < x[2 + i]).then_some(at)
             };
             let Some(at) = spatial.iter().enumerate().map(inside).collect::<Option<Vec<usize>>>() else { continue };
-            let image = [&[place[0], element[0]], &at[..]].concat();
+            let channel = place[1] / (w[0] / groups) * w[1] + element[0];
+            let image = [&[place[0], channel], &at[..]].concat();
             let weight = [&[place[1]], &element[..]].concat();
             let positions = [flat(&image, x), flat(&weight, w), flat(&place, y)];
             let factors: f64 = (0..3).map(|k| number(k, positions[k])).product();
@@ -101,21 +102,24 @@ unsafe fn convolve(conv: &Conv, addresses: &[u64]) {
 /// # Safety
 /// There are the matrices that `gemm` describes.
 unsafe fn multiply(gemm: &Gemm, addresses: &[u64]) {
-    let Gemm { types, batch, m, n, k, a, b, d, bias, activation } = gemm;
-    assert_eq!(addresses.len(), if *bias { 4 } else { 3 });
+    let Gemm { types, batch, m, n, k, a, b, d, c, bias, activation } = gemm;
+    assert_eq!(addresses.len(), 3 + usize::from(*bias) + usize::from(c.is_some()));
     let elements = |stored: &Stored| (stored.columns - 1) * stored.leading + stored.rows;
     let (of_operand, of_result) = (types.operands.size() as u64, types.result.size() as u64);
     // SAFETY: by the caller.
-    let bias = addresses.get(3).map(|&address| unsafe { read(types.result, address, *m) });
+    let bias = bias.then(|| unsafe { read(types.result, addresses[3], *m) });
     for i in 0..*batch {
         let place = |k: usize, stored: &Stored, size: u64| addresses[k] + (i * stored.batch) as u64 * size;
         // SAFETY: by the caller.
         let [left, right] = [(0, a), (1, b)].map(|(k, s)| unsafe { read(types.operands, place(k, s, of_operand), elements(s)) });
+        // SAFETY: by the caller. The result may lie where this does.
+        let added = c.as_ref().map(|c| (c, unsafe { read(types.result, place(addresses.len() - 1, c, of_result), elements(c)) }));
         let number = |array: &Array, i: usize| operand(types.sums, array.f(i));
         for column in 0..*n {
             let sum = |row: usize| (0..*k).map(|k| number(&left, at(a, row, k)) * number(&right, at(b, k, column))).sum::<f64>();
             let element = |row: usize| {
-                let x = sum(row) + bias.as_ref().map_or(0.0, |bias| bias.f(row));
+                let added = added.as_ref().map_or(0.0, |(c, array)| array.f(at(c, row, column)));
+                let x = sum(row) + added + bias.as_ref().map_or(0.0, |bias| bias.f(row));
                 match activation {
                     None => x,
                     Some(Activation::Relu) if x > 0.0 || x.is_nan() => x,

@@ -38,35 +38,41 @@ fn step(
     Ok((name, lowered.program.clone()))
 }
 
-/// The models of the examples and others.
+/// The models of the examples and others whose names are `chosen`.
 ///
 /// # Errors
 /// If one cannot be compiled.
-pub fn models() -> Result<Vec<Model>> {
+pub fn models(chosen: impl Fn(&str) -> bool) -> Result<Vec<Model>> {
     manual_seed(0);
     let gpt = || {
         let options =
             GptOptions { vocabulary: 1000, context: 256, layers: 2, heads: 12, features: 768, ..GptOptions::characters(1000) };
         Gpt::new(options)
     };
-    let vit = Vit::new(10, VitOptions { image: 224, layers: 2, ..VitOptions::b_16() });
-    let encoder = EncoderClassifier::new(EncoderClassifierOptions { longest: 256, ..EncoderClassifierOptions::new(2000, 2) });
+    let vit = || Vit::new(10, VitOptions { image: 224, layers: 2, ..VitOptions::b_16() });
+    let encoder = || EncoderClassifier::new(EncoderClassifierOptions { longest: 256, ..EncoderClassifierOptions::new(2000, 2) });
     let unet = || UNet::with(2, UNetOptions { width: 32, depth: 2, ..default() });
     let (image, tokens) = (DType::F32, DType::I64);
     let bf16 = Some(DType::BF16);
-    Ok(vec![
-        step("mlp", mlp(&[784, 512, 10]), (image, &[64, 784]), &[64], None)?,
-        step("mlp in bf16", mlp(&[784, 512, 10]), (image, &[64, 784]), &[64], bf16)?,
-        step("lenet", LeNet::new(3, 32, 10), (image, &[128, 3, 32, 32]), &[128], None)?,
-        step("resnet", ResNet::resnet18(10), (image, &[64, 3, 224, 224]), &[64], None)?,
-        step("resnet in bf16", ResNet::resnet18(10), (image, &[64, 3, 224, 224]), &[64], bf16)?,
-        step("mobilenet", MobileNetV2::new(10), (image, &[32, 3, 224, 224]), &[32], None)?,
-        step("unet", unet(), (image, &[4, 3, 128, 128]), &[4, 128, 128], None)?,
-        step("lstm", LstmClassifier::new(128, 256, 10), (image, &[32, 64, 128]), &[32], None)?,
-        step("gru", GruClassifier::new(128, 256, 10), (image, &[32, 64, 128]), &[32], None)?,
-        step("encoder", encoder, (tokens, &[32, 256]), &[32], None)?,
-        step("vit", vit, (image, &[8, 3, 224, 224]), &[8], None)?,
-        step("gpt", gpt(), (tokens, &[8, 256]), &[8 * 256], None)?,
-        step("gpt in bf16", gpt(), (tokens, &[8, 256]), &[8 * 256], bf16)?,
-    ])
+    let mut models = Vec::new();
+    let mut add = |name, make: &dyn Fn(&'static str) -> Result<Model>| -> Result<()> {
+        if chosen(name) {
+            models.push(make(name)?);
+        }
+        Ok(())
+    };
+    add("mlp", &|name| step(name, mlp(&[784, 512, 10]), (image, &[64, 784]), &[64], None))?;
+    add("mlp in bf16", &|name| step(name, mlp(&[784, 512, 10]), (image, &[64, 784]), &[64], bf16))?;
+    add("lenet", &|name| step(name, LeNet::new(3, 32, 10), (image, &[128, 3, 32, 32]), &[128], None))?;
+    add("resnet", &|name| step(name, ResNet::resnet18(10), (image, &[64, 3, 224, 224]), &[64], None))?;
+    add("resnet in bf16", &|name| step(name, ResNet::resnet18(10), (image, &[64, 3, 224, 224]), &[64], bf16))?;
+    add("mobilenet", &|name| step(name, MobileNetV2::new(10), (image, &[32, 3, 224, 224]), &[32], None))?;
+    add("unet", &|name| step(name, unet(), (image, &[4, 3, 128, 128]), &[4, 128, 128], None))?;
+    add("lstm", &|name| step(name, LstmClassifier::new(128, 256, 10), (image, &[32, 64, 128]), &[32], None))?;
+    add("gru", &|name| step(name, GruClassifier::new(128, 256, 10), (image, &[32, 64, 128]), &[32], None))?;
+    add("encoder", &|name| step(name, encoder(), (tokens, &[32, 256]), &[32], None))?;
+    add("vit", &|name| step(name, vit(), (image, &[8, 3, 224, 224]), &[8], None))?;
+    add("gpt", &|name| step(name, gpt(), (tokens, &[8, 256]), &[8 * 256], None))?;
+    add("gpt in bf16", &|name| step(name, gpt(), (tokens, &[8, 256]), &[8 * 256], bf16))?;
+    Ok(models)
 }

@@ -172,9 +172,10 @@ fn convolutions() -> Vec<Windows> {
         ("padding", [2, 3, 5, 6], [4, 3, 3, 3], Conv { padding: 1.into(), ..default() }, 3),
         ("stride", [2, 3, 8, 7], [4, 3, 3, 3], Conv { stride: 2.into(), padding: 1.into(), ..default() }, 3),
         ("dilation", [2, 3, 9, 8], [4, 3, 3, 2], Conv { dilation: 2.into(), padding: 2.into(), ..default() }, 3),
-        ("stride without windows", [2, 3, 8, 6], [4, 3, 1, 1], Conv { stride: 2.into(), ..default() }, 2),
+        ("stride without windows", [2, 3, 8, 6], [4, 3, 1, 1], Conv { stride: 2.into(), ..default() }, 3),
         ("one place", [2, 3, 4, 4], [4, 3, 4, 4], default(), 0),
-        ("groups", [2, 4, 5, 5], [4, 2, 3, 3], Conv { groups: 2, ..default() }, 0),
+        ("groups", [2, 4, 5, 5], [6, 2, 3, 3], Conv { groups: 2, ..default() }, 3),
+        ("a group each", [2, 4, 5, 5], [4, 1, 3, 3], Conv { groups: 4, padding: 1.into(), stride: 2.into(), ..default() }, 3),
     ]
 }
 

@@ -49,6 +49,7 @@ pub fn between(before: Counts, after: Counts) -> Counts {
         uploads: after.uploads - before.uploads,
         beside: after.beside - before.beside,
         downloads: after.downloads - before.downloads,
+        waits: after.waits - before.waits,
         replays: after.replays - before.replays,
     }
 }

@@ -28,6 +28,7 @@ mod test_kernels;
 mod tests;
 mod tile;
 mod transpose;
+mod worth;
 
 use crate::cpu::{attention_work, is_attention};
 use crate::driver::Options;
@@ -45,6 +46,8 @@ use scalar::Unit;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+
+pub(crate) use worth::saved_by_library;
 
 /// Threads in each block of a kernel, unless it needs so many registers that there are fewer.
 pub const THREADS: u32 = 256;
@@ -93,23 +96,9 @@ impl Part {
 
 /// The sections of a kernel that libraries may compute, each by itself, and what is left.
 fn split_libraries(kernel: &Kernel, options: &Options) -> Vec<Part> {
-    let matmul = options.matmul.under(options.precision);
-    let alternative = |section: &Section| {
-        let operation = product::of(kernel, section, matmul)
-            .map(Operation::Product)
-            .or_else(|| convolution::of(kernel, section, matmul).map(Operation::Convolution))?;
-        let known = operation.is_constant();
-        let alternative = Alternative { operation, choices: options.choices.clone() };
-        match alternative.choice() {
-            // A launch of its own does not pay.
-            Some(Choice::Kernel) if kernel.sections.len() > 1 => None,
-            None if known => None,
-            _ => Some(alternative),
-        }
-    };
     let (mut parts, mut rest) = (Vec::new(), Vec::new());
     for section in &kernel.sections {
-        match alternative(section) {
+        match alternative(kernel, section, options) {
             Some(alternative) => {
                 let kernel = Kernel { sections: vec![section.clone()], ..kernel.clone() };
                 parts.push(Part { kernel, library: Some(Box::new(alternative)) });
@@ -124,6 +113,22 @@ fn split_libraries(kernel: &Kernel, options: &Options) -> Vec<Part> {
         part.kernel.name = format!("{}_{k}", part.kernel.name);
     }
     parts
+}
+
+/// What a library can do in place of a section.
+fn alternative(kernel: &Kernel, section: &Section, options: &Options) -> Option<Alternative> {
+    let matmul = options.matmul.under(options.precision);
+    let operation = product::of(kernel, section, matmul)
+        .map(Operation::Product)
+        .or_else(|| convolution::of(kernel, section, matmul).map(Operation::Convolution))?;
+    let known = operation.is_constant();
+    let alternative = Alternative { operation, choices: options.choices.clone() };
+    match alternative.choice() {
+        // A launch of its own does not pay.
+        Some(Choice::Kernel) if kernel.sections.len() > 1 => None,
+        None if known => None,
+        _ => Some(alternative),
+    }
 }
 
 /// The sections of a kernel in one launch.

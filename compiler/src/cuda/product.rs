@@ -28,7 +28,7 @@ pub(super) fn of(kernel: &Kernel, section: &Section, precision: MatmulPrecision)
     let reader = Reader { kernel, section };
     let (left, right) = (reader.element(*lhs)?, reader.element(*rhs)?);
     let types = types([left.dtype, right.dtype], section.locals[to as usize].dtype, result, precision)?;
-    let epilogue = reader.epilogue(value, to, result)?;
+    let epilogue = reader.epilogue(value, to, [left.dtype, result])?;
     let out = Element { param: param as usize, dtype: result, position: reader.position(param, index)? };
     // An axis without a role does not matter to the product, so one product for each of its points is right.
     let idle = section.parallel().filter(|a| ![batch, m, n].iter().any(|role| role.contains(a)));
@@ -76,7 +76,8 @@ struct Element {
 
 /// What becomes of the sums.
 struct Epilogue {
-    bias: Option<Element>,
+    /// At most two.
+    added: Vec<Element>,
     activation: Option<Activation>,
 }
 
@@ -143,14 +144,20 @@ impl Reader<'_> {
             // The transposed result is the product of the transposed operands, the other way round.
             Order::Columns => (rhs.transposed(), lhs.transposed(), result.transposed(), [n, m]),
         };
-        let bias = match &epilogue.bias {
-            None => None,
-            Some(Element { param, position, .. }) => {
-                let elsewhere = [batch, m].concat().iter().any(|&a| position.coefficient(self.exprs(), a) != Dim::ZERO);
-                let dense = self.flat(position, n)? == Dim::ONE;
-                (!elsewhere && dense).then_some(Some((*param, position.constant)))?
+        let (mut bias, mut added) = (None, None);
+        for element in &epilogue.added {
+            let Element { param, position, .. } = element;
+            let elsewhere = [batch, m].concat().iter().any(|&a| position.coefficient(self.exprs(), a) != Dim::ZERO);
+            if !elsewhere && bias.is_none() && self.flat(position, n) == Some(Dim::ONE) {
+                bias = Some((*param, position.constant));
+                continue;
             }
-        };
+            let matrix = self.matrix(element, batch, m, n)?;
+            // A number that is added in many places is none of a matrix.
+            let apart = [m, n].iter().all(|axes| self.extent(axes) == Dim::ONE || !self.stays(position, axes));
+            (added.is_none() && apart && matrix.order == Order::Rows).then_some(())?;
+            added = Some(matrix);
+        }
         Some(Product {
             types,
             batch: self.extent(batch),
@@ -161,6 +168,7 @@ impl Reader<'_> {
             rhs,
             result,
             bias,
+            added,
             activation: epilogue.activation,
         })
     }
@@ -178,28 +186,37 @@ impl Reader<'_> {
     }
 
     /// What becomes of the sum, if a library does that.
-    fn epilogue(&self, value: ExprId, sum: u32, result: DType) -> Option<Epilogue> {
+    fn epilogue(&self, value: ExprId, sum: u32, [half, result]: [DType; 2]) -> Option<Epilogue> {
         let exprs = self.exprs();
         let wide = exprs.dtype(self.sum(sum)?);
         let root = exprs.get(value);
         let narrowed = root.op == ScalarOp::Cast && wide != result;
-        let value = self.unrounded(if narrowed { root.args[0] } else { value }, result);
+        let value = self.unrounded(if narrowed { root.args[0] } else { value }, half);
         let (inner, activation) = self.activation(value);
-        let inner = if activation.is_some() { self.unrounded(inner, result) } else { inner };
-        let is_sum = |id: ExprId| exprs.get(self.unrounded(id, result)).op == ScalarOp::Local(sum);
-        if is_sum(inner) {
-            return Some(Epilogue { bias: None, activation });
+        let inner = if activation.is_some() { self.unrounded(inner, half) } else { inner };
+        let mut terms = Vec::new();
+        self.terms(inner, half, &mut terms);
+        let is_sum = |&id: &ExprId| exprs.get(id).op == ScalarOp::Local(sum);
+        let (sums, others): (Vec<ExprId>, Vec<ExprId>) = terms.into_iter().partition(is_sum);
+        let added = others.iter().map(|&id| self.element(id)).collect::<Option<Vec<Element>>>()?;
+        let fits = sums.len() == 1 && added.len() <= 2 && added.iter().all(|element| element.dtype == result);
+        let floats = added.is_empty() || matches!(wide, DType::F32 | DType::F64);
+        (fits && floats).then_some(Epilogue { added, activation })
+    }
+
+    /// What a sum is of, without the rounding of parts of it to a half type.
+    fn terms(&self, id: ExprId, half: DType, found: &mut Vec<ExprId>) {
+        let id = self.unrounded(id, half);
+        let node = self.exprs().get(id);
+        match node.op {
+            ScalarOp::Add => node.args.iter().for_each(|&term| self.terms(term, half, found)),
+            _ => found.push(id),
         }
-        let node = exprs.get(inner);
-        if node.op != ScalarOp::Add || !matches!(wide, DType::F32 | DType::F64) {
-            return None;
-        }
-        let bias = match (is_sum(node.args[0]), is_sum(node.args[1])) {
-            (true, false) => self.element(node.args[1])?,
-            (false, true) => self.element(node.args[0])?,
-            _ => return None,
-        };
-        (bias.dtype == result).then_some(Epilogue { bias: Some(bias), activation })
+    }
+
+    /// Whether an element is the same along some axis of these.
+    fn stays(&self, position: &Affine, axes: &[u32]) -> bool {
+        axes.iter().any(|&a| self.extent(&[a]) != Dim::ONE && position.coefficient(self.exprs(), a) == Dim::ZERO)
     }
 
     /// The expression that reads the sum.

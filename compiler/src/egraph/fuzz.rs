@@ -15,7 +15,7 @@ fn check(graph: &Graph, inputs: &[Array], precision: Precision) -> std::result::
     let text = |e: igneous_ir::Error| format!("{e}\n{graph}");
     let before = interpret_f64(graph, inputs).map_err(text)?;
     let (recognised, first) = recognise(graph, precision.licences()).map_err(text)?;
-    let (optimised, second) = optimise(&recognised, precision.licences(), &Limits::default()).map_err(text)?;
+    let (optimised, second) = optimise(&recognised, precision.licences(), &Limits::default(), Backend::Cpu).map_err(text)?;
     for graph in [&recognised, &optimised] {
         igneous_ir::verify::verify(graph).map_err(text)?;
     }

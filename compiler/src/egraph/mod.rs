@@ -29,6 +29,7 @@ mod window;
 pub use cost::Roofline;
 pub use derivation::Derivation;
 
+use crate::driver::Backend;
 use crate::precision::{Licence, Licences};
 use crate::rules::{self, Phase};
 use convert::{Imported, differentiated, export, import};
@@ -77,8 +78,12 @@ pub fn recognise(graph: &Graph, licences: Licences) -> Result<(Graph, Derivation
 ///
 /// # Errors
 /// If the graph is ill typed.
-pub fn optimise(graph: &Graph, licences: Licences, limits: &Limits) -> Result<(Graph, Derivation)> {
-    rewrite(graph, licences, limits, &[Phase::Algebra, Phase::Choose])
+pub fn optimise(graph: &Graph, licences: Licences, limits: &Limits, backend: Backend) -> Result<(Graph, Derivation)> {
+    let algebra = match backend {
+        Backend::Cpu => Phase::Algebra,
+        Backend::Cuda => Phase::DeviceAlgebra,
+    };
+    rewrite(graph, licences, limits, &[algebra, Phase::Choose])
 }
 
 /// Rewrites a graph, in windows if it is large.

@@ -55,7 +55,7 @@ fn recognised(before: &Graph) -> Vec<&'static str> {
 }
 
 fn optimised(before: &Graph) -> Vec<&'static str> {
-    checked(before, optimise(before, Precision::Default.licences(), &Limits::default()).expect("optimises"))
+    checked(before, optimise(before, Precision::Default.licences(), &Limits::default(), Backend::Cpu).expect("optimises"))
 }
 
 /// `x` reduced over its last axis, which stays with extent one.
@@ -228,7 +228,7 @@ fn strict_recognises_nothing_and_changes_no_bit() {
     let g = graph(&[f32(&[4, 8])], &[|_, x| x[0].exp() / sum(x[0].exp()) * 1.0]);
     let (same, _) = recognise(&g, Precision::Strict.licences()).expect("recognises");
     assert!(same.same_structure(&g));
-    let (after, derivation) = optimise(&g, Precision::Strict.licences(), &Limits::default()).expect("optimises");
+    let (after, derivation) = optimise(&g, Precision::Strict.licences(), &Limits::default(), Backend::Cpu).expect("optimises");
     let licences: Vec<Licence> = derivation.licences().into_iter().collect();
     assert_eq!(licences, [Licence::Exact], "{derivation}");
     let run = |g: &Graph| igneous_ir::interp::interpret(g, &inputs(g)).expect("runs");
@@ -256,7 +256,7 @@ fn symbolic_extents_are_no_obstacle() {
     let (after, _) = recognise(&g, Precision::Default.licences()).expect("recognises");
     let names: Vec<&str> = after.nodes().map(|(_, n)| n.op.name()).filter(|n| *n != "input").collect();
     assert_eq!(names, ["softmax", "layer_norm"], "{after}");
-    let (after, _) = optimise(&g, Precision::Default.licences(), &Limits::default()).expect("optimises");
+    let (after, _) = optimise(&g, Precision::Default.licences(), &Limits::default(), Backend::Cpu).expect("optimises");
     igneous_ir::verify::verify(&after).expect("well formed");
 }
 
@@ -375,7 +375,8 @@ fn a_transformer_layer_is_recognised_and_differentiated() {
     assert_eq!(["attention", "layer_norm", "gelu"].map(|n| count(&names, n)), [1, 2, 1], "{names:?}");
     let (forward, _) = recognise(&layer, licences).expect("recognises");
     let differentiated = igneous_ir::autodiff::expand_gradients(&forward).expect("differentiates");
-    let names = checked(&differentiated, optimise(&differentiated, licences, &Limits::default()).expect("optimises"));
+    let names =
+        checked(&differentiated, optimise(&differentiated, licences, &Limits::default(), Backend::Cpu).expect("optimises"));
     assert!(names.len() < differentiated.len(), "{names:?}");
     assert!(count(&names, "dot_general") <= 24, "{names:?}");
 }
@@ -384,7 +385,7 @@ fn a_transformer_layer_is_recognised_and_differentiated() {
 fn windows_give_an_equal_graph() {
     let layer = igneous_ir::autodiff::expand_gradients(&transformer_layer()).expect("differentiates");
     let limits = Limits { window: 60, ..Limits::default() };
-    let names = checked(&layer, optimise(&layer, Precision::Default.licences(), &limits).expect("optimises"));
+    let names = checked(&layer, optimise(&layer, Precision::Default.licences(), &limits, Backend::Cpu).expect("optimises"));
     assert!(names.len() < layer.len(), "{names:?}");
     let recognised = transformer_layer();
     let (after, derivation) =
@@ -397,7 +398,8 @@ fn compiling_twice_gives_the_same_bytes() {
     let run = || {
         let (forward, first) = recognise(&transformer_layer(), Precision::Default.licences()).expect("recognises");
         let differentiated = igneous_ir::autodiff::expand_gradients(&forward).expect("differentiates");
-        let (after, second) = optimise(&differentiated, Precision::Fast.licences(), &Limits::default()).expect("optimises");
+        let (after, second) =
+            optimise(&differentiated, Precision::Fast.licences(), &Limits::default(), Backend::Cpu).expect("optimises");
         format!("{first}\n{second}\n{after}")
     };
     // In another thread the standard hash maps have other seeds.
@@ -424,6 +426,8 @@ fn time_of_a_transformer_layer() {
     };
     let licences = Precision::Default.licences();
     time("recognise", &layer, &|g| recognise(g, licences).expect("recognises").0);
-    time("optimise", &differentiated, &|g| optimise(g, licences, &Limits::default()).expect("optimises").0);
-    time("optimise, nothing recognised", &plain, &|g| optimise(g, licences, &Limits::default()).expect("optimises").0);
+    time("optimise", &differentiated, &|g| optimise(g, licences, &Limits::default(), Backend::Cpu).expect("optimises").0);
+    time("optimise, nothing recognised", &plain, &|g| {
+        optimise(g, licences, &Limits::default(), Backend::Cpu).expect("optimises").0
+    });
 }

@@ -4,7 +4,8 @@
 use super::build::Built;
 use super::params::renumber;
 use super::units::Units;
-use super::{FusionLog, Group};
+use super::{FusionLog, Group, Role};
+use crate::driver::Backend;
 use igneous_ir::graph::{Graph, Value};
 use igneous_ir::kernel::Param;
 use std::collections::BTreeSet;
@@ -21,59 +22,70 @@ pub enum Sideways {
 
 /// The most elements that a result of a small kernel has.
 const SMALL: usize = 1024;
+/// The most parameters of a kernel of a device: older drivers take 4096 bytes of them.
+const MOST_PARAMS: usize = 448;
 
 /// Merges, at the end, all groups without dots and scatters whose results are read by nobody: those that are new values of
 /// variables, and the others; and at the beginning, what remains of those with small results that read only inputs and
-/// constants.
+/// constants. On a device, where each launch costs more, also conversions of inputs whose results products read.
 pub fn merge(
     graph: &Graph,
     units: &Units,
     groups: Vec<Group>,
     variable_outputs: &BTreeSet<Value>,
-    sideways: Sideways,
+    (sideways, backend): (Sideways, Backend),
     log: &mut FusionLog,
 ) -> Vec<Group> {
     let read: BTreeSet<Value> = groups.iter().flat_map(|g| &g.reads).copied().collect();
     let plain = |group: &Group| {
-        let role = |&n: &u32| matches!(units.role(n), super::Role::Map | super::Role::Reduction);
+        let role = |&n: &u32| matches!(units.role(n), Role::Map | Role::Reduction);
         group.members.iter().all(role) && !group.outputs.is_empty()
     };
-    let is_leaf = |v: &Value| units.role(v.node) == super::Role::Leaf;
+    let is_leaf = |v: &Value| units.role(v.node) == Role::Leaf;
     let small = |v: &Value| graph.ty(*v).elements().as_const().is_some_and(|n| n <= SMALL as i64);
     let waits = |g: &Group| sideways == Sideways::Freely || g.reads.iter().all(|v| is_leaf(v) || small(v));
     let unread = |g: &Group| plain(g) && waits(g) && g.outputs.iter().all(|v| !read.contains(v));
     let updates = |g: &Group| unread(g) && g.outputs.iter().all(|v| variable_outputs.contains(v));
     // A result beside an update could keep it from being written in place, and so could one made from new values.
     let results = |g: &Group| unread(g) && g.outputs.union(&g.reads).all(|v| !variable_outputs.contains(v));
-    let first = |g: &Group| plain(g) && !updates(g) && g.reads.iter().all(is_leaf) && g.outputs.iter().all(small);
+    let converts = |g: &Group| {
+        let cast = |&n: &u32| graph.node(n).op.name() == "cast";
+        backend == Backend::Cuda && sideways == Sideways::Freely && g.members.iter().all(cast)
+    };
+    let early = |g: &Group| g.outputs.iter().all(small) || converts(g);
+    let first = |g: &Group| plain(g) && !updates(g) && g.reads.iter().all(is_leaf) && early(g);
     let (last, rest): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(updates);
     let (results, rest): (Vec<Group>, Vec<Group>) = rest.into_iter().partition(results);
     let (first, rest): (Vec<Group>, Vec<Group>) = rest.into_iter().partition(first);
-    let first = side_by_side(first, "small kernels of inputs", log);
-    let results = side_by_side(results, "results", log);
-    let last = side_by_side(last, "updates of variables", log);
+    let most = if backend == Backend::Cuda { MOST_PARAMS } else { usize::MAX };
+    let mut merged = |groups, what| side_by_side(groups, most, what, log);
+    let first = merged(first, "small kernels of inputs");
+    let results = merged(results, "results");
+    let last = merged(last, "updates of variables");
     first.into_iter().chain(rest).chain(results).chain(last).collect()
 }
 
-fn side_by_side(merged: Vec<Group>, what: &str, log: &mut FusionLog) -> Option<Group> {
+fn side_by_side(merged: Vec<Group>, most: usize, what: &str, log: &mut FusionLog) -> Vec<Group> {
     if merged.len() > 1 {
         log.push(format!("fuse   {} {what} side by side", merged.len()));
     }
-    let mut built: Option<Built> = None;
-    let mut all = Group { members: BTreeSet::new(), reads: BTreeSet::new(), outputs: BTreeSet::new(), built: None };
+    let mut all: Vec<Group> = Vec::new();
     for group in merged {
-        all.members.extend(&group.members);
-        all.reads.extend(&group.reads);
-        all.outputs.extend(&group.outputs);
         let mut part = group.built.expect("maps and reductions are kernels");
         super::collapse::collapse(&mut part.kernel);
-        match &mut built {
-            None => built = Some(part),
-            Some(built) => append(built, part),
+        let params = part.kernel.params.len();
+        let into = all.last_mut().filter(|into| into.built.as_ref().is_some_and(|b| b.kernel.params.len() + params <= most));
+        match into {
+            Some(into) => {
+                into.members.extend(&group.members);
+                into.reads.extend(&group.reads);
+                into.outputs.extend(&group.outputs);
+                append(into.built.as_mut().expect("it was looked at above"), part);
+            }
+            None => all.push(Group { built: Some(part), by_library: None, ..group }),
         }
     }
-    all.built = Some(built?);
-    Some(all)
+    all
 }
 
 fn append(into: &mut Built, part: Built) {

@@ -15,7 +15,8 @@ mod split;
 mod twice;
 mod units;
 
-use crate::driver::Backend;
+use crate::cuda;
+use crate::driver::{Backend, Options};
 use crate::schedule::schedule;
 use build::{Refusal, build};
 use igneous_ir::dim::Dim;
@@ -91,8 +92,8 @@ const LAUNCH_BYTES: f64 = 100_000.0;
 const MAX_UNITS: usize = 96;
 
 /// Fuses a graph of primitives. `first_check` numbers its checks; `variable_outputs` are values that only update
-/// variables; `names` keeps kernel names unique within the program; `sideways` says what unconnected kernels are merged, `backend` what
-/// kernels can compute.
+/// variables; `names` keeps kernel names unique within the program; `sideways` says what unconnected kernels are merged, `options` what
+/// kernels are made for.
 ///
 /// # Errors
 /// If a node cannot be made a kernel at all.
@@ -100,15 +101,15 @@ pub fn fuse(
     graph: &Graph,
     first_check: u32,
     variable_outputs: &BTreeSet<Value>,
-    (sideways, backend): (Sideways, Backend),
+    (sideways, options): (Sideways, &Options),
     names: &mut Names,
 ) -> Result<Fused> {
-    let units = Units::new(graph, first_check, backend);
-    let mut fusion = Fusion::new(graph, &units)?;
+    let units = Units::new(graph, first_check, options.backend);
+    let mut fusion = Fusion::new(graph, &units, options)?;
     fusion.run();
     let groups = fusion.ordered();
     let mut log = fusion.log;
-    let groups = horizontal::merge(graph, &units, groups, variable_outputs, sideways, &mut log);
+    let groups = horizontal::merge(graph, &units, groups, variable_outputs, (sideways, options.backend), &mut log);
     let steps = groups
         .into_iter()
         .map(|group| match group.built {
@@ -138,6 +139,8 @@ struct Group {
     outputs: BTreeSet<Value>,
     /// The kernel; none for an opaque node.
     built: Option<Built>,
+    /// If a library can do what the kernel does: what that saves, as bytes that are moved in the same time.
+    by_library: Option<f64>,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -151,6 +154,7 @@ struct Candidate {
 struct Fusion<'g> {
     graph: &'g Graph,
     units: &'g Units,
+    options: &'g Options,
     groups: BTreeMap<u32, Group>,
     group_of: BTreeMap<u32, u32>,
     /// For each stored value, the groups that read it.
@@ -167,10 +171,11 @@ struct Fusion<'g> {
 }
 
 impl<'g> Fusion<'g> {
-    fn new(graph: &'g Graph, units: &'g Units) -> Result<Fusion<'g>> {
+    fn new(graph: &'g Graph, units: &'g Units, options: &'g Options) -> Result<Fusion<'g>> {
         let mut fusion = Fusion {
             graph,
             units,
+            options,
             groups: BTreeMap::new(),
             group_of: BTreeMap::new(),
             readers: BTreeMap::new(),
@@ -189,7 +194,8 @@ impl<'g> Fusion<'g> {
             for &v in &reads {
                 fusion.readers.entry(v).or_default().insert(n);
             }
-            let group = Group { members: BTreeSet::from([n]), reads, outputs: BTreeSet::new(), built: None };
+            let members = BTreeSet::from([n]);
+            let group = Group { members, reads, outputs: BTreeSet::new(), built: None, by_library: None };
             fusion.groups.insert(n, group);
             fusion.group_of.insert(n, n);
             fusion.ranks.insert(n, fusion.line.len());
@@ -207,9 +213,9 @@ impl<'g> Fusion<'g> {
                     graph.node(n).loc.map_or(error.clone(), |loc| error.at(loc))
                 })?)
             };
+            let by_library = built.as_ref().and_then(|built| fusion.by_library(&BTreeSet::from([n]), built));
             let group = fusion.groups.get_mut(&n).expect("inserted above");
-            group.outputs = outputs;
-            group.built = built;
+            (group.outputs, group.built, group.by_library) = (outputs, built, by_library);
         }
         for n in unit_nodes {
             fusion.offer(n);
@@ -272,7 +278,7 @@ impl<'g> Fusion<'g> {
             if !self.groups.contains_key(&a) || !self.groups.contains_key(&b) || !self.tried.insert((a, b)) {
                 continue;
             }
-            match self.merged(a, b) {
+            match self.merged(a, b, gain as f64) {
                 Ok(group) => {
                     let line = format!("fuse   {} + {}  saves {gain} bytes", self.describe(a), self.describe(b));
                     self.log.push(line);
@@ -286,7 +292,7 @@ impl<'g> Fusion<'g> {
         }
     }
 
-    fn merged(&self, a: u32, b: u32) -> std::result::Result<Group, Refusal> {
+    fn merged(&self, a: u32, b: u32, gain: f64) -> std::result::Result<Group, Refusal> {
         if self.path_outside(a, b) {
             return Err(Refusal("one depends on the other through a third".into()));
         }
@@ -302,7 +308,23 @@ impl<'g> Fusion<'g> {
         let outputs = self.outputs_of(&members);
         let reads = ga.reads.union(&gb.reads).filter(|v| !members.contains(&v.node)).copied().collect();
         let built = build(self.graph, self.units, &members, &outputs)?;
-        Ok(Group { members, reads, outputs, built: Some(built) })
+        let by_library = self.by_library(&members, &built);
+        let lost: f64 = [ga, gb].iter().filter_map(|g| g.by_library).sum();
+        if by_library.is_none() && lost > gain {
+            return Err(Refusal(format!("a library can do the one alone, which is worth {lost:.0} bytes")));
+        }
+        Ok(Group { members, reads, outputs, built: Some(built), by_library })
+    }
+
+    /// What it saves to have a library do what a kernel does, as bytes that are moved in the same time; none if it cannot.
+    fn by_library(&self, members: &BTreeSet<u32>, built: &Built) -> Option<f64> {
+        let product = members.iter().any(|&n| self.units.role(n) == Role::Contraction);
+        if self.options.backend != Backend::Cuda || !product {
+            return None;
+        }
+        let mut kernel = built.kernel.clone();
+        collapse::collapse(&mut kernel);
+        cuda::saved_by_library(&kernel, estimate(flops(self.graph, self.units, members)), self.options)
     }
 
     /// Whether one of two groups reads what the other makes.

@@ -9,7 +9,7 @@ use igneous_ir::dim::Dim;
 use igneous_ir::graph::{Graph, Node, Value};
 use igneous_ir::op::Lowering;
 use igneous_ir::ops;
-use igneous_ir::types::{Literal, TensorType};
+use igneous_ir::types::{DType, Literal, TensorType};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a node is to fusion.
@@ -54,7 +54,7 @@ const DEEP: u32 = 48;
 impl Units {
     /// Decides the roles. `first_check` numbers the graph's checks.
     pub fn new(graph: &Graph, first_check: u32, backend: Backend) -> Units {
-        let uses = Uses::new(graph);
+        let uses = Uses::new(graph, backend);
         let mut roles = vec![Role::Leaf; graph.len()];
         let mut cost = vec![0u32; graph.len()];
         let mut depth = vec![0u32; graph.len()];
@@ -63,7 +63,11 @@ impl Units {
         let mut near_reduction = vec![false; graph.len()];
         let mut check_codes = BTreeMap::new();
         let masks = if backend == Backend::Cuda { computed_masks(graph) } else { BTreeSet::new() };
-        let operands: BTreeSet<u32> = attention_operands(graph, &masks).union(&scattered_operands(graph)).copied().collect();
+        let mut operands: BTreeSet<u32> = attention_operands(graph, &masks).union(&scattered_operands(graph)).copied().collect();
+        if backend == Backend::Cuda {
+            operands.extend(written_by_products(graph));
+            operands.extend(merged_operands(graph));
+        }
         // What leaves the graph, or enters a call or loop, is stored. Constants have a place of their own there.
         let opaque = graph.nodes().filter(|(_, n)| is_opaque(n)).flat_map(|(_, n)| &n.operands);
         let entering = opaque.map(|v| without_reshapes(graph, *v)).filter(|v| graph.node(v.node).op.name() != "constant");
@@ -102,7 +106,7 @@ impl Units {
                     cost[n] = cost[n].saturating_add(own);
                     math[n] |= own_math;
                     let output = (0..node.results.len() as u32).any(|result| stored_outputs.contains(&Value { node: i, result }));
-                    let view = is_view(node);
+                    let view = is_view(node) || is_widened(graph, node, backend);
                     let worth = !view
                         && (uses.contraction[n]
                             || uses.reduction[n] && near_reduction[n]
@@ -300,6 +304,70 @@ fn scattered_operands(graph: &Graph) -> BTreeSet<u32> {
     stored
 }
 
+/// A product with at least so many rows or columns for each element of an operand is worth a copy of it that lets a library compute it.
+fn worth_a_library(dtype: DType) -> f64 {
+    // Of half types it computes so much faster that the copy weighs more.
+    if matches!(dtype, DType::F16 | DType::BF16) { 512.0 } else { 64.0 }
+}
+
+/// Transposes under operands of products whose axes do not lie side by side although the product takes them as one, as the heads of
+/// attention and the elements of a head: written out, libraries can read them.
+fn merged_operands(graph: &Graph) -> BTreeSet<u32> {
+    let mut stored = BTreeSet::new();
+    for (_, node) in graph.nodes().filter(|(_, n)| n.op.name() == "dot_general") {
+        for (operand, contract) in node.operands.iter().zip(["lhs_contract", "rhs_contract"]) {
+            let merged = graph.node(operand.node);
+            let ty = graph.ty(*operand);
+            let contract = node.op.axes(contract);
+            let own = typical(ty.shape.iter().enumerate().filter(|(a, _)| !contract.contains(a)).map(|(_, d)| d));
+            let uses = typical(node.results[0].shape.iter()) / own.max(1.0);
+            if merged.op.name() != "reshape" || uses < worth_a_library(ty.dtype) {
+                continue;
+            }
+            let moved = graph.node(merged.operands[0].node);
+            let from = &graph.ty(merged.operands[0]).shape;
+            if moved.op.name() != "transpose" {
+                continue;
+            }
+            let source = moved.op.axes("permutation");
+            let apart = |axes: &[usize]| {
+                let wide: Vec<usize> = axes.iter().copied().filter(|&a| from[a] != Dim::ONE).collect();
+                wide.windows(2).any(|w| source[w[1]] != source[w[0]] + 1)
+            };
+            if reshape_groups(from, &ty.shape).is_some_and(|groups| groups.iter().any(|(from, _)| apart(from))) {
+                stored.insert(merged.operands[0].node);
+            }
+        }
+    }
+    stored
+}
+
+/// What a product writes instead of its sums: the same elements, rounded or with axes in another order, if nobody reads them before. A
+/// library can do that, and knows nothing of what follows.
+fn written_by_products(graph: &Graph) -> BTreeSet<u32> {
+    let mut readers: BTreeMap<Value, Vec<u32>> = BTreeMap::new();
+    for (i, node) in graph.nodes() {
+        node.operands.iter().for_each(|&v| readers.entry(v).or_default().push(i));
+    }
+    let outputs: BTreeSet<Value> = graph.outputs().iter().map(|(v, _)| *v).collect();
+    let narrows = |node: &Node| {
+        let half = matches!(node.results[0].dtype, DType::F16 | DType::BF16);
+        node.op.name() == "cast" && half && graph.ty(node.operands[0]).dtype == DType::F32
+    };
+    let follows = |value: Value| {
+        let [reader] = readers.get(&value)?[..] else { return None };
+        let node = graph.node(reader);
+        let written = node.op.name() == "transpose" || narrows(node);
+        (written && !outputs.contains(&value)).then_some(Value { node: reader, result: 0 })
+    };
+    let products = graph.nodes().filter(|(_, n)| matches!(n.op.record().lowering, Lowering::Contraction(_)));
+    let last = |(i, _): (u32, &Node)| {
+        let sums = Value { node: i, result: 0 };
+        std::iter::successors(Some(sums), |&v| follows(v)).last().filter(|&v| v != sums)
+    };
+    products.filter_map(last).map(|v| v.node).collect()
+}
+
 /// The product of extents, symbolic ones taken for ordinary.
 fn typical<'a>(extents: impl Iterator<Item = &'a Dim>) -> f64 {
     extents.map(|d| d.as_const().map_or(64.0, |n| n as f64)).product()
@@ -317,6 +385,13 @@ fn is_view(node: &Node) -> bool {
         node.op.name(),
         "broadcast" | "reshape" | "transpose" | "slice" | "flip" | "iota" | "extent" | "stop_gradient" | "barrier"
     )
+}
+
+/// Whether a node converts elements of a half type: a device moves fewer bytes where they are converted by who reads them, and products
+/// read them as they are.
+fn is_widened(graph: &Graph, node: &Node, backend: Backend) -> bool {
+    let half = |v: Value| matches!(graph.ty(v).dtype, DType::F16 | DType::BF16);
+    backend == Backend::Cuda && node.op.name() == "cast" && node.results[0].dtype == DType::F32 && half(node.operands[0])
 }
 
 /// Operations per element, and whether one of them is a mathematical function.
@@ -342,7 +417,7 @@ struct Uses {
 }
 
 impl Uses {
-    fn new(graph: &Graph) -> Uses {
+    fn new(graph: &Graph, backend: Backend) -> Uses {
         let n = graph.len();
         let mut uses =
             Uses { count: vec![0; n], contraction: vec![false; n], reduction: vec![false; n], expanded: vec![false; n] };
@@ -350,7 +425,7 @@ impl Uses {
             uses.count[v.node as usize] += 1;
         }
         for (i, node) in graph.nodes().rev() {
-            let view = is_view(node);
+            let view = is_view(node) || is_widened(graph, node, backend);
             let hero = matches!(node.op.record().lowering, Lowering::Contraction(_) | Lowering::Composite(_));
             let reduces = matches!(node.op.record().lowering, Lowering::Reduction(_));
             let expands = node.op.name() == "broadcast" && graph.ty(node.operands[0]).elements() != node.results[0].elements();

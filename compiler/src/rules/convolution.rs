@@ -9,14 +9,17 @@ use igneous_ir::types::Shape;
 use igneous_ir::{Dim, Op, ops};
 
 pub(super) fn rules() -> Vec<Rule> {
-    vec![
-        rule!("convolution/of-points" [Reassociate]:
+    vec![rule!("convolution/of-points" [Reassociate]:
             convolution[c](x, w) => dot_general[d](reshape[s](x), flip[f](w)); let (d, s, f) = points(c, x, w);
             on "x: f32[2, 3, 1, 1], w: f32[4, 3, 3, 2],
                 c = {stride=[1, 1], low=[2, 1], high=[2, 1], lhs_dilation=[2, 1], rhs_dilation=[1, 1], groups=1}",
                "x: f32[3, 2, 1], w: f32[1, 2, 5],
-                c = {stride=[1], low=[4], high=[4], lhs_dilation=[1], rhs_dilation=[1], groups=1}"),
-        rule!("convolution/phases" [Reassociate]:
+                c = {stride=[1], low=[4], high=[4], lhs_dilation=[1], rhs_dilation=[1], groups=1}")]
+}
+
+/// Those that do not pay where a library knows the gradient of a strided convolution as a whole.
+pub(super) fn phased() -> Vec<Rule> {
+    vec![rule!("convolution/phases" [Reassociate]:
             convolution[c](x, w) => reshape[s](concat[a](
                 reshape[t](convolution[d](x, slice[u](w))), reshape[t](convolution[e](x, slice[v](w)))));
             let (d, e) = phases(c, x, w);
@@ -27,8 +30,7 @@ pub(super) fn rules() -> Vec<Rule> {
                "x: f32[1, 4, 3, 5], w: f32[6, 2, 2, 4],
                 c = {stride=[1, 2], low=[0, 1], high=[2, 2], lhs_dilation=[2, 1], rhs_dilation=[1, 2], groups=2}",
                "x: f32[1, 2, 4], w: f32[2, 2, 4],
-                c = {stride=[1], low=[-1], high=[3], lhs_dilation=[2], rhs_dilation=[1], groups=1}"),
-    ]
+                c = {stride=[1], low=[-1], high=[3], lhs_dilation=[2], rhs_dilation=[1], groups=1}")]
 }
 
 /// The product that a convolution of images of one place is, their shape without places, and the axes of the kernel's places.

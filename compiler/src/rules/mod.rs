@@ -47,6 +47,8 @@ pub enum Phase {
     Recognise,
     /// After differentiation: algebra, and views moved to where they cost nothing.
     Algebra,
+    /// The same for a device, whose libraries know more operators.
+    DeviceAlgebra,
     /// Last: forms that only the price can decide on.
     Choose,
 }
@@ -54,23 +56,24 @@ pub enum Phase {
 /// All rules with the phases they take part in. Rules are tried in this order.
 static RULES: LazyLock<Vec<(Rule, &'static [Phase])>> = LazyLock::new(|| {
     use Phase::*;
-    let themes: [(Vec<Rule>, &[Phase]); 16] = [
+    let themes: [(Vec<Rule>, &[Phase]); 17] = [
         (fold::rules(), &[Canonicalise]),
         (identities::rules(), &[Canonicalise]),
         (views::rules(), &[Canonicalise]),
         (reductions::rules(), &[Canonicalise]),
         (index::rules(), &[Canonicalise]),
         // Before the graph grows: the parts of a convolution may have phases along another axis.
-        (convolution::rules(), &[Algebra]),
-        (movement::rules(), &[Recognise, Algebra]),
-        (factors::rules(), &[Recognise, Algebra]),
+        (convolution::rules(), &[Algebra, DeviceAlgebra]),
+        (convolution::phased(), &[Algebra]),
+        (movement::rules(), &[Recognise, Algebra, DeviceAlgebra]),
+        (factors::rules(), &[Recognise, Algebra, DeviceAlgebra]),
         (softmax::rules(), &[Recognise]),
         (normalisation::rules(), &[Recognise]),
         (activations::rules(), &[Recognise]),
-        (contraction::factors(), &[Recognise, Algebra]),
+        (contraction::factors(), &[Recognise, Algebra, DeviceAlgebra]),
         (attention::rules(), &[Recognise]),
-        (algebra::rules(), &[Algebra]),
-        (contraction::rules(), &[Algebra]),
+        (algebra::rules(), &[Algebra, DeviceAlgebra]),
+        (contraction::rules(), &[Algebra, DeviceAlgebra]),
         (merge::rules(), &[Choose]),
     ];
     themes.into_iter().flat_map(|(rules, phases)| rules.into_iter().map(move |r| (r, phases))).collect()

@@ -152,7 +152,7 @@ pub fn program_of(kernel: &Kernel, symbols: &[Symbol], work: Vec<Work>, code: Ar
         name: kernel.name.clone(),
         symbols: symbols.iter().enumerate().map(|(k, s)| (*s, first + k, 0)).collect(),
         inputs,
-        outputs: kernel.writes().map(|(i, p)| Output { ty: p.ty.clone(), buffer: i }).collect(),
+        outputs: kernel.writes().map(|(i, p)| Output { ty: p.ty.clone(), buffer: i, replaces: None }).collect(),
         buffers: buffers.collect(),
         constants: Vec::new(),
         launches: vec![Launch {

@@ -34,7 +34,7 @@ pub fn stepwise(graph: &Graph, inputs: &[Array]) -> Result<Stepwise> {
 }
 
 fn run_graph(graph: &Graph, inputs: &[Array], bindings: &Bindings) -> Result<Stepwise> {
-    let Lowered { flat, kernels, .. } = lower(graph, &BTreeSet::new(), Sideways::Freely, igneous_compiler::Backend::Cpu)?;
+    let Lowered { flat, kernels, .. } = lower(graph, &BTreeSet::new(), Sideways::Freely, &igneous_compiler::Options::default())?;
     let mut machine = Machine { flat: &flat, kernels: &kernels, bindings, values: Vec::new(), reproducible: true };
     machine.run(inputs)?;
     let outputs = flat.outputs.iter().map(|(slot, ty)| machine.value(*slot, ty)).collect::<Result<_>>()?;

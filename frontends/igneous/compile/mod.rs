@@ -104,6 +104,11 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
 
     /// Where the function runs; by default where its arguments live. Arguments and variables are sent there when they lie
     /// elsewhere; results and the variables it assigns stay there until somebody reads them.
+    ///
+    /// On a GPU [`run`](Compiled::run) returns before the device is done, so a check that fails there (an index out of range, say) is an
+    /// error of whoever comes first: who reads a result or a variable, the next run, or [`Device::synchronize`]. Until it has been reported
+    /// nothing that the function assigns changes; then variables are as they were before the run that failed, and every reading of a
+    /// result of a run in between is the error, too. Reading the result of each run finds failures at once.
     pub fn device(mut self, device: Device) -> Self {
         self.device = Some(device);
         self
@@ -147,7 +152,8 @@ impl<F: Function<Args>, Args: Tree> Compiled<F, Args> {
     ///
     /// # Errors
     /// If an argument is invalid, the function returns an error or an invalid tensor, the graph cannot be compiled, or a
-    /// check fails while it runs. Then no variable and no gradient has changed.
+    /// check fails while it runs. Then no variable and no gradient has changed. On a GPU a check may be found to have failed
+    /// [later](Compiled::device).
     #[track_caller]
     pub fn run(&self, arguments: impl Arguments<Args>) -> Result<Value<F, Args>> {
         let loc = here();

@@ -81,7 +81,7 @@ impl<R: Tree> Entry<R> {
             let kept = if recorded || self.returns_inputs() { values(&inputs) } else { Vec::new() };
             let outputs = match self.executable.device() {
                 Device::Cpu => self.execute(&mut inputs, times)?,
-                _ => self.execute_on_device(&mut inputs)?,
+                _ => self.execute_on_device(&mut inputs, &locks)?,
             };
             Ok((kept, outputs))
         });
@@ -192,7 +192,7 @@ impl<R: Tree> Entry<R> {
     }
 
     /// Runs the program on its device. What it overwrites there is given up for that time.
-    fn execute_on_device(&self, inputs: &mut [Input]) -> Result<Vec<Eager>> {
+    fn execute_on_device(&self, inputs: &mut [Input], locks: &Locks<'_>) -> Result<Vec<Eager>> {
         let device = self.executable.device();
         for input in inputs.iter_mut().filter(|i| i.value.device() != device) {
             input.fetch()?;
@@ -209,8 +209,9 @@ impl<R: Tree> Entry<R> {
         };
         let sent: Vec<Sent> = inputs.iter_mut().enumerate().map(send).collect();
         let types: Vec<&TensorType> = inputs.iter().map(|i| &i.value.ty).collect();
-        let outputs = self.executable.run_on_device(&sent, &types, |input| self.version(input));
+        let ran = self.executable.run_on_device(&sent, &types, |input| self.version(input));
         self.runs.fetch_add(1, Ordering::Relaxed);
+        let outputs = ran.and_then(|outputs| self.settle(&outputs, locks).map(|()| outputs));
         if outputs.is_err() {
             for (k, sent) in sent.into_iter().enumerate() {
                 if let Elements::Device(block) = sent.elements
@@ -221,6 +222,22 @@ impl<R: Tree> Entry<R> {
             }
         }
         outputs?.into_iter().map(|(ty, remote)| Eager::remote(ty, remote, None)).collect()
+    }
+
+    /// Waits for the checks of a run where a failure could not be undone later: before something other than a variable that the program
+    /// overwrites in place becomes what the run has computed.
+    fn settle(&self, outputs: &[(TensorType, Remote)], locks: &Locks<'_>) -> Result<()> {
+        let moved = |(_, origin): &(_, Origin)| matches!(*origin, Origin::Output(k) if !outputs[k].1.block.is_kept());
+        let emptied = |key: &SlotKey| shared(key).is_some_and(|slot| locks.slots[&slot.id()].is_some());
+        let slots = self.traced.slots.iter().any(|effect| match effect.exit {
+            SlotExit::Unchanged => false,
+            SlotExit::Empty => emptied(&effect.key),
+            SlotExit::Full(_) => true,
+        });
+        if slots || !self.traced.effects.is_empty() || self.traced.assigned.iter().any(moved) {
+            outputs.iter().try_for_each(|(_, remote)| remote.block.settle())?;
+        }
+        Ok(())
     }
 
     /// Numbers the contents of an input that may be sent to a device once; none if it must be sent each time.

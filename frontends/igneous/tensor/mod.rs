@@ -318,6 +318,20 @@ impl Tensor {
         }
     }
 
+    /// Starts copying the elements to the host, where they live on a device, and returns at once: who reads them later waits less
+    /// (PyTorch's `to("cpu", non_blocking=True)`). Reading without it waits for the run that made the elements and for the copy, not
+    /// for later runs, which is enough for a loss; this is for results that take long to copy. A variable is copied before the next run
+    /// that overwrites it.
+    ///
+    /// # Errors
+    /// If the tensor is invalid or a value of a trace, or the device fails.
+    #[track_caller]
+    pub fn prefetch(&self) -> Result<()> {
+        let loc = here();
+        let value = self.placed_value("its elements").map_err(|e| e.at(loc))?;
+        value.remote.as_ref().map_or(Ok(()), Remote::prefetch).map_err(|e| e.at(loc))
+    }
+
     /// The elements in row-major order.
     ///
     /// # Errors

@@ -127,7 +127,7 @@ impl Blas {
 
     /// The library's description of a product. No device is needed.
     pub fn describe(&'static self, gemm: &Gemm) -> Result<Description> {
-        let mut described = Description { blas: self, operation: null_mut(), layouts: [null_mut(); 3] };
+        let mut described = Description { blas: self, operation: null_mut(), layouts: [null_mut(); 4] };
         let Gemm { types, batch, bias, activation, .. } = gemm;
         let (compute, scale) = match types.sums {
             Sums::F32 => (68, DType::F32),
@@ -147,7 +147,8 @@ impl Blas {
         };
         let epilogue: u32 = activation | if *bias { 4 } else { 0 };
         described.set(EPILOGUE, &epilogue.max(1))?;
-        let stored = [(gemm.a, types.operands), (gemm.b, types.operands), (gemm.d, types.result)];
+        let added = (gemm.c.unwrap_or(gemm.d), types.result);
+        let stored = [(gemm.a, types.operands), (gemm.b, types.operands), (gemm.d, types.result), added];
         for (layout, (Stored { rows, columns, leading, batch: stride, .. }, dtype)) in described.layouts.iter_mut().zip(stored) {
             let count = i32::try_from(*batch).map_err(Error::other)?;
             let stride = i64::try_from(stride).map_err(Error::other)?;
@@ -181,7 +182,8 @@ fn number(dtype: DType) -> Result<c_int> {
 pub(super) struct Description {
     blas: &'static Blas,
     operation: Operation,
-    layouts: [Layout; 3],
+    /// Of the operands, of the result and of what is added, which is the result's if nothing is.
+    layouts: [Layout; 4],
 }
 
 // SAFETY: descriptions are plain memory of the library's.
@@ -218,6 +220,8 @@ impl Drop for Description {
 pub(super) struct Algorithm {
     description: Description,
     sums: Sums,
+    bias: bool,
+    added: bool,
     algorithm: [u64; 8],
     /// Bytes of memory that it uses besides the operands.
     pub workspace: usize,
@@ -235,12 +239,13 @@ unsafe impl Send for BlasHandle {}
 unsafe impl Sync for BlasHandle {}
 
 impl BlasHandle {
-    /// The algorithm that the library proposes for operands, result and bias at addresses that are multiples of these, of those that
+    /// The algorithm that the library proposes for operands, result, bias and what is added at addresses that are multiples of these, of those that
     /// need no more memory than `most` bytes; none if it has none. The device is entered.
-    pub fn algorithm(&self, gemm: &Gemm, alignments: [u32; 4], most: usize) -> Result<Option<Algorithm>> {
+    pub fn algorithm(&self, gemm: &Gemm, alignments: [u32; 5], most: usize) -> Result<Option<Algorithm>> {
         let (blas, functions) = (self.blas, &self.blas.functions);
         let mut description = blas.describe(gemm)?;
-        let [a, b, d, bias] = alignments;
+        let [a, b, d, ref others @ ..] = alignments;
+        let [bias, c] = [others[0], if gemm.c.is_some() { others[usize::from(gemm.bias)] } else { d }];
         if gemm.bias {
             // Only how it is aligned matters here.
             description.set(BIAS, &u64::from(bias))?;
@@ -253,14 +258,14 @@ impl BlasHandle {
             blas.check("cublasLtMatmulPreferenceCreate", (functions.create_preference)(&mut preference))?;
             let set = |attribute, value: *const c_void, bytes| (functions.set_preference)(preference, attribute, value, bytes);
             let mut status = set(MOST_WORKSPACE, (&raw const most).cast(), size_of::<usize>());
-            let alignments = ALIGNMENTS.into_iter().zip([a, b, d, d]);
+            let alignments = ALIGNMENTS.into_iter().zip([a, b, c, d]);
             for (attribute, value) in [(REDUCTIONS, WIDE)].into_iter().chain(alignments) {
                 status = if status == 0 { set(attribute, (&raw const value).cast(), size_of::<u32>()) } else { status };
             }
             if status == 0 {
-                let [a, b, d] = description.layouts;
+                let [a, b, d, c] = description.layouts;
                 let operation = description.operation;
-                status = (functions.heuristic)(self.handle, operation, a, b, d, d, preference, 1, &mut found, &mut count);
+                status = (functions.heuristic)(self.handle, operation, a, b, c, d, preference, 1, &mut found, &mut count);
             }
             (functions.destroy_preference)(preference);
             status
@@ -270,17 +275,24 @@ impl BlasHandle {
         }
         blas.check("cublasLtMatmulAlgoGetHeuristic", status)?;
         let Heuristic { algorithm, workspace, .. } = found;
-        Ok(Some(Algorithm { description, sums: gemm.types.sums, algorithm, workspace }))
+        let (sums, bias, added) = (gemm.types.sums, gemm.bias, gemm.c.is_some());
+        Ok(Some(Algorithm { description, sums, bias, added, algorithm, workspace }))
     }
 
     /// Asks for a product.
     ///
     /// # Safety
-    /// The addresses are those of the operands, of the result and of the bias, if there is one, and are multiples of what the algorithm
-    /// was made for; at `workspace` are as many bytes as the algorithm uses. The device is entered, and the stream is its.
+    /// The addresses are those of the operands, of the result, and of the bias and what is added, if they are there, in places of their
+    /// own, and are multiples of what the algorithm was made for; at `workspace` are as many bytes as the algorithm uses. The device is
+    /// entered, and the stream is its.
     pub unsafe fn multiply(&self, algorithm: &mut Algorithm, addresses: &[u64], workspace: u64, stream: Stream) -> Result<()> {
-        let &[a, b, d, ..] = addresses else { return Err(Error::new("a product has two operands and a result")) };
-        if let Some(bias) = addresses.get(3) {
+        let &[a, b, d, ref others @ ..] = addresses else { return Err(Error::new("a product has two operands and a result")) };
+        let c = match (algorithm.added, others.get(usize::from(algorithm.bias))) {
+            (false, _) => d,
+            (true, Some(&added)) => added,
+            (true, None) => return Err(Error::new("there is nothing to add")),
+        };
+        if let (true, Some(bias)) = (algorithm.bias, others.first()) {
             algorithm.description.set(BIAS, bias)?;
         }
         // Of the type of the sums, in the lower bytes.
@@ -288,9 +300,10 @@ impl BlasHandle {
             Sums::F32 | Sums::Tf32 => u64::from(1f32.to_bits()),
             Sums::F64 => 1f64.to_bits(),
         };
-        let (one, zero) = ((&raw const one).cast(), (&raw const ZERO).cast());
-        let Algorithm { description: Description { operation, layouts: [of_a, of_b, of_d], .. }, .. } = *algorithm;
-        let [a, b, d, workspace] = [a, b, d, workspace].map(|address| address as *mut c_void);
+        let one = (&raw const one).cast();
+        let times = if algorithm.added { one } else { (&raw const ZERO).cast() };
+        let Algorithm { description: Description { operation, layouts: [of_a, of_b, of_d, of_c], .. }, .. } = *algorithm;
+        let [a, b, c, d, workspace] = [a, b, c, d, workspace].map(|address| address as *mut c_void);
         let (how, bytes) = (&raw const algorithm.algorithm, algorithm.workspace);
         // SAFETY: by the caller; the factors are read before the call returns.
         let status = unsafe {
@@ -302,9 +315,9 @@ impl BlasHandle {
                 of_a,
                 b,
                 of_b,
-                zero,
-                d,
-                of_d,
+                times,
+                c,
+                of_c,
                 d,
                 of_d,
                 how,
@@ -333,9 +346,11 @@ mod tests {
 
     /// A transposed product of this type with everything that can be said of one.
     fn gemm(types: Types, activation: Option<Activation>) -> Gemm {
+        // Rows of what is added lie farther apart than those of the result.
+        let c = Some(Stored { rows: 32, columns: 8, leading: 48, batch: 4096, transposed: false });
         let stored = |rows, columns, transposed| Stored { rows, columns, leading: rows + 8, batch: 4096, transposed };
         let [a, b, d] = [stored(16, 32, true), stored(16, 8, false), stored(32, 8, false)];
-        Gemm { types, batch: 3, m: 32, n: 8, k: 16, a, b, d, bias: activation.is_some(), activation }
+        Gemm { types, batch: 3, m: 32, n: 8, k: 16, a, b, d, c, bias: activation.is_some(), activation }
     }
 
     #[test]

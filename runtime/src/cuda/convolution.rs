@@ -5,7 +5,7 @@ use igneous_ir::dim::Dim;
 use std::fmt;
 
 /// `y[n, o, p…] = Σ x[n, c, p·stride + r·dilation - padding…] · w[o, c, r…]`, where `x` is zero outside of its extents, or one of its
-/// derivatives.
+/// derivatives. With groups each has as many of the `o`, and its own part of the channels of `x`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Convolution {
     /// Which of the three tensors is computed from the others.
@@ -14,6 +14,8 @@ pub struct Convolution {
     pub types: Types,
     /// `x`, `w` and `y`: kernel parameters, row-major, whole.
     pub tensors: [Whole; 3],
+    /// Of channels.
+    pub groups: usize,
     /// Numbers for each spatial axis.
     pub spatial: Vec<Spatial>,
 }
@@ -58,6 +60,8 @@ pub struct Conv {
     pub types: Types,
     /// The extents of `x`, `w` and `y`.
     pub shapes: [Vec<usize>; 3],
+    /// Of channels.
+    pub groups: usize,
     /// Numbers for each spatial axis.
     pub spatial: Vec<Spatial>,
 }
@@ -65,10 +69,10 @@ pub struct Conv {
 impl Conv {
     /// The convolution where `size` gives the value of a dimension that is not negative; none if the library cannot do it.
     pub(super) fn of(convolution: &Convolution, size: &dyn Fn(Dim) -> Option<usize>) -> Option<Conv> {
-        let Convolution { pass, types, tensors, spatial } = convolution;
+        let &Convolution { pass, types, ref tensors, groups, ref spatial } = convolution;
         let shape = |whole: &Whole| whole.shape.iter().map(|&d| size(d)).collect::<Option<Vec<usize>>>();
         let [x, w, y] = tensors;
-        let mut conv = Conv { pass: *pass, types: *types, shapes: [shape(x)?, shape(w)?, shape(y)?], spatial: spatial.clone() };
+        let mut conv = Conv { pass, types, shapes: [shape(x)?, shape(w)?, shape(y)?], groups, spatial: spatial.clone() };
         let narrow = |n: &usize| *n > 0 && i32::try_from(*n).is_ok();
         let places = spatial.iter().enumerate().all(|(i, s)| {
             let [x, w, y] = conv.shapes.each_ref().map(|shape| shape[2 + i]);
@@ -97,7 +101,9 @@ fn joined<T: fmt::Display>(numbers: impl IntoIterator<Item = T>) -> String {
     numbers.into_iter().map(|n| n.to_string()).collect::<Vec<_>>().join("×")
 }
 
-fn write(f: &mut fmt::Formatter<'_>, (pass, types): (Pass, Types), [x, w]: [String; 2], spatial: &[Spatial]) -> fmt::Result {
+type What = (Pass, Types, usize);
+
+fn write(f: &mut fmt::Formatter<'_>, (pass, types, groups): What, [x, w]: [String; 2], spatial: &[Spatial]) -> fmt::Result {
     let what = match pass {
         Pass::Forward => "",
         Pass::Images => "images of ",
@@ -111,19 +117,19 @@ fn write(f: &mut fmt::Formatter<'_>, (pass, types): (Pass, Types), [x, w]: [Stri
             write!(f, " {name} {}", joined(spatial.iter().map(of)))?;
         }
     }
-    Ok(())
+    if groups == 1 { Ok(()) } else { write!(f, " groups {groups}") }
 }
 
 impl fmt::Display for Conv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [x, w, _] = &self.shapes;
-        write(f, (self.pass, self.types), [x, w].map(joined), &self.spatial)
+        write(f, (self.pass, self.types, self.groups), [x, w].map(joined), &self.spatial)
     }
 }
 
 impl fmt::Display for Convolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [x, w, _] = &self.tensors;
-        write(f, (self.pass, self.types), [x, w].map(|whole| joined(&whole.shape)), &self.spatial)
+        write(f, (self.pass, self.types, self.groups), [x, w].map(|whole| joined(&whole.shape)), &self.spatial)
     }
 }

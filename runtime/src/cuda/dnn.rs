@@ -67,6 +67,7 @@ functions! {
         Descriptor, c_int, *const c_int, *const c_int, *const c_int, c_int, c_int
     );
     set_mathematics: "cudnnSetConvolutionMathType"(Descriptor, c_int);
+    set_groups: "cudnnSetConvolutionGroupCount"(Descriptor, c_int);
     places: "cudnnGetConvolutionNdForwardOutputDim"(Descriptor, Descriptor, Descriptor, c_int, *mut c_int);
 }
 
@@ -182,6 +183,8 @@ impl Dnn {
             let status = (functions.set_convolution)(own, count, padding, stride, dilation, CROSS_CORRELATION, sums);
             self.check("cudnnSetConvolutionNdDescriptor", status)?;
             self.check("cudnnSetConvolutionMathType", (functions.set_mathematics)(own, mathematics))?;
+            let groups = c_int::try_from(conv.groups).map_err(Error::other)?;
+            self.check("cudnnSetConvolutionGroupCount", (functions.set_groups)(own, groups))?;
             let mut found = vec![0; y.len()];
             let status = (functions.places)(own, described.tensors[0], described.filter, rank(&y), found.as_mut_ptr());
             self.check("cudnnGetConvolutionNdForwardOutputDim", status)?;
@@ -365,6 +368,7 @@ mod tests {
             pass,
             types: Types { operands, sums, result },
             shapes: [vec![4, 3, 8, 9], vec![5, 3, 3, 2], vec![4, 5, 4, 11]],
+            groups: 1,
             spatial: spatial.clone(),
         };
         for (dtype, sums) in [
@@ -376,7 +380,11 @@ mod tests {
         ] {
             for pass in [Pass::Forward, Pass::Images, Pass::Weights] {
                 let conv = conv(dtype, sums, dtype, pass);
-                dnn.describe(&conv).unwrap_or_else(|error| panic!("{conv}: {error}"));
+                let shapes = [vec![4, 6, 8, 9], vec![10, 3, 3, 2], vec![4, 10, 4, 11]];
+                let in_groups = Conv { shapes, groups: 2, ..conv.clone() };
+                for conv in [conv, in_groups] {
+                    dnn.describe(&conv).unwrap_or_else(|error| panic!("{conv}: {error}"));
+                }
             }
         }
         let mut wrong = conv(DType::F32, Sums::F32, DType::F32, Pass::Forward);

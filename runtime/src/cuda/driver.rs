@@ -59,6 +59,7 @@ functions! {
     destroy_event: "cuEventDestroy_v2"(Event);
     record_event: "cuEventRecord"(Event, Stream);
     query_event: "cuEventQuery"(Event);
+    await_event: "cuEventSynchronize"(Event);
     wait_event: "cuStreamWaitEvent"(Stream, Event, c_uint);
     load_module: "cuModuleLoadData"(*mut Module, *const c_void);
     unload_module: "cuModuleUnload"(Module);

@@ -1,25 +1,39 @@
 //! Carrying out a program's launch list on a device.
 
 use super::buffer::DeviceBuffer;
-use super::plan::{self, Action, At, Inner, Library, Loaded, Plan, Scan, While};
+use super::fetch::Fetch;
+use super::outcome::{self, Depends, Epoch, Outcome, Token, WORD};
+use super::plan::{self, Action, At, Inner, Library, Loaded, Overwrites, Plan, Scan, While};
+use super::restore::Restore;
 use super::{Choice, Device, Done, ErrorTag, Launch, Recording, kernels};
 use crate::library::{Arguments, find};
 use crate::program::{Place, Program};
 use igneous_ir::error::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A program with its constants on a device.
 pub struct Executable {
     device: Arc<dyn Device>,
-    programs: Vec<Loaded>,
+    programs: Arc<Vec<Loaded>>,
     /// For each of the programs, its constants.
     constants: Vec<Vec<DeviceBuffer>>,
-    /// Code and value of the first check that failed, and what they are before one has.
+    /// Code and value of the first check that failed since the last failure was reported, and what they are before one has.
     error: DeviceBuffer,
     no_error: DeviceBuffer,
-    /// By the extents of the inputs. One run at a time asks the device for its steps.
-    prepared: Mutex<HashMap<Vec<Vec<usize>>, Prepared>>,
+    /// What keeps variables as they were when a check has failed.
+    restores: Vec<Restore>,
+    /// One run at a time asks the device for its steps.
+    runs: Mutex<Runs>,
+}
+
+/// What runs leave for the next.
+struct Runs {
+    /// By the extents of the inputs.
+    prepared: HashMap<Vec<Vec<usize>>, Prepared>,
+    epoch: Arc<Epoch>,
+    /// Of the last runs with checks, the oldest first.
+    outcomes: VecDeque<Arc<Outcome>>,
 }
 
 /// What runs with the same extents have in common.
@@ -31,6 +45,9 @@ struct Prepared {
     /// The memory that runs used, the last one's last, and their steps if they are asked for again: in a loop addresses soon repeat.
     seen: Vec<(Vec<u64>, Option<Recording>)>,
 }
+
+/// So many runs with checks may be under way: the next waits for the first of them.
+const MOST_UNDER_WAY: usize = 64;
 
 /// How many extents are kept; when there are more, all are prepared again.
 const MOST_PREPARED: usize = 32;
@@ -58,31 +75,40 @@ impl Executable {
     /// # Errors
     /// If the device has not enough memory.
     pub fn new(device: &Arc<dyn Device>, program: &Arc<Program>) -> Result<Executable> {
-        device.prepare(&kernels(program))?;
-        let programs = Loaded::all(program);
+        let restores = if has_checks(program) { Restore::all(program) } else { Vec::new() };
+        let of_program = kernels(program).into_iter();
+        device.prepare(&of_program.chain(restores.iter().map(|restore| restore.kernel.clone())).collect::<Vec<_>>())?;
+        let programs = Arc::new(Loaded::all(program));
         let constants = programs
             .iter()
             .map(|loaded| loaded.program.constants.iter().map(|bytes| DeviceBuffer::from_bytes(device, bytes)).collect())
             .collect::<Result<_>>()?;
         Ok(Executable {
             device: device.clone(),
-            programs,
             constants,
-            error: DeviceBuffer::new(device, 16)?,
-            no_error: DeviceBuffer::from_bytes(device, &[0; 16])?,
-            prepared: Mutex::default(),
+            error: DeviceBuffer::from_bytes(device, &[0; WORD])?,
+            no_error: DeviceBuffer::from_bytes(device, &[0; WORD])?,
+            runs: Mutex::new(Runs { prepared: HashMap::new(), epoch: Epoch::new(&programs), outcomes: VecDeque::new() }),
+            restores,
+            programs,
         })
     }
 
     /// Runs the program on `inputs`, whose extents are `shapes`, and returns the outputs. As for [`Program::run_with_shapes`], an
-    /// input that is updated in place must be the only handle of its memory. A program whose checks may fail is waited for;
-    /// else the device may still be at work.
+    /// input that is updated in place must be the only handle of its memory. The device may still be at work: a check that fails is
+    /// an error of whoever reads an output, of a later run, or of [`synchronize`](super::synchronize), and no later run overwrites an
+    /// input until it has been reported.
     ///
     /// # Errors
-    /// If the inputs do not fit the program's, one that is updated in place is shared, a check fails, memory is short, or the
-    /// device fails. Unless the device fails no input has changed.
+    /// If the inputs do not fit the program's, one that is updated in place is shared, a check fails or failed in an earlier run, memory
+    /// is short, or the device fails. Unless the device fails no input has changed.
     pub fn run(&self, inputs: &[&DeviceBuffer], shapes: &[&[usize]]) -> Result<Vec<DeviceBuffer>> {
-        let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Runs { prepared: all, epoch, outcomes } = &mut *runs;
+        while let Some(first) = outcomes.front().filter(|o| o.is_known() || outcomes.len() >= MOST_UNDER_WAY) {
+            first.unreported().map_err(|e| e.note("failed in", "an earlier run, whose results mean nothing"))?;
+            outcomes.pop_front();
+        }
         let key: Vec<Vec<usize>> = shapes.iter().map(|s| s.to_vec()).collect();
         if !all.contains_key(&key) {
             if all.len() >= MOST_PREPARED {
@@ -94,6 +120,15 @@ impl Executable {
         }
         let prepared = all.get_mut(&key).expect("it was made above");
         self.check_inputs(inputs, &prepared.plan)?;
+        if prepared.plan.overwrites == Overwrites::Unguarded {
+            outcomes.drain(..).try_for_each(|outcome| outcome.unreported())?;
+        }
+        let inherited = inherited(inputs, &prepared.plan, epoch)?;
+        if epoch.is_over() {
+            // SAFETY: both have as many bytes.
+            unsafe { self.device.copy(self.no_error.address(), self.error.address(), WORD)? };
+            *epoch = Epoch::new(&self.programs);
+        }
         let mut outputs: Vec<DeviceBuffer> = Vec::with_capacity(prepared.plan.outputs.len());
         for (j, &(buffer, bytes)) in prepared.plan.outputs.iter().enumerate() {
             outputs.push(match prepared.plan.places[buffer] {
@@ -106,10 +141,37 @@ impl Executable {
         // SAFETY: all blocks have the plan's sizes; fresh outputs and the frame are this run's alone, because the device does the
         // steps of one run after those of another, and so are the inputs that are updated in place, as was checked.
         unsafe { self.perform(prepared, addresses, inputs.len())? };
-        match prepared.plan.checks {
-            true => self.failure().and_then(|failure| failure.map_or(Ok(outputs), Err)),
-            false => Ok(outputs),
+        let plan = &prepared.plan;
+        let outcome = if plan.checks { Some(self.outcome(plan, epoch)?) } else { None };
+        // A point of its own costs as much as a launch.
+        let written = if plan.steps.len() > 1 { Some(Arc::new(self.device.mark()?)) } else { None };
+        let after = |(k, (output, &(buffer, _))): (usize, (DeviceBuffer, &(usize, usize)))| {
+            let depends = match plan.places[buffer] {
+                At::Input(_) => return output,
+                At::InOut { .. } => Depends::Kept,
+                _ if self.restores.iter().any(|restore| restore.has(k)) => Depends::Kept,
+                _ => Depends::Computed,
+            };
+            let own = outcome.clone().map(|outcome| Token { outcome, depends });
+            output.written_by(inherited.iter().cloned().chain(own).collect(), written.clone())
+        };
+        let outputs = outputs.into_iter().zip(&plan.outputs).enumerate().map(after).collect();
+        outcomes.extend(outcome);
+        Ok(outputs)
+    }
+
+    /// Whether the checks of the run held that was asked for last: an error if that is known by now.
+    fn outcome(&self, plan: &Plan, epoch: &Arc<Epoch>) -> Result<Arc<Outcome>> {
+        // SAFETY: the error word has as many bytes.
+        let word = unsafe { Fetch::in_order(&self.device, self.error.address(), WORD)? };
+        let known = plan.waits || word.is_done();
+        let outcome = Outcome::new(epoch, word);
+        if known {
+            outcome.unreported()?;
+        } else {
+            outcome::note(&self.device, &outcome);
         }
+        Ok(outcome)
     }
 
     /// A block for an output. What becomes the next run's input is put in two blocks by turns.
@@ -135,10 +197,11 @@ impl Executable {
             let (from, to) = addresses.split_at(inputs);
             // SAFETY: by the caller.
             unsafe {
-                if plan.checks {
-                    self.device.copy(self.no_error.address(), self.error.address(), 16)?;
-                }
-                self.execute(plan, from, to, frame.address()).map(|_| ())
+                self.execute(plan, from, to, frame.address())?;
+                let bytes = |output: usize| plan.outputs[output].1;
+                let launch =
+                    |restore: &Restore| restore.launch([from, to], bytes, self.error.address(), |l| self.device.launch(l));
+                if plan.checks { self.restores.iter().try_for_each(launch) } else { Ok(()) }
             }
         };
         if plan.waits {
@@ -211,31 +274,15 @@ impl Executable {
         Ok(())
     }
 
-    /// What the error word says; waits for the device.
-    fn failure(&self) -> Result<Option<Error>> {
-        let mut word = [0; 16];
-        // SAFETY: the error word has 16 bytes.
-        unsafe { self.device.download(self.error.address(), &mut word)? };
-        let (code, value) = word.split_at(8);
-        let code = u64::from_le_bytes(code.try_into().expect("eight bytes"));
-        let value = i64::from_le_bytes(value.try_into().expect("eight bytes"));
-        if code == 0 {
-            return Ok(None);
-        }
-        let (program, check) = ErrorTag::read(code);
-        let check = self.programs.get(program).and_then(|loaded| loaded.program.checks.get(check));
-        Ok(Some(match check {
-            None => Error::new("a check that the program does not have failed"),
-            Some((message, loc)) => {
-                let error = Error::new(message).note("value", value);
-                loc.map_or(error.clone(), |loc| error.at(loc))
-            }
-        }))
-    }
-
     /// Whether no check has failed yet; waits for the device.
     fn go(&self, plan: &Plan) -> Result<Go> {
-        Ok(if plan.checks && self.failure()?.is_some() { Go::Stop } else { Go::On })
+        if !plan.checks {
+            return Ok(Go::On);
+        }
+        let mut word = [0; WORD];
+        // SAFETY: the error word has as many bytes.
+        unsafe { self.device.download(self.error.address(), &mut word)? };
+        Ok(if word == [0; WORD] { Go::On } else { Go::Stop })
     }
 
     /// Asks for all steps of a program.
@@ -464,6 +511,32 @@ impl Executable {
         }
         Ok(())
     }
+}
+
+/// Whether a check of a program or of one inside of it can fail.
+fn has_checks(program: &Program) -> bool {
+    let mut found = false;
+    program.visit(&mut |program| found |= !program.checks.is_empty());
+    found
+}
+
+/// The runs of other programs that what a run computes depends on; waits for those whose failure would have to keep it from overwriting
+/// something.
+fn inherited(inputs: &[&DeviceBuffer], plan: &Plan, epoch: &Arc<Epoch>) -> Result<Vec<Token>> {
+    let mut found: Vec<Token> = Vec::new();
+    for token in inputs.iter().flat_map(|input| input.tokens()) {
+        let outcome = &token.outcome;
+        if outcome.is_known() || token.is_kept() && outcome.is_over() {
+            token.settle()?;
+        } else if outcome.spoils(epoch) && plan.checks {
+            // The error word stays as it is, so that this run fails, too.
+        } else if plan.waits || plan.overwrites != Overwrites::Nothing {
+            token.settle()?;
+        } else if !found.iter().any(|f| Arc::ptr_eq(&f.outcome, outcome) && f.depends == token.depends) {
+            found.push(token.clone());
+        }
+    }
+    Ok(found)
 }
 
 /// The first bytes of a block.

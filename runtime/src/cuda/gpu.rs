@@ -8,8 +8,9 @@ use super::driver::{
     CAPABILITY, Context, Driver, Function, Graph, GraphExec, MOST_SHARED, Module, NON_BLOCKING, OUT_OF_MEMORY, RELEASE_THRESHOLD,
     Stream, THREAD_LOCAL,
 };
-use super::pinned::{Pinned, Point};
-use super::{Call, Conv, Device, Done, Gemm, KernelText, Launch, Mark, Nvrtc, Recording};
+use super::fetch::Ready;
+use super::pinned::{Block, Pinned, Point};
+use super::{Call, Conv, Device, Done, Fetched, Gemm, KernelText, Launch, Mark, Nvrtc, Recording};
 use igneous_ir::error::{Error, Result};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -45,7 +46,9 @@ pub struct Gpu {
     stream: Stream,
     /// In which the host's memory is copied beside the work of the other stream.
     uploads: Stream,
-    pinned: Mutex<Pinned>,
+    /// In which memory is copied to the host beside that work.
+    downloads: Stream,
+    pinned: Arc<Mutex<Pinned>>,
     kernels: Mutex<Kernels>,
     /// Blocks that were given back, by size: the next who asks for as many bytes gets the last one, so that addresses repeat in a loop.
     free: Mutex<HashMap<usize, Vec<u64>>>,
@@ -61,7 +64,7 @@ struct Libraries {
     blas: Option<Option<BlasHandle>>,
     dnn: Option<Option<DnnHandle>>,
     /// By product and by the powers of two that the addresses are multiples of; none where the library has no algorithm.
-    products: HashMap<(Gemm, [u32; 4]), Option<blas::Algorithm>>,
+    products: HashMap<(Gemm, [u32; 5]), Option<blas::Algorithm>>,
     convolutions: HashMap<Conv, Option<dnn::Algorithm>>,
     /// The memory that algorithms use: one at a time does.
     workspace: Option<u64>,
@@ -105,6 +108,55 @@ impl Drop for Recorded {
     }
 }
 
+/// A copy to the host, in memory of its own until its bytes have been taken.
+struct Copied {
+    driver: &'static Driver,
+    context: Context,
+    bytes: usize,
+    /// Until it is dropped.
+    block: Option<Block>,
+    pinned: Arc<Mutex<Pinned>>,
+}
+
+// SAFETY: as for `Gpu`, which whoever holds a copy keeps.
+unsafe impl Send for Copied {}
+// SAFETY: as above; the memory is only read.
+unsafe impl Sync for Copied {}
+
+impl Copied {
+    fn block(&self) -> &Block {
+        self.block.as_ref().expect("it is there until the copy is dropped")
+    }
+}
+
+impl Fetched for Copied {
+    fn is_done(&self) -> bool {
+        // SAFETY: the context is retained.
+        let entered = unsafe { (self.driver.set_context)(self.context) } == 0;
+        entered && self.block().free().is_passed()
+    }
+
+    fn wait(&self, to: &mut [u8]) -> Result<()> {
+        if to.len() != self.bytes {
+            return Err(Error::new(format!("{} bytes were fetched, not {}", self.bytes, to.len())));
+        }
+        // SAFETY: the context is retained.
+        self.driver.check("cuCtxSetCurrent", unsafe { (self.driver.set_context)(self.context) })?;
+        self.block().free().wait()?;
+        // SAFETY: the block has so many bytes, and the device is done with it.
+        unsafe { self.block().start().copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
+        Ok(())
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.pinned.lock().unwrap_or_else(PoisonError::into_inner).give_back(block);
+        }
+    }
+}
+
 impl Gpu {
     /// How many GPUs there are; none without a driver.
     pub fn count() -> usize {
@@ -137,7 +189,8 @@ impl Gpu {
             context: null_mut(),
             stream: null_mut(),
             uploads: null_mut(),
-            pinned: Mutex::default(),
+            downloads: null_mut(),
+            pinned: Arc::default(),
             kernels: Mutex::default(),
             free: Mutex::default(),
             recorder: Mutex::new(None),
@@ -157,6 +210,7 @@ impl Gpu {
             driver.check("cuCtxSetCurrent", (driver.set_context)(gpu.context))?;
             driver.check("cuStreamCreate", (driver.create_stream)(&mut gpu.stream, NON_BLOCKING))?;
             driver.check("cuStreamCreate", (driver.create_stream)(&mut gpu.uploads, NON_BLOCKING))?;
+            driver.check("cuStreamCreate", (driver.create_stream)(&mut gpu.downloads, NON_BLOCKING))?;
             let (mut pool, mut threshold) = (null_mut(), u64::MAX);
             driver.check("cuDeviceGetDefaultMemPool", (driver.default_pool)(&mut pool, gpu.number))?;
             let status = (driver.set_pool)(pool, RELEASE_THRESHOLD, (&raw mut threshold).cast());
@@ -231,7 +285,7 @@ impl Gpu {
             None => blas.insert(Blas::get().ok().map(Blas::handle).transpose()?),
         };
         let Some(blas) = blas else { return Ok(Done::No) };
-        let mut alignments = [MOST_ALIGNED; 4];
+        let mut alignments = [MOST_ALIGNED; 5];
         alignments
             .iter_mut()
             .zip(addresses)
@@ -418,7 +472,7 @@ impl Device for Gpu {
     unsafe fn upload_behind(&self, point: &Mark, to: u64, from: &[u8]) -> Result<()> {
         let entered = self.enter()?;
         let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(point), Some((block, free))) = (point.get::<Point>(), pinned.take(self.driver, from.len())?) else {
+        let (Some(point), Some(block)) = (point.get::<Point>(), pinned.take(self.driver, from.len())?) else {
             drop((entered, pinned));
             // SAFETY: by the caller.
             return unsafe { self.upload(to, from) };
@@ -426,27 +480,27 @@ impl Device for Gpu {
         point.hold(self.uploads)?;
         // SAFETY: the block has so many bytes and the device is done with it; the rest by the caller.
         let status = unsafe {
-            block.copy_from_nonoverlapping(from.as_ptr(), from.len());
-            (self.driver.upload)(to, block.cast_const().cast(), from.len(), self.uploads)
+            block.start().copy_from_nonoverlapping(from.as_ptr(), from.len());
+            (self.driver.upload)(to, block.start().cast_const().cast(), from.len(), self.uploads)
         };
         self.driver.check("cuMemcpyHtoDAsync", status)?;
-        free.set(self.uploads)?;
-        free.hold(self.stream)
+        block.free().set(self.uploads)?;
+        block.free().hold(self.stream)
     }
 
     unsafe fn download(&self, from: u64, to: &mut [u8]) -> Result<()> {
         let _entered = self.enter()?;
         let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
         if to.len() >= LARGE
-            && let Some((block, free)) = pinned.take(self.driver, to.len())?
+            && let Some(block) = pinned.take(self.driver, to.len())?
         {
             // SAFETY: the block has so many bytes, and nobody else uses it; the rest by the caller.
-            let status = unsafe { (self.driver.download)(block.cast(), from, to.len(), self.stream) };
+            let status = unsafe { (self.driver.download)(block.start().cast(), from, to.len(), self.stream) };
             self.driver.check("cuMemcpyDtoHAsync", status)?;
-            free.set(self.stream)?;
+            block.free().set(self.stream)?;
             self.wait()?;
             // SAFETY: as above; the copy is done.
-            unsafe { block.copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
+            unsafe { block.start().copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
             return Ok(());
         }
         drop(pinned);
@@ -456,6 +510,33 @@ impl Device for Gpu {
             self.driver.check("cuMemcpyDtoHAsync", status)?;
         }
         self.wait()
+    }
+
+    unsafe fn fetch(&self, behind: Option<&Mark>, from: u64, bytes: usize) -> Result<Box<dyn Fetched>> {
+        let entered = self.enter()?;
+        let stream = match behind.and_then(Mark::get::<Point>) {
+            Some(point) => {
+                point.hold(self.downloads)?;
+                self.downloads
+            }
+            None => self.stream,
+        };
+        let lent = self.pinned.lock().unwrap_or_else(PoisonError::into_inner).lend(self.driver, bytes)?;
+        let Some(block) = lent else {
+            drop(entered);
+            let mut found = vec![0; bytes];
+            // SAFETY: by the caller.
+            unsafe { self.download(from, &mut found)? };
+            return Ok(Box::new(Ready(found)));
+        };
+        let copy = Copied { driver: self.driver, context: self.context, bytes, block: Some(block), pinned: self.pinned.clone() };
+        if bytes > 0 {
+            // SAFETY: the block has so many bytes and is the copy's alone; the rest by the caller.
+            let status = unsafe { (self.driver.download)(copy.block().start().cast(), from, bytes, stream) };
+            self.driver.check("cuMemcpyDtoHAsync", status)?;
+        }
+        copy.block().free().set(stream)?;
+        Ok(Box::new(copy))
     }
 
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
@@ -555,12 +636,14 @@ impl Drop for Gpu {
                 self.release();
                 (self.driver.synchronize)(self.stream);
                 (self.driver.synchronize)(self.uploads);
-                self.pinned.get_mut().unwrap_or_else(PoisonError::into_inner).release(self.driver);
+                (self.driver.synchronize)(self.downloads);
+                self.pinned.lock().unwrap_or_else(PoisonError::into_inner).release(self.driver);
                 modules.into_iter().for_each(|m| {
                     (self.driver.unload_module)(m);
                 });
                 (self.driver.destroy_stream)(self.stream);
                 (self.driver.destroy_stream)(self.uploads);
+                (self.driver.destroy_stream)(self.downloads);
             }
             (self.driver.release_context)(self.number);
         }

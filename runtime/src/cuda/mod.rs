@@ -4,7 +4,9 @@
 //! does on a CPU. [`Executable`] walks the list. It reaches the device through [`Device`] alone, so that the same walk serves
 //! the driver and a host that runs the text of the kernels itself.
 //!
-//! Invariants: all that is asked of a device happens in the order of asking; only reading back waits.
+//! Invariants: all that is asked of a device happens in the order of asking; only reading back waits, for what wrote the elements. Whether
+//! checks held is read with them, or when somebody waits for the device; a run whose checks failed overwrites nothing, nor does any
+//! later one of the same program until that has been reported.
 
 #[cfg(feature = "cuda")]
 mod blas;
@@ -21,16 +23,19 @@ mod driver;
 #[cfg(feature = "cuda")]
 mod dynamic;
 mod execute;
+mod fetch;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod list;
 #[cfg(feature = "cuda")]
 mod nvrtc;
+mod outcome;
 #[cfg(feature = "cuda")]
 mod pinned;
 mod plan;
 mod product;
 mod resident;
+mod restore;
 mod tune;
 
 pub use buffer::DeviceBuffer;
@@ -38,11 +43,13 @@ pub use choices::{Choice, Choices};
 pub use convolution::{Conv, Convolution, Pass, Spatial, Whole};
 pub use devices::{device, install};
 pub use execute::Executable;
+pub use fetch::{Fetch, Fetched};
 #[cfg(feature = "cuda")]
 pub use gpu::Gpu;
 pub use list::launch_list;
 #[cfg(feature = "cuda")]
 pub use nvrtc::{Cubin, Nvrtc};
+pub use outcome::synchronize;
 pub use product::{Activation, Gemm, Matrix, Order, Product, Stored, Sums, Types};
 pub use resident::{Given, Resident};
 pub use tune::{Timing, tune};
@@ -104,7 +111,8 @@ pub enum Operation {
 /// An operation with numbers for everything, as a library is told of it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Call {
-    /// A matrix product. It takes the addresses of the operands `a` and `b`, of the result `d` and of the bias.
+    /// A matrix product. It takes the addresses of the operands `a` and `b`, of the result `d`, of the bias and of what is added, if they
+    /// are there.
     Product(Gemm),
     /// A convolution or a derivative of one. It takes the addresses of `x`, `w` and `y`.
     Convolution(Conv),
@@ -131,11 +139,16 @@ impl Operation {
     fn operands(&self, size: &dyn Fn(Dim) -> Option<usize>) -> Option<Vec<(usize, usize)>> {
         match self {
             Operation::Convolution(convolution) => Some(convolution.tensors.iter().map(|whole| (whole.param, 0)).collect()),
-            Operation::Product(Product { types, lhs, rhs, result, bias, .. }) => {
+            Operation::Product(Product { types, lhs, rhs, result, bias, added, .. }) => {
                 let matrices = [(rhs, types.operands), (lhs, types.operands), (result, types.result)];
                 let places = matrices.into_iter().map(|(matrix, dtype)| (matrix.param, matrix.offset, dtype));
                 let bias = bias.iter().map(|&(param, offset)| (param, offset, types.result));
-                places.chain(bias).map(|(param, offset, dtype)| Some((param, size(offset)? * dtype.size()))).collect()
+                let added = added.iter().map(|matrix| (matrix.param, matrix.offset, types.result));
+                places
+                    .chain(bias)
+                    .chain(added)
+                    .map(|(param, offset, dtype)| Some((param, size(offset)? * dtype.size())))
+                    .collect()
             }
         }
     }
@@ -313,6 +326,22 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// If the device fails, also in what it was asked before.
     unsafe fn download(&self, from: u64, to: &mut [u8]) -> Result<()>;
+
+    /// Asks for a copy to the host, and returns. With a point the copy waits for what was asked before that alone, and is done beside
+    /// what is asked since.
+    ///
+    /// # Safety
+    /// There are as many bytes at the address. With a point, nothing writes to them from there until the copy is done.
+    ///
+    /// # Errors
+    /// If the device fails.
+    unsafe fn fetch(&self, behind: Option<&Mark>, from: u64, bytes: usize) -> Result<Box<dyn Fetched>> {
+        let _ = behind;
+        let mut found = vec![0; bytes];
+        // SAFETY: by the caller.
+        unsafe { self.download(from, &mut found)? };
+        Ok(Box::new(fetch::Ready(found)))
+    }
 
     /// Copies from one place to another that does not overlap it.
     ///

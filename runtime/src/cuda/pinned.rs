@@ -37,6 +37,12 @@ impl Point {
         self.driver.check("cuStreamWaitEvent", unsafe { (self.driver.wait_event)(stream, self.event, 0) })
     }
 
+    /// Makes the host wait for the point.
+    pub fn wait(&self) -> Result<()> {
+        // SAFETY: the event is the device's.
+        self.driver.check("cuEventSynchronize", unsafe { (self.driver.await_event)(self.event) })
+    }
+
     /// Whether the point has been passed.
     pub fn is_passed(&self) -> bool {
         // SAFETY: the event is the device's.
@@ -52,18 +58,36 @@ impl Drop for Point {
 }
 
 /// A block of such memory, and when the device is done with it.
-struct Block {
+pub(super) struct Block {
     start: *mut u8,
     bytes: usize,
     free: Point,
 }
 
+// SAFETY: the memory is any thread's; who has the block has it alone.
+unsafe impl Send for Block {}
+// SAFETY: the block itself only says where the memory is.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// Where it begins.
+    pub fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    /// The point to set behind its use.
+    pub fn free(&self) -> &Point {
+        &self.free
+    }
+}
+
 /// Blocks that are used by turns.
 #[derive(Default)]
-pub(super) struct Pinned(Vec<Block>);
-
-// SAFETY: the blocks are this owner's alone.
-unsafe impl Send for Pinned {}
+pub(super) struct Pinned {
+    blocks: Vec<Block>,
+    /// Bytes of those that somebody has.
+    lent: usize,
+}
 
 /// Sizes of blocks are multiples of this many bytes.
 const GRAIN: usize = 64 << 10;
@@ -71,35 +95,49 @@ const GRAIN: usize = 64 << 10;
 const MOST: usize = 256 << 20;
 
 impl Pinned {
-    /// Memory for so many bytes, and the point to set behind its use; none if there would be too much of it. The device is entered.
-    pub fn take(&mut self, driver: &'static Driver, bytes: usize) -> Result<Option<(*mut u8, &Point)>> {
+    /// Memory for so many bytes, whose point is to be set behind its use; none if there would be too much of it. The device is entered.
+    pub fn take(&mut self, driver: &'static Driver, bytes: usize) -> Result<Option<&Block>> {
+        let found = self.find(driver, bytes)?;
+        Ok(found.map(|found| &self.blocks[found]))
+    }
+
+    /// The same, which is to be [given back](Pinned::give_back) when its point is set.
+    pub fn lend(&mut self, driver: &'static Driver, bytes: usize) -> Result<Option<Block>> {
+        let found = self.find(driver, bytes)?.map(|found| self.blocks.swap_remove(found));
+        self.lent += found.as_ref().map_or(0, |block| block.bytes);
+        Ok(found)
+    }
+
+    /// Takes a block back.
+    pub fn give_back(&mut self, block: Block) {
+        self.lent -= block.bytes;
+        self.blocks.push(block);
+    }
+
+    fn find(&mut self, driver: &'static Driver, bytes: usize) -> Result<Option<usize>> {
         let fits = |b: &Block| b.bytes >= bytes && b.bytes / 4 <= bytes.max(GRAIN) && b.free.is_passed();
-        let found = match self.0.iter().position(fits) {
-            Some(found) => found,
-            None => {
-                let size = bytes.next_multiple_of(GRAIN);
-                if size > MOST {
-                    return Ok(None);
-                }
-                while self.0.iter().map(|b| b.bytes).sum::<usize>() + size > MOST {
-                    // A block that is not in use goes.
-                    let Some(idle) = self.0.iter().position(|b| b.free.is_passed()) else { return Ok(None) };
-                    self.0.remove(idle).release(driver);
-                }
-                let mut start: *mut c_void = null_mut();
-                // SAFETY: the driver writes an address.
-                driver.check("cuMemAllocHost", unsafe { (driver.allocate_host)(&mut start, size) })?;
-                self.0.push(Block { start: start.cast(), bytes: size, free: Point::new(driver)? });
-                self.0.len() - 1
-            }
-        };
-        let Block { start, free, .. } = &self.0[found];
-        Ok(Some((*start, free)))
+        if let Some(found) = self.blocks.iter().position(fits) {
+            return Ok(Some(found));
+        }
+        let size = bytes.next_multiple_of(GRAIN);
+        if size > MOST {
+            return Ok(None);
+        }
+        while self.lent + self.blocks.iter().map(|b| b.bytes).sum::<usize>() + size > MOST {
+            // A block that is not in use goes.
+            let Some(idle) = self.blocks.iter().position(|b| b.free.is_passed()) else { return Ok(None) };
+            self.blocks.remove(idle).release(driver);
+        }
+        let mut start: *mut c_void = null_mut();
+        // SAFETY: the driver writes an address.
+        driver.check("cuMemAllocHost", unsafe { (driver.allocate_host)(&mut start, size) })?;
+        self.blocks.push(Block { start: start.cast(), bytes: size, free: Point::new(driver)? });
+        Ok(Some(self.blocks.len() - 1))
     }
 
     /// Gives everything back; the device is done with it.
     pub fn release(&mut self, driver: &'static Driver) {
-        self.0.drain(..).for_each(|block| block.release(driver));
+        self.blocks.drain(..).for_each(|block| block.release(driver));
     }
 }
 

@@ -55,6 +55,19 @@ pub(super) struct Plan {
     pub checks: bool,
     /// Whether the host reads something during a run: a condition, or the operands of one of its functions.
     pub waits: bool,
+    /// What overwriting an input has to do with checks.
+    pub overwrites: Overwrites,
+}
+
+/// What a program overwrites.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Overwrites {
+    /// No input.
+    Nothing,
+    /// Inputs, by kernels that do nothing once a check has failed.
+    Guarded,
+    /// Inputs, by something that knows nothing of checks.
+    Unguarded,
 }
 
 /// [`Place`] in numbers.
@@ -202,7 +215,13 @@ impl Plan {
         let checks = !program.checks.is_empty() || steps.iter().any(|s| s.action.inner().iter().any(|p| p.plan.checks));
         let reads = |action: &Action| matches!(action, Action::Library(_) | Action::Cond { .. } | Action::While(_));
         let waits = steps.iter().any(|s| reads(&s.action) || s.action.inner().iter().any(|p| p.plan.waits));
-        Ok(Plan { program: number, inputs, outputs, places, sizes: bytes, memory, steps, checks, waits })
+        let of_step = |step: &Step| match (&step.action, step.commits) {
+            (_, false) => Overwrites::Nothing,
+            (Action::Kernel(_), true) => Overwrites::Guarded,
+            _ => Overwrites::Unguarded,
+        };
+        let overwrites = steps.iter().map(of_step).max().unwrap_or(Overwrites::Nothing);
+        Ok(Plan { program: number, inputs, outputs, places, sizes: bytes, memory, steps, checks, waits, overwrites })
     }
 }
 

@@ -4,7 +4,7 @@ use igneous_ir::dim::Dim;
 use igneous_ir::types::DType;
 use std::fmt;
 
-/// `result[b, m, n] = activation(Σ_k lhs[b, m, k] · rhs[b, k, n] + bias[n])`.
+/// `result[b, m, n] = activation(Σ_k lhs[b, m, k] · rhs[b, k, n] + added[b, m, n] + bias[n])`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Product {
     /// The element types, and how sums are made.
@@ -25,6 +25,8 @@ pub struct Product {
     pub result: Matrix,
     /// n numbers of the result's type: the kernel parameter and the first element.
     pub bias: Option<(usize, Dim)>,
+    /// m rows of n numbers of the result's type, row-major.
+    pub added: Option<Matrix>,
     /// What becomes of each sum at last.
     pub activation: Option<Activation>,
 }
@@ -36,7 +38,7 @@ pub struct Types {
     pub operands: DType,
     /// How sums are made.
     pub sums: Sums,
-    /// Of the result and the bias.
+    /// Of the result, the bias, and what is added.
     pub result: DType,
 }
 
@@ -96,7 +98,7 @@ pub enum Order {
 }
 
 /// A product with numbers for everything, as the library is told of it: matrices by columns,
-/// `d = activation(op(a) · op(b) + bias)` with a number of the bias for each row.
+/// `d = activation(op(a) · op(b) + c + bias)` with a number of the bias for each row.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Gemm {
     /// The element types.
@@ -115,6 +117,8 @@ pub struct Gemm {
     pub b: Stored,
     /// The result, not transposed.
     pub d: Stored,
+    /// What is added, not transposed.
+    pub c: Option<Stored>,
     /// Whether there is one.
     pub bias: bool,
     /// What becomes of each sum at last.
@@ -153,7 +157,7 @@ impl Stored {
 impl Gemm {
     /// The product where `size` gives the value of a dimension that is not negative; none if the library cannot do it.
     pub(super) fn of(product: &Product, size: &dyn Fn(Dim) -> Option<usize>) -> Option<Gemm> {
-        let Product { types, lhs, rhs, result, bias, activation, .. } = product;
+        let Product { types, lhs, rhs, result, bias, added, activation, .. } = product;
         let [batch, m, n, k] = [product.batch, product.m, product.n, product.k].map(size);
         let (batch, m, n, k) = (batch?, m?, n?, k?);
         // The transposed product has the columns of the result side by side.
@@ -166,12 +170,17 @@ impl Gemm {
             a: Stored::of(rhs, [k, n], size)?,
             b: Stored::of(lhs, [m, k], size)?,
             d: Stored::of(result, [m, n], size)?,
+            c: match added {
+                Some(added) => Some(Stored::of(added, [m, n], size)?),
+                None => None,
+            },
             bias: bias.is_some(),
             activation: *activation,
         };
         let all = [batch, m, n, k, gemm.a.leading, gemm.b.leading, gemm.d.leading];
         let fits = all.iter().all(|&n| n > 0 && i32::try_from(n).is_ok());
-        (fits && !gemm.d.transposed).then_some(gemm)
+        let of_added = |c: Stored| !c.transposed && i32::try_from(c.leading).is_ok();
+        (fits && !gemm.d.transposed && gemm.c.is_none_or(of_added)).then_some(gemm)
     }
 
     /// How many multiplications it takes.
@@ -188,22 +197,25 @@ fn letter(transposed: bool) -> char {
 impl fmt::Display for Gemm {
     /// Types, `batch×m×n×k` of the row-major product, which of its operands are transposed, and what becomes of the sums.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Gemm { types, batch, m, n, k, a, b, bias, activation, .. } = self;
+        let Gemm { types, batch, m, n, k, a, b, c, bias, activation, .. } = self;
         write!(f, "{types} {batch}×{n}×{m}×{k} {}{}", letter(b.transposed), letter(a.transposed))?;
-        write_epilogue(f, *bias, *activation)
+        write_epilogue(f, [c.is_some(), *bias], *activation)
     }
 }
 
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Product { types, batch, m, n, k, lhs, rhs, bias, activation, .. } = self;
+        let Product { types, batch, m, n, k, lhs, rhs, bias, added, activation, .. } = self;
         let [left, right] = [lhs, rhs].map(|matrix| letter(matrix.order == Order::Columns));
         write!(f, "{types} {batch}×{m}×{n}×{k} {left}{right}")?;
-        write_epilogue(f, bias.is_some(), *activation)
+        write_epilogue(f, [added.is_some(), bias.is_some()], *activation)
     }
 }
 
-fn write_epilogue(f: &mut fmt::Formatter<'_>, bias: bool, activation: Option<Activation>) -> fmt::Result {
+fn write_epilogue(f: &mut fmt::Formatter<'_>, [added, bias]: [bool; 2], activation: Option<Activation>) -> fmt::Result {
+    if added {
+        f.write_str(" added")?;
+    }
     if bias {
         f.write_str(" bias")?;
     }

@@ -61,7 +61,7 @@ impl Program {
     }
 
     pub(crate) fn output(&mut self, buffer: usize) -> usize {
-        self.outputs.push(Output { ty: self.buffers[buffer].ty.clone(), buffer });
+        self.outputs.push(Output { ty: self.buffers[buffer].ty.clone(), buffer, replaces: None });
         buffer
     }
 
