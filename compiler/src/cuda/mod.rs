@@ -211,7 +211,10 @@ fn assemble(text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
     arguments.extend(symbols.iter().map(|s| format!("long long {}_", scalar::symbol(s.name))));
     arguments.extend(["unsigned long long* error".to_owned(), "unsigned long long run".to_owned()]);
     arguments.extend((scratch != Dim::ZERO).then(|| "unsigned char* scratch".to_owned()));
-    out.open(format!("extern \"C\" __global__ void __launch_bounds__({threads}, {resident}) {name}({}) {{", arguments.join(", ")));
+    out.open(format!(
+        "extern \"C\" __global__ void __launch_bounds__({threads}, {resident}) {name}({}) {{",
+        arguments.join(", ")
+    ));
     for s in &symbols {
         out.line(format!("const idx {0} = (idx){0}_;", scalar::symbol(s.name)));
     }
