@@ -32,6 +32,7 @@ mod recurrent;
 mod resume;
 mod saved;
 mod schedulers;
+mod scratch;
 mod symbolic;
 mod tensors;
 mod training;
