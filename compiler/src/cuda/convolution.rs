@@ -49,10 +49,16 @@ pub(super) fn of(kernel: &Kernel, section: &Section, precision: MatmulPrecision)
     }
     let out = reader.along(&out, &of_out)?;
     let other = reader.along(&left.index, &of_left)?;
-    let (pass, spatial) = reader
-        .forward(&out, &other, &right, &of_right)
-        .map(|spatial| (Pass::Forward, spatial))
-        .or_else(|| Some((Pass::Weights, reader.weights(&out, &other, &right, &of_right)?)))
+    // The only channel of an image, or of a group, may come first as well as behind the others.
+    let across: Vec<Along> = [out[1], out[0]].into_iter().chain(out[2..].iter().copied()).collect();
+    let weights = |out: &[Along]| Some((Pass::Weights, reader.weights(out, &other, &right, &of_right)?));
+    let swapped = if of_out[0] == Dim::ONE { weights(&across) } else { None };
+    if swapped.is_some() {
+        of_out.swap(0, 1);
+    }
+    let (pass, spatial) = swapped
+        .or_else(|| Some((Pass::Forward, reader.forward(&out, &other, &right, &of_right)?)))
+        .or_else(|| weights(&out))
         .or_else(|| Some((Pass::Images, reader.images(&out, &other, &right, &of_right, &of_left)?)))?;
     let [left, right, out] = [(left.param, of_left), (right.param, of_right), (param, of_out)]
         .map(|(param, shape)| Whole { param: param as usize, shape });

@@ -154,7 +154,7 @@ impl Reader<'_> {
             }
             let matrix = self.matrix(element, batch, m, n)?;
             // A number that is added in many places is none of a matrix.
-            let apart = [m, n].iter().all(|axes| self.extent(axes) == Dim::ONE || !self.stays(position, axes));
+            let apart = [batch, m, n].iter().all(|axes| !self.stays(position, axes));
             (added.is_none() && apart && matrix.order == Order::Rows).then_some(())?;
             added = Some(matrix);
         }
