@@ -2,7 +2,7 @@
 
 use crate::libraries;
 use igneous_ir::error::{Error, Result};
-use igneous_runtime::cuda::{Call, Device, Done, Fetched, KernelText, Launch, Mark, Recording};
+use igneous_runtime::cuda::{Account, Call, Device, Done, Fetched, KernelText, Launch, Mark, Recording};
 use libloading::Library;
 use std::alloc::Layout;
 use std::collections::{HashMap, HashSet};
@@ -55,6 +55,7 @@ pub struct Emulator {
     /// Writes outside of blocks.
     violations: Mutex<Vec<String>>,
     arena: Arena,
+    account: Account,
     recording: Mutex<Option<Vec<Asked>>>,
     replays: AtomicUsize,
 }
@@ -159,6 +160,7 @@ impl Emulator {
             waits: Arc::default(),
             violations: Mutex::default(),
             arena: Arena { start, blocks: Mutex::default() },
+            account: Account::default(),
             recording: Mutex::default(),
             replays: AtomicUsize::new(0),
         }
@@ -344,6 +346,10 @@ impl Device for Emulator {
                 }
             }
         })
+    }
+
+    fn account(&self) -> &Account {
+        &self.account
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {

@@ -10,7 +10,7 @@ use super::driver::{
 };
 use super::fetch::Ready;
 use super::pinned::{Block, Pinned, Point};
-use super::{Call, Conv, Device, Done, Fetched, Gemm, KernelText, Launch, Mark, Nvrtc, Recording};
+use super::{Account, Call, Conv, Device, Done, Fetched, Gemm, KernelText, Launch, Mark, Nvrtc, Recording};
 use igneous_ir::error::{Error, Result};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -52,6 +52,7 @@ pub struct Gpu {
     kernels: Mutex<Kernels>,
     /// Blocks that were given back, by size: the next who asks for as many bytes gets the last one, so that addresses repeat in a loop.
     free: Mutex<HashMap<usize, Vec<u64>>>,
+    account: Account,
     /// The thread whose work is recorded, and what tells the others that it is.
     recorder: Mutex<Option<ThreadId>>,
     recorded: Condvar,
@@ -193,6 +194,7 @@ impl Gpu {
             pinned: Arc::default(),
             kernels: Mutex::default(),
             free: Mutex::default(),
+            account: Account::default(),
             recorder: Mutex::new(None),
             recorded: Condvar::new(),
             libraries: Mutex::default(),
@@ -446,6 +448,10 @@ impl Device for Gpu {
         }
         let _entered = self.enter()?;
         self.take(bytes)
+    }
+
+    fn account(&self) -> &Account {
+        &self.account
     }
 
     unsafe fn free(&self, address: u64, bytes: usize) {

@@ -9,6 +9,7 @@
 //! later one of the same program until that has been reported.
 
 #[cfg(feature = "cuda")]
+mod account;
 mod blas;
 mod buffer;
 #[cfg(feature = "cuda")]
@@ -38,6 +39,7 @@ mod resident;
 mod restore;
 mod tune;
 
+pub use account::{Account, DeviceMemory};
 pub use buffer::DeviceBuffer;
 pub use choices::{Choice, Choices};
 pub use convolution::{Conv, Convolution, Pass, Spatial, Whole};
@@ -280,6 +282,9 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// If there is not enough.
     fn allocate(&self, bytes: usize) -> Result<u64>;
+
+    /// The account of its memory, which handles of blocks keep.
+    fn account(&self) -> &Account;
 
     /// Gives memory back.
     ///
