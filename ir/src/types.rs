@@ -32,18 +32,8 @@ pub enum DType {
 
 impl DType {
     /// All element types.
-    pub const ALL: [DType; 10] = [
-        DType::F64,
-        DType::F32,
-        DType::F16,
-        DType::BF16,
-        DType::I64,
-        DType::I32,
-        DType::U8,
-        DType::I8,
-        DType::U32,
-        DType::Bool,
-    ];
+    pub const ALL: [DType; 10] =
+        [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8, DType::I8, DType::U32, DType::Bool];
 
     /// The name used in IR text and error messages.
     pub const fn name(self) -> &'static str {

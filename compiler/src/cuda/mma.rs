@@ -161,7 +161,10 @@ impl Emitter<'_> {
         out.line("#pragma unroll");
         out.open(format!("for (int e = threadIdx.x; e < {}; e += 256) {{", extent * per_row));
         match raw.is_some() || self.along_depth(product, side.expression) {
-            true => out.line(format!("const int l = e / {per_row}, h = e % {per_row}{};", if at_once > 1 { format!(" * {at_once}") } else { String::new() })),
+            true => out.line(format!(
+                "const int l = e / {per_row}, h = e % {per_row}{};",
+                if at_once > 1 { format!(" * {at_once}") } else { String::new() }
+            )),
             false => out.line(format!("const int l = e % {extent}, h = e / {extent};")),
         }
         out.line(format!("const bool inside = {first} + l < {count} && k0 + h < {depth};"));

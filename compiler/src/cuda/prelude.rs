@@ -130,8 +130,16 @@ const HELPERS: &[Helper] = &[
         &["f64_to_u32"],
         "unsigned char f64_to_u8(double x) { unsigned u = f64_to_u32(x); return (unsigned char)(u > 255 ? 255 : u); }",
     ),
-    ("f32_to_i8", &["f32_to_i32"], "signed char f32_to_i8(float x) { int i = f32_to_i32(x); return (signed char)(i > 127 ? 127 : i < -128 ? -128 : i); }"),
-    ("f64_to_i8", &["f64_to_i32"], "signed char f64_to_i8(double x) { int i = f64_to_i32(x); return (signed char)(i > 127 ? 127 : i < -128 ? -128 : i); }"),
+    (
+        "f32_to_i8",
+        &["f32_to_i32"],
+        "signed char f32_to_i8(float x) { int i = f32_to_i32(x); return (signed char)(i > 127 ? 127 : i < -128 ? -128 : i); }",
+    ),
+    (
+        "f64_to_i8",
+        &["f64_to_i32"],
+        "signed char f64_to_i8(double x) { int i = f64_to_i32(x); return (signed char)(i > 127 ? 127 : i < -128 ? -128 : i); }",
+    ),
     // Whether (a, i) comes before (b, j) in an arg-reduction: a NaN first, then the extremum, then the smaller index.
     (
         "argmax_f32",

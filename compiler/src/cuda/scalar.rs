@@ -327,7 +327,9 @@ impl<'a> Writer<'a> {
                 };
                 let (to, from) = unsigned.split_at(unsigned.find(")(").map_or(0, |i| i + 1));
                 match dtype {
-                    DType::U8 | DType::I8 if to.is_empty() => (format!("{unsigned}({} {symbol} {})", arg(0, ATOM), arg(1, ATOM)), UNARY),
+                    DType::U8 | DType::I8 if to.is_empty() => {
+                        (format!("{unsigned}({} {symbol} {})", arg(0, ATOM), arg(1, ATOM)), UNARY)
+                    }
                     _ => (format!("{to}({from}{} {symbol} {})", arg(0, ATOM), arg(1, ATOM)), UNARY),
                 }
             }

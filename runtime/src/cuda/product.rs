@@ -178,9 +178,10 @@ impl Gemm {
 
     /// Whether bytes lie as the library wants them: along the contracted axis, in rows of whole words.
     fn has_words(&self) -> bool {
-        let Gemm { a, b, d, m, k, .. } = self;
-        let whole = [*m, *k, a.leading, b.leading, d.leading, a.batch, b.batch].iter().all(|n| n.is_multiple_of(4));
-        self.types.sums != Sums::I32 || a.transposed && !b.transposed && whole
+        let Gemm { a, b, d, m, k, batch, .. } = self;
+        let whole = [*m, *k, a.leading, b.leading, d.leading].iter().all(|n| n.is_multiple_of(4));
+        let apart = *batch == 1 || [a.batch, b.batch].iter().all(|n| n.is_multiple_of(4));
+        self.types.sums != Sums::I32 || a.transposed && !b.transposed && whole && apart
     }
 
     /// How many multiplications it takes.

@@ -26,6 +26,8 @@ impl Sum for Wrapping<i32> {
 
 /// Most elements of `k` at once: a strip of columns stays in the second-level cache.
 const DEPTH: usize = 4096;
+/// Up to so many rows, columns are not made words of: each is multiplied as it lies.
+const FEW: usize = 4;
 /// Most rows and columns of a tile.
 const MOST: [usize; 2] = [6, 64];
 
@@ -42,6 +44,17 @@ struct Kernel {
     tiles: &'static [Tile],
     /// Whether rows are taken as unsigned numbers, each 128 too large.
     shifted: bool,
+    /// The sum of the products of two lines of so many bytes.
+    line: unsafe fn(*const i8, *const i8, usize) -> i32,
+}
+
+/// # Safety
+/// Both lines have so many bytes.
+#[inline(always)]
+unsafe fn line(row: *const i8, column: *const i8, count: usize) -> i32 {
+    // SAFETY: by the caller.
+    let (row, column) = unsafe { (std::slice::from_raw_parts(row, count), std::slice::from_raw_parts(column, count)) };
+    row.iter().zip(column).fold(0i32, |sum, (&a, &b)| sum.wrapping_add(i32::from(a) * i32::from(b)))
 }
 
 /// `out (+)= lhs · rhs` for an `m × k` and a `k × n` matrix.
@@ -63,6 +76,20 @@ unsafe fn multiply(
         // Vectors run along the longer side.
         // SAFETY: by the caller.
         return unsafe { multiply(kernel, [n, m, k], out.transposed(), accumulate, rhs.transposed(), lhs.transposed()) };
+    }
+    if m <= FEW && k > 0 && lhs.columns == 1 && rhs.rows == 1 {
+        for j in 0..n {
+            for i in 0..m {
+                // SAFETY: by the caller.
+                unsafe {
+                    let (row, column) = (lhs.start.offset(i as isize * lhs.rows), rhs.start.offset(j as isize * rhs.columns));
+                    let value = Wrapping((kernel.line)(row, column, k));
+                    let to = out.start.offset(i as isize * out.rows + j as isize * out.columns);
+                    *to = if accumulate { *to + value } else { value };
+                }
+            }
+        }
+        return Ok(());
     }
     let depth = k.min(DEPTH);
     let (steps, width) = (depth.div_ceil(kernel.group), kernel.columns);
@@ -218,11 +245,11 @@ impl Vector for i32 {
     }
 }
 
-static PORTABLE: Kernel = Kernel { group: 2, columns: 4, tiles: &[tile::<i32, 1, 4>, tile::<i32, 2, 4>], shifted: false };
+static PORTABLE: Kernel = Kernel { group: 2, columns: 4, tiles: &[tile::<i32, 1, 4>, tile::<i32, 2, 4>], shifted: false, line };
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Kernel, Vector, tile};
+    use super::{Kernel, Vector, line, tile};
     use std::arch::x86_64::*;
 
     /// Pairs of 16-bit numbers.
@@ -317,13 +344,35 @@ mod x86 {
         unsafe { tile::<Fours, M, 4>(rows, columns, steps, out) }
     }
 
-    pub(super) static AVX2: Kernel =
-        Kernel { group: 2, columns: 16, tiles: &[pairs::<1>, pairs::<2>, pairs::<3>, pairs::<4>], shifted: false };
+    /// # Safety
+    /// Both lines have so many bytes, and the CPU has AVX2.
+    #[target_feature(enable = "avx2")]
+    unsafe fn short_line(row: *const i8, column: *const i8, count: usize) -> i32 {
+        // SAFETY: by the caller. The compiler makes vectors of it.
+        unsafe { line(row, column, count) }
+    }
+
+    /// # Safety
+    /// As above, and the CPU has AVX512BW.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn long_line(row: *const i8, column: *const i8, count: usize) -> i32 {
+        // SAFETY: by the caller. The compiler makes vectors of it.
+        unsafe { line(row, column, count) }
+    }
+
+    pub(super) static AVX2: Kernel = Kernel {
+        group: 2,
+        columns: 16,
+        tiles: &[pairs::<1>, pairs::<2>, pairs::<3>, pairs::<4>],
+        shifted: false,
+        line: short_line,
+    };
     pub(super) static VNNI: Kernel = Kernel {
         group: 4,
         columns: 64,
         tiles: &[fours::<1>, fours::<2>, fours::<3>, fours::<4>, fours::<5>, fours::<6>],
         shifted: true,
+        line: long_line,
     };
 }
 
@@ -336,7 +385,8 @@ fn available() -> Vec<&'static Kernel> {
         if std::is_x86_feature_detected!("avx2") {
             all.push(&x86::AVX2);
         }
-        if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512vnni") {
+        let wide = std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512bw");
+        if wide && std::is_x86_feature_detected!("avx512vnni") {
             all.push(&x86::VNNI);
         }
     }
@@ -357,7 +407,9 @@ mod tests {
     fn products_of_bytes_are_exact() {
         let byte = |i: usize| (i.wrapping_mul(2654435761) >> 7) as i8;
         let most = available();
-        for (at, shape) in [[1, 1, 1], [1, 70, 130], [70, 1, 9], [7, 65, 4], [13, 33, 5000], [3, 5, 0], [6, 64, 64]].iter().enumerate() {
+        for (at, shape) in
+            [[1, 1, 1], [1, 70, 130], [70, 1, 9], [7, 65, 4], [13, 33, 5000], [3, 5, 0], [6, 64, 64]].iter().enumerate()
+        {
             let [m, n, k] = *shape;
             let mut a: Vec<i8> = (0..m * k).map(byte).collect();
             let mut b: Vec<i8> = (0..k * n).map(|i| byte(i + 99)).collect();
@@ -384,7 +436,11 @@ mod tests {
                     for i in 0..m {
                         for j in 0..n {
                             let sum: i32 = (0..k).map(|k| element(lhs, i, k) * element(rhs, k, j)).sum();
-                            assert_eq!(found[i * rows + j * columns].0, sum + added, "{shape:?} {of_a} {of_b} {of_out} at {i} {j}");
+                            assert_eq!(
+                                found[i * rows + j * columns].0,
+                                sum + added,
+                                "{shape:?} {of_a} {of_b} {of_out} at {i} {j}"
+                            );
                         }
                     }
                 }
