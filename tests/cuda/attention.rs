@@ -230,7 +230,6 @@ fn half_types_are_multiplied_by_tensor_cores() {
     check_all(&cases, "attention");
 }
 
-/// But for a few bytes by which the assembler lets one more block run at once: there are registers left then.
 #[test]
 fn machine_code_of_attention_spills_nothing() {
     let nvrtc = match Nvrtc::get() {
@@ -243,7 +242,7 @@ fn machine_code_of_attention_spills_nothing() {
     let resources = machine_code::compile(nvrtc, &kernels, architectures).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(resources.len(), kernels.len() * architectures.len());
     resources.iter().for_each(|r| println!("{r}"));
-    let spills = |r: &&machine_code::Resources| r.spilled > if r.registers <= 168 { 16 } else { 0 };
+    let spills = |r: &&machine_code::Resources| r.spilled > 0;
     let spilled: Vec<String> = resources.iter().filter(spills).map(ToString::to_string).collect();
     assert!(spilled.is_empty(), "{}", spilled.join("\n"));
 }

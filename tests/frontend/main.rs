@@ -33,6 +33,7 @@ mod recurrent;
 mod resume;
 mod saved;
 mod schedulers;
+mod scratch;
 mod symbolic;
 mod tensors;
 mod training;
