@@ -97,7 +97,7 @@ impl Plan {
 
     /// Whether threads keep blocks of a product in registers.
     pub fn is_product(&self) -> bool {
-        matches!(self.team, Team::Tile(_) | Team::HalfTile(_))
+        matches!(self.team, Team::Tile(_) | Team::NarrowTile(_))
     }
 
     /// The number of blocks.
