@@ -7,6 +7,7 @@
 
 mod band;
 mod plain;
+mod scores;
 mod tensor;
 mod tiles;
 
