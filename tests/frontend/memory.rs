@@ -47,21 +47,21 @@ fn a_checkpoint_changes_nothing_but_memory() {
     }
 }
 
-/// Eagerly, what a block computes is gone when the block has returned.
+/// Eagerly, what a block computes is gone when the block has returned. Other tests allocate at the same time, much less than this.
 #[test]
 fn a_checkpoint_keeps_its_arguments_alone() {
-    let n = 1 << 18;
+    let n = 1 << 21;
     let x = Tensor::ones(n).requires_grad_();
     let chain = |x: Tensor| (0..20).fold(x, |x, _| x.sin());
     let kept = |run: &dyn Fn() -> Tensor| {
         let before = memory_stats().live;
         let y = run();
-        let kept = memory_stats().live - before;
+        let kept = memory_stats().live as f64 - before as f64;
         drop(y);
-        kept / (4 * n)
+        kept / (4 * n) as f64
     };
     let (plain, checked) = (kept(&|| chain(x.clone())), kept(&|| checkpoint(chain, x.clone()).unwrap()));
-    assert!(plain >= 20 && checked <= 2, "{plain} and {checked} arrays are kept");
+    assert!(plain > 15.0 && checked < 5.0, "{plain:.1} and {checked:.1} arrays are kept");
 }
 
 #[test]
