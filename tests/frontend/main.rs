@@ -32,6 +32,7 @@ mod recurrent;
 mod resume;
 mod saved;
 mod schedulers;
+mod score_mod;
 mod symbolic;
 mod tensors;
 mod training;

@@ -30,6 +30,7 @@ mod promote;
 mod put;
 mod reduce;
 mod scatter;
+mod score;
 mod shape;
 mod window;
 
@@ -48,6 +49,7 @@ pub use pad::PadMode;
 pub use pointwise::{broadcast_tensors, where_};
 pub use promote::promote;
 pub use scatter::{Initial, ScatterKind};
+pub use score::{ScoreMod, ScorePlace};
 pub use window::{
     Border, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Extents, Padding, PaddingOptions, Pair, Pool, PoolOptions,
 };

@@ -3,7 +3,7 @@
 use super::band::RowsAre;
 use super::tensor::{Shape, Tensor};
 use super::tiles::MaskTile;
-use super::{Attention, INFINITY, Masking, number};
+use super::{Attention, INFINITY, Masking, Wanted, number};
 use crate::cuda::out::Out;
 use crate::cuda::scalar::dim;
 use igneous_ir::dim::Dim;
@@ -21,7 +21,7 @@ pub(super) struct Scores<'m> {
 impl<'a> Tensor<'a> {
     /// Whether scores are the products, multiplied with the scale in the exponent.
     pub fn raw(&self) -> bool {
-        self.attention.masking() == Masking::Nothing && self.attention.work.scale > 0.0
+        self.attention.masking() == Masking::Nothing && self.attention.function.is_none() && self.attention.work.scale > 0.0
     }
 
     /// Two to this times the difference of scores is the exponential.
@@ -89,19 +89,24 @@ impl<'a> Tensor<'a> {
         Some(MaskTile { elements, dtype: self.attention.dtype(elements), queries, keys, stages })
     }
 
-    /// `x`, the score, and with a mask of bools whether it is `seen`; there is no such pair outside.
-    fn score(&self, out: &mut Out, rows: RowsAre, mask: Option<&MaskTile>) {
+    /// `x`, the score, and with a mask of bools whether it is `seen`; there is no such pair outside. Gives the slope of a function, if
+    /// that is wanted.
+    fn score(&self, out: &mut Out, rows: RowsAre, mask: Option<&MaskTile>, wanted: Wanted) -> Option<String> {
         let Attention { work, .. } = self.attention;
         let outside: String = self.attention.band.outside().iter().map(|condition| format!(" && !({condition})")).collect();
         out.line(format!("const bool inside = i < {} && j < {}{outside};", dim(work.queries), dim(work.keys)));
-        let product = format!("score[r][n][e] * {}", number(work.scale));
+        let scaled = format!("score[r][n][e] * {}", number(work.scale));
         let (own, other) = ("row0 + r * 16 + group + e / 2 * 8", "n * 8 + pair + e % 2");
         let [query, key] = if rows == RowsAre::Queries { [own, other] } else { [other, own] };
+        if self.attention.function.is_some() {
+            out.line("const float product = score[r][n][e];");
+        }
+        let computed = self.attention.compute(out, "product", wanted);
+        let product = computed.score.unwrap_or(scaled);
         // Read inside and outside, so that there is no branch.
-        let given = match (mask, &self.attention.computed) {
-            (Some(mask), _) => mask.load(self.attention, "stage", query, key),
-            (None, Some(mask)) => self.attention.compute(out, mask),
-            (None, None) => String::new(),
+        let given = match mask {
+            Some(mask) => mask.load(self.attention, "stage", query, key),
+            None => computed.mask.unwrap_or_default(),
         };
         match self.attention.masking() {
             Masking::Nothing => out.line(format!("const float x = inside ? {product} : {INFINITY};")),
@@ -116,6 +121,7 @@ impl<'a> Tensor<'a> {
                 out.line(format!("const float x = seen ? {product} : {hidden};"));
             }
         }
+        computed.slope
     }
 
     /// Whether a warp sees anything of a block; none if each does.
@@ -136,7 +142,7 @@ impl<'a> Tensor<'a> {
             self.hide(out, RowsAre::Queries, "k0");
         } else {
             self.each_score(out, RowsAre::Queries, "k0");
-            self.score(out, RowsAre::Queries, mask);
+            self.score(out, RowsAre::Queries, mask, Wanted::Value);
             out.line("score[r][n][e] = x;");
             self.end_each(out);
         }
@@ -186,10 +192,12 @@ impl<'a> Tensor<'a> {
         }
         self.each_score(out, rows, column0);
         let mut weight = self.exp("x", lse);
+        let mut slope = None;
         if self.raw() {
             out.line("const float x = score[r][n][e];");
         } else {
-            self.score(out, rows, mask);
+            let wanted = if of_products { Wanted::Derivative } else { Wanted::Value };
+            slope = self.score(out, rows, mask, wanted);
         }
         if let Some(unseen) = self.attention.unseen(lse) {
             weight = format!("seen ? {weight} : inside ? {unseen} : 0.0f");
@@ -198,7 +206,13 @@ impl<'a> Tensor<'a> {
         out.line("score[r][n][e] = weight;");
         if of_products {
             let ds = format!("weight * (of_weight[r][n][e] - {delta})");
-            let ds = if matches!(self.attention.masking(), Masking::Hides(_)) { format!("seen ? {ds} : 0.0f") } else { ds };
+            let ds = match (self.attention.masking(), slope) {
+                (Masking::Hides(_), slope) => {
+                    format!("seen ? {ds}{} : 0.0f", slope.map_or(String::new(), |slope| format!(" * {slope}")))
+                }
+                (_, Some(slope)) => format!("inside ? {ds} * {slope} : 0.0f"),
+                (_, None) => ds,
+            };
             out.line(format!("of_weight[r][n][e] = {ds};"));
         }
         self.end_each(out);

@@ -4,7 +4,7 @@
 use super::band::RowsAre;
 use super::scores::Scores;
 use super::tiles::{Products, Shared, THREADS, Tile, WARPS};
-use super::{Attention, Blocks, INFINITY, Masking, Order, Pass, number};
+use super::{Attention, Blocks, INFINITY, Masking, NO_SUM, Order, Pass, number};
 use crate::cuda::out::Out;
 use crate::cuda::scalar::dim;
 use igneous_ir::dim::Dim;
@@ -14,8 +14,8 @@ use igneous_runtime::program::{AttentionPass, Elements};
 
 /// Names of variables below.
 pub(super) const WORDS: &str = "queries keys values cotangents lses deltas mask fill_queries fill_keys fill_values fill_cotangents \
-    fill_rows fill_mask given query key first start end i j q0 k n s x row top sum score of_weight weighted of_row seen sees weight shift \
-    correction none factor b0 b1 b2 b3 b4 b5 b6 b7";
+    fill_rows fill_mask given query key first start end i j q0 k n s x row top sum product score slope of_weight weighted of_row seen sees \
+    weight shift correction factor b0 b1 b2 b3 b4 b5 b6 b7";
 
 /// The most features and values together whose sums a thread keeps for sixteen rows.
 const TOGETHER: i64 = 256;
@@ -62,7 +62,7 @@ impl Shape {
 
 /// Writes the kernel of a pass.
 pub(super) fn write(attention: &Attention, half: DType, pass: Pass, out: &mut Out) -> Blocks {
-    let masked = attention.masking() != Masking::Nothing;
+    let masked = attention.masking() != Masking::Nothing || attention.function.is_some();
     let shape = Shape::of(pass, padded(attention.features), padded(attention.values), masked);
     out.line("const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;");
     out.line(format!("const int row0 = warp * {};", 16 * shape.high));
@@ -191,22 +191,19 @@ impl<'a> Tensor<'a> {
     /// Stores the results of the rows.
     fn finish(&self, out: &mut Out, y: Option<&Elements>, lse: Option<&Elements>) {
         let Attention { work, values, .. } = self.attention;
-        out.line(format!("const bool none = {} == 0;", dim(work.keys)));
         self.each_row(out, "i", work.queries);
         for by in [1, 2] {
             out.line(format!("sum[r][h] += __shfl_xor_sync(0xffffffffu, sum[r][h], {by});"));
         }
-        // Nothing that is seen gives no number.
-        out.line(format!("if (!none && top[r][h] == {INFINITY}) sum[r][h] = __int_as_float(0x7fc00000);"));
         out.open("if (inside) {");
         if let Some(y) = y {
-            out.line("const float factor = none ? 0.0f : 1.0f / sum[r][h];");
+            out.line("const float factor = sum[r][h] == 0.0f ? 0.0f : 1.0f / sum[r][h];");
             self.products.store(out, y, "i", *values, "weighted", Some("factor"));
         }
         if let Some(lse) = lse {
             self.attention.unit.borrow_mut().math.insert((MathFn::Log, DType::F32));
             let times = if self.raw() { format!(" * {}", number(work.scale)) } else { String::new() };
-            let value = format!("top[r][h]{times} + log_f32(sum[r][h])");
+            let value = format!("sum[r][h] == 0.0f ? {NO_SUM} : top[r][h]{times} + log_f32(sum[r][h])");
             out.line(format!("if (pair == 0) {}", self.attention.store(lse, "i", "0", &value)));
         }
         out.close();
