@@ -1,9 +1,9 @@
-"""The text of BENCHMARKS.md."""
+"""The text of BENCHMARKS.md, and that of tests/gpu/RESULTS.md."""
 import datetime
 import platform
 import statistics
 
-TITLES = {"torch": "PyTorch", "torch-compile": "torch.compile", "jax": "JAX", "ort": "ONNX Runtime"}
+TITLES = {"torch": "PyTorch", "torch-compile": "torch.compile", "torch-max": "max-autotune", "jax": "JAX", "ort": "ONNX Runtime"}
 
 
 def table(heads, rows):
@@ -44,8 +44,23 @@ def times(rows):
         best = min((r["ms_median"] for r in peers(row).values()), default=None)
         ratio = f"{best / own['ms_median']:.2f}" if best else ""
         fraction = f"{100 * own['limit_ms'] / own['ms_median']:.0f} %"
-        lines.append([name, *cells, ratio, number(own["limit_ms"]), fraction])
-    return table(["workload", *columns, "ratio", "limit", "of the limit"], lines)
+        lines.append([name, *cells, ratio, number(own["limit_ms"]), fraction, rate(own)])
+    return table(["workload", *columns, "ratio", "limit", "of the limit", "rate"], lines)
+
+
+def rate(record):
+    """Units a second, as 312 Tflop/s."""
+    value = record["tokens_or_samples_per_s"]
+    for scale, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, "")):
+        if value >= scale or scale == 1:
+            return f"{number(value / scale)} {letter}{record['unit']}/s"
+
+
+def hosts(rows):
+    """Microseconds until a call returns."""
+    columns = titles(rows)
+    cells = lambda row: [number(row[c].get("host_us")) if c in row else "" for c in columns]
+    return table(["workload", *columns], [[name, *cells(row)] for name, row in rows.items()])
 
 
 def milliseconds(record):
@@ -89,9 +104,19 @@ def document(arguments, limits, rows, starts):
     one_time = [r["first_graph_s"] for r in records if "first_graph_s" in r]
     once = statistics.median(one_time) if one_time else 0.0
     apart = f"\nThe {once:.1f} s of a first, trivial graph in each process are not in it." if one_time else ""
-    return f"""# Benchmarks
+    on_cpu = arguments.device == "cpu"
+    machine = f"{processor()}, {arguments.threads} thread(s)" if on_cpu else device(records)
+    remark = "Winograd's convolution multiplies less, and so may beat it.\n" if on_cpu else ""
+    buffers = "" if on_cpu else " (igneous: device memory for a GPU; the others: the host's)"
+    host = "" if on_cpu else f"""## Host
 
-{datetime.date.today()}, {processor()}, {arguments.threads} thread(s), {', '.join(versions)}.
+Microseconds until a call of a step returns, before the device has finished: the least of all samples.
+
+{hosts(rows)}
+"""
+    return f"""# Benchmarks{"" if on_cpu else " on a GPU"}
+
+{datetime.date.today()}, {machine}, {', '.join(versions)}.
 Written by `{command(arguments)}`.
 
 ## Time of a step
@@ -101,10 +126,9 @@ that other programs disturbed in all rounds. Results were compared for equal wei
 `ratio`: the fastest peer over igneous. `limit`: the least time for the arithmetic of the textbook algorithm, counted by hand, or
 for the bytes of what goes in and comes out, at
 {rates(arguments, limits)}.
-Winograd's convolution multiplies less, and so may beat it.
-
+{remark}
 {times(rows)}
-## Compilation
+{host}## Compilation
 
 Seconds that the first call takes longer than later ones; for ONNX Runtime with the loading of the model. torch.compile
 starts with an empty cache.{apart}
@@ -113,7 +137,7 @@ starts with an empty cache.{apart}
 ## Memory
 
 MiB. `buffers`: the most that parameters, inputs, temporaries and results of igneous took together, `arena`: the temporaries
-among them. The others: the largest resident set less the one after all imports (igneous: at the start of the command).
+among them{buffers}. The others: the largest resident set less the one after all imports (igneous: at the start of the command).
 
 {memory(rows)}
 ## Start
@@ -124,10 +148,18 @@ round(s) (one with an empty cache); and the resident set of a process that runs 
 {start(starts)}"""
 
 
+def device(records):
+    return next((r["device_name"] for r in records if r.get("device_name")), "a GPU")
+
+
 def rates(arguments, limits):
-    """What the limits are, from the options of `igneous bench`, which are for one core."""
+    """What the limits are, from the options of `igneous bench`, which are for one core or one GPU."""
     if not limits:
         return "the rates that `igneous bench` assumes"
+    if arguments.device != "cpu":
+        known = dict(zip(limits[::2], (float(x) for x in limits[1::2])))
+        return (f"{known['--gflops'] / 1e3:.0f} TFLOP/s in f32, {known['--half-gflops'] / 1e3:.0f} in bf16 and "
+                f"{known['--memory-gbps']:.0f} GB/s from memory: PyTorch's products and its copy, measured by `limits_cuda.py`")
     flops, cache, memory_ = [float(x) * arguments.threads for x in limits[1::2]]
     return (f"{flops:.0f} GFLOP/s, {cache:.0f} GB/s from the last-level cache and {memory_:.0f} GB/s from memory, "
             "the highest that `limits.cpp` measured here")
@@ -136,5 +168,6 @@ def rates(arguments, limits):
 def command(arguments):
     """The command that measures the same."""
     names = [f"'{w}'" for w in arguments.workloads if w != "*"]
-    return " ".join(["tests/bench/compare", f"--threads {arguments.threads} --rounds {arguments.rounds}",
+    device_ = [] if arguments.device == "cpu" else [f"--device {arguments.device}"]
+    return " ".join(["tests/bench/compare", *device_, f"--threads {arguments.threads} --rounds {arguments.rounds}",
                      f"--seconds {arguments.seconds} --peers {arguments.peers}", *names])

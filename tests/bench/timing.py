@@ -65,34 +65,40 @@ def probe_ms():
     return min(times) * 1e3
 
 
-def measure(step, seconds, loading=0.0):
-    """Times `step`, which returns when its results are there; `loading` seconds of preparation count as compilation."""
-    start = time.perf_counter()
-    step()
-    first = time.perf_counter() - start + loading
+def measure(step, seconds, loading=0.0, finish=lambda: None):
+    """Times `step`; `finish` waits for what it may have left to be done; `loading` seconds of preparation count as compilation."""
+
+    def run(count):
+        """Seconds until the calls have returned, and until all is finished."""
+        start = time.perf_counter()
+        for _ in range(count):
+            step()
+        returned = time.perf_counter() - start
+        finish()
+        return returned, time.perf_counter() - start
+
+    first = run(1)[1] + loading
     warm, calls = time.perf_counter(), 0
     while calls < 3 or (time.perf_counter() - warm < 0.25 and calls < 200):
-        step()
+        run(1)
         calls += 1
-    start = time.perf_counter()
-    step()
-    one = max(time.perf_counter() - start, 1e-7)
+    one = max(run(1)[1], 1e-7)
     group = max(1, int(0.002 / one))
     samples = min(300, max(5, int(seconds / (one * group))))
     probe = probe_ms()
-    before, start, times = cpu_seconds(), time.perf_counter(), []
+    before, start, times, host = cpu_seconds(), time.perf_counter(), [], []
     for _ in range(samples):
-        begin = time.perf_counter()
-        for _ in range(group):
-            step()
-        times.append((time.perf_counter() - begin) / group * 1e3)
+        returned, finished = run(group)
+        times.append(finished / group * 1e3)
+        host.append(returned / group * 1e6)
     wall, after = time.perf_counter() - start, cpu_seconds()
     own = other = None
     if before and after:
         own = (after[0] - before[0]) / wall
         other = max(0.0, (after[1] - before[1]) / wall - own)
     median = statistics.median(times)
-    return {"ms_median": median, "ms_min": min(times), "ms_max": max(times), "runs": samples * group, "first_call_s": first,
+    return {"ms_median": median, "ms_min": min(times), "ms_max": max(times), "runs": samples * group, "host_us": min(host),
+            "first_call_s": first,
             "compile_s": max(0.0, first - median / 1e3), "cpu_util": own, "other_cpu": other,
             "probe_ms": max(probe, probe_ms()), "peak_rss_mb": status_mb("VmHWM")}
 
@@ -116,15 +122,16 @@ class Session:
         except OSError:
             pass
 
-    def report(self, workload, step, **fields):
+    def report(self, workload, step, finish=lambda: None, **fields):
         """Times a workload, or runs it once."""
         if self.arguments.once:
             step()
+            finish()
             self.print({"workload": workload})
             sys.stdout.flush()
             os._exit(0)
         loading = fields.get("load_s", 0.0)
-        self.print({"workload": workload, **measure(step, self.arguments.seconds, loading), **fields})
+        self.print({"workload": workload, **measure(step, self.arguments.seconds, loading, finish), **fields})
 
     def print(self, fields):
         print(json.dumps({**self.common, **fields}), flush=True)

@@ -1,5 +1,7 @@
 //! Training steps of models at sizes that are in use: too large to run here, so that only their kernels are compiled.
 
+use crate::cases::{Cases, Extent};
+use crate::{ARCHITECTURES, distinct, extent, machine_code, steps};
 use igneous::nn::{Forward, ModuleExt};
 use igneous::optim::{Adam, Optimizer};
 use igneous::{DType, Device, Result, Tensor, autocast, compile, default, manual_seed, spec};
@@ -8,6 +10,8 @@ use igneous_models::{
     UNet, UNetOptions, Vit, VitOptions, mlp,
 };
 use igneous_runtime::Program;
+use igneous_runtime::cuda::{self, KernelText, Nvrtc};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A name and a program.
@@ -69,4 +73,29 @@ pub fn models() -> Result<Vec<Model>> {
         step("gpt", gpt(), (tokens, &[8, 256]), &[8 * 256], None)?,
         step("gpt in bf16", gpt(), (tokens, &[8, 256]), &[8 * 256], bf16)?,
     ])
+}
+
+/// Of the small steps, and of the models too where all is tried.
+#[test]
+fn machine_code_of_steps_spills_nothing() {
+    let nvrtc = match Nvrtc::get() {
+        Ok(nvrtc) => nvrtc,
+        Err(error) => return println!("machine code is skipped: {error}"),
+    };
+    let mut cases = Cases::default();
+    steps::steps().expect("the steps can be traced").into_iter().for_each(|step| cases.step(step));
+    let mut kernels: BTreeSet<Arc<KernelText>> = distinct(cases.compiled.iter()).into_iter().collect();
+    let mut architectures = &ARCHITECTURES[1..2];
+    if extent() == Extent::All {
+        let models = models().expect("the models compile");
+        kernels.extend(models.iter().flat_map(|(_, program)| cuda::kernels(program)));
+        architectures = &ARCHITECTURES;
+    }
+    let kernels: Vec<Arc<KernelText>> = kernels.into_iter().collect();
+    let resources = machine_code::compile(nvrtc, &kernels, architectures).unwrap_or_else(|e| panic!("{e}"));
+    println!("{} kernels of steps compiled for {}", kernels.len(), architectures.join(", "));
+    resources.iter().for_each(|r| println!("{r}"));
+    assert_eq!(resources.len(), kernels.len() * architectures.len());
+    let spilled: Vec<String> = resources.iter().filter(|r| r.spilled > 0).map(ToString::to_string).collect();
+    assert!(spilled.is_empty(), "{}", spilled.join("\n"));
 }

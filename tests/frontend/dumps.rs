@@ -1,5 +1,6 @@
 //! Everything that can be seen of a compilation is the same bytes whenever and wherever it is compiled.
 
+use crate::scratch::Scratch;
 use igneous::nn::{Forward, Linear, ModuleExt, Relu, Sequential};
 use igneous::optim::{Optimizer, Sgd};
 use igneous::{DType, Lowered, Tensor, compile, spec};
@@ -18,23 +19,6 @@ fn training_step() -> Lowered {
         Ok(loss)
     });
     step.name("step").lower((spec(DType::F32, (64, 784)), spec(DType::I64, 64))).unwrap()
-}
-
-/// An empty directory that is removed again.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Directory {
-        let path = std::env::temp_dir().join(format!("igneous-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Directory(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// All files below a directory by their paths.
@@ -69,7 +53,7 @@ fn assert_equal(a: &BTreeMap<PathBuf, Vec<u8>>, b: &BTreeMap<PathBuf, Vec<u8>>) 
 
 #[test]
 fn compiled_twice_in_one_process() {
-    let (one, two) = (Directory::new("one"), Directory::new("two"));
+    let (one, two) = (Scratch::new("dump-one"), Scratch::new("dump-two"));
     training_step().dump(&one.0).unwrap();
     training_step().dump(&two.0).unwrap();
     assert_equal(&files(&one.0), &files(&two.0));
@@ -84,7 +68,7 @@ fn a_step_to_dump() {
 #[test]
 fn compiled_in_two_processes() {
     let run = |name: &str| {
-        let directory = Directory::new(name);
+        let directory = Scratch::new(name);
         let this = std::env::current_exe().unwrap();
         let child = Command::new(this).args(["--exact", "dumps::a_step_to_dump"]).env("IGNEOUS_DUMP", &directory.0).output();
         let child = child.unwrap();

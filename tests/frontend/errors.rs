@@ -1,6 +1,7 @@
 //! Errors: what is told, and that nothing panics. The messages are snapshots; in them, the lines of this file are counted
 //! from the line of the case.
 
+use crate::scratch::Scratch;
 use crate::{message, seeded};
 use igneous::data::{DataLoader, Dataset, Mnist, read_images, read_labels};
 use igneous::nn::{
@@ -14,7 +15,6 @@ use igneous::{
     default, fft, fori_loop, linalg, scan, while_loop,
 };
 use std::fmt::Write;
-use std::path::PathBuf;
 
 /// Titles and messages.
 #[derive(Default)]
@@ -324,29 +324,6 @@ fn messages_of_optimizers() {
     insta::assert_snapshot!(m.0);
 }
 
-/// A directory of files for one test, removed again.
-struct Files(PathBuf);
-
-impl Files {
-    fn new(name: &str) -> Files {
-        let path = std::env::temp_dir().join(format!("igneous-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Files(path)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The bytes of an IDX file.
 fn idx(header: &[u32], data: &[u8]) -> Vec<u8> {
     header.iter().flat_map(|n| n.to_be_bytes()).chain(data.iter().copied()).collect()
@@ -372,10 +349,10 @@ impl Dataset for Ragged {
 #[test]
 fn messages_of_data() {
     let mut m = Messages::default();
-    let files = Files::new("data");
+    let files = Scratch::new("data");
     let (images, labels) = (2051, 2049);
-    m.add("no directory", Mnist::train(files.0.join("nowhere")));
-    m.add("a missing file", read_images(files.0.join("nothing")));
+    m.add("no directory", Mnist::train(files.file("nowhere")));
+    m.add("a missing file", read_images(files.file("nothing")));
     m.add("an empty file", read_images(files.write("empty", &[])));
     m.add("a header cut off", read_images(files.write("header", &idx(&[images, 2], &[0, 0]))));
     m.add("images cut off", read_images(files.write("images", &idx(&[images, 2, 3, 3], &[0; 17]))));
@@ -395,19 +372,19 @@ fn messages_of_data() {
     m.add("a batch size of 0", DataLoader::new(Ragged, 0).iter().collect::<Result<Vec<_>>>());
     m.add("samples of different shapes", DataLoader::new(Ragged, 2).iter().next().unwrap());
     m.add("a sample that cannot be read", DataLoader::new(Ragged, 1).iter().collect::<Result<Vec<_>>>());
-    insta::assert_snapshot!(files.hide(m.0));
+    insta::assert_snapshot!(files.hide(&m.0));
 }
 
 #[test]
 fn messages_of_states() {
     let _one = seeded(2);
     let mut m = Messages::default();
-    let files = Files::new("states");
+    let files = Scratch::new("states");
     let net = Linear::new(3, 2);
-    let good = files.0.join("good.safetensors");
+    let good = files.file("good.safetensors");
     net.state_dict().save(&good).unwrap();
     let bytes = std::fs::read(&good).unwrap();
-    m.add("a missing file", StateDict::load(files.0.join("nothing.safetensors")));
+    m.add("a missing file", StateDict::load(files.file("nothing.safetensors")));
     m.add("an empty file", StateDict::load(files.write("empty.safetensors", &[])));
     m.add("a header cut off", StateDict::load(files.write("header.safetensors", &bytes[..20])));
     m.add("values cut off", StateDict::load(files.write("short.safetensors", &bytes[..bytes.len() - 1])));
@@ -419,7 +396,7 @@ fn messages_of_states() {
     let header = br#"{"w":{"dtype":"U64","shape":[1],"data_offsets":[0,8]}}"#;
     let unsupported = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
     m.add("an element type that is not supported", StateDict::load(files.write("u64.safetensors", &unsupported)));
-    m.add("a directory that is not there", net.state_dict().save(files.0.join("no/such/file.safetensors")));
+    m.add("a directory that is not there", net.state_dict().save(files.file("no/such/file.safetensors")));
     m.add("names that differ", net.load_state_dict(&Conv2d::new(1, 2, 3).without_bias().state_dict()));
     m.add("shapes that differ", net.load_state_dict(&Linear::new(4, 3).state_dict()));
     let before = net.weight.to_vec::<f32>().unwrap();
@@ -428,14 +405,7 @@ fn messages_of_states() {
     state.insert("weight", Tensor::zeros((2, 3)));
     m.add("an unexpected name", net.load_state_dict(&state));
     assert_eq!(net.weight.to_vec::<f32>().unwrap(), before, "nothing was loaded");
-    insta::assert_snapshot!(files.hide(m.0));
-}
-
-impl Files {
-    /// The text without the name of the directory.
-    fn hide(&self, text: String) -> String {
-        text.replace(&*self.0.to_string_lossy(), "[dir]")
-    }
+    insta::assert_snapshot!(files.hide(&m.0));
 }
 
 /// Traced values where they have no meaning, and what else goes wrong in compiled functions.

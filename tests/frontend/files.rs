@@ -1,5 +1,6 @@
 //! Files of PyTorch and numpy that `tests/parity/files.py` wrote, damaged files, and files that would run code.
 
+use crate::scratch::Scratch;
 use crate::{message, seeded};
 use igneous::files::{Value, load_npy, load_torch};
 use igneous::nn::{BatchNorm1d, Linear, ModuleExt, Sequential, StateDict};
@@ -9,22 +10,6 @@ use std::path::{Path, PathBuf};
 
 fn committed(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/files").join(name)
-}
-
-/// A place for a file of this test, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        Scratch(std::env::temp_dir().join(format!("igneous-{}-{name}", std::process::id())))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // It may never have been written.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 fn same(found: &Tensor, expected: &Tensor, name: &str) {
@@ -109,44 +94,40 @@ fn arrays_of_numpy() {
 #[test]
 fn arrays_survive() {
     let expected = StateDict::load(committed("expected.safetensors")).unwrap();
-    let (one, many) = (Scratch::new("one.npy"), Scratch::new("many.npz"));
+    let scratch = Scratch::new("arrays");
+    let (one, many) = (scratch.file("one.npy"), scratch.file("many.npz"));
     let mut state = StateDict::new();
     for (name, value) in expected.iter().filter(|(_, value)| value.dtype() != DType::BF16) {
         state.insert(name, value.clone());
-        value.save_npy(&one.0).unwrap();
-        same(&load_npy(&one.0).unwrap(), value, name);
+        value.save_npy(&one).unwrap();
+        same(&load_npy(&one).unwrap(), value, name);
     }
-    state.save_npz(&many.0).unwrap();
-    let read = StateDict::load(&many.0).unwrap();
+    state.save_npz(&many).unwrap();
+    let read = StateDict::load(&many).unwrap();
     assert_eq!(read.len(), state.len());
     read.iter().for_each(|(name, value)| same(value, state.get(name).unwrap(), name));
     let half = expected.get("torch.bfloat16").unwrap();
-    assert!(message(half.save_npy(&one.0)).contains("bf16"));
+    assert!(message(half.save_npy(&one)).contains("bf16"));
     state.insert("half", half.clone());
-    assert!(message(state.save_npz(&many.0)).contains("entry `half`"));
-    assert_eq!(StateDict::load(&many.0).unwrap().len(), read.len(), "the old file is still there");
+    assert!(message(state.save_npz(&many)).contains("entry `half`"));
+    assert_eq!(StateDict::load(&many).unwrap().len(), read.len(), "the old file is still there");
 }
 
 /// A file that cannot be written leaves the old one, and nothing beside it.
 #[test]
 fn what_cannot_be_written_leaves_the_old_file() {
-    let scratch = Scratch::new("kept.safetensors");
+    let scratch = Scratch::new("kept");
+    let file = scratch.file("kept.safetensors");
     let mut state = StateDict::new();
     state.insert("x", Tensor::ones(3));
-    state.save(&scratch.0).unwrap();
-    let before = std::fs::read(&scratch.0).unwrap();
+    state.save(&file).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let nowhere = scratch.file("no-such-folder/x.safetensors");
+    assert!(message(state.save(&nowhere)).contains("no-such-folder"));
     state.insert("y", Tensor::ones(2).matmul(&Tensor::ones(3)));
-    assert!(message(state.save(&scratch.0)).contains("kept.safetensors"));
-    assert_eq!(std::fs::read(&scratch.0).unwrap(), before);
-    let folder = std::env::temp_dir();
-    let beside = std::fs::read_dir(folder).unwrap().filter_map(Result::ok);
-    let left = beside
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&*scratch.0.file_name().unwrap().to_string_lossy()));
-    assert_eq!(left.count(), 1);
-    let nowhere = std::env::temp_dir().join("igneous-no-such-folder/x.safetensors");
-    let mut state = StateDict::new();
-    state.insert("x", Tensor::ones(3));
-    assert!(message(state.save(&nowhere)).contains("igneous-no-such-folder"));
+    assert!(message(state.save(&file)).contains("kept.safetensors"));
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 1);
 }
 
 /// Damage anywhere is an error that names the file, or changes values only: never a panic.
@@ -154,13 +135,13 @@ fn what_cannot_be_written_leaves_the_old_file() {
 fn damaged_files_are_errors() {
     for name in ["state.pt", "stream.pt", "checkpoint_4.pt", "arrays.npz", "array.npy", "expected.safetensors"] {
         let bytes = std::fs::read(committed(name)).unwrap();
-        let scratch = Scratch::new(name);
+        let scratch = Scratch::new("damaged-files");
         let read = |bytes: &[u8]| {
-            std::fs::write(&scratch.0, bytes).unwrap();
+            let file = scratch.write(name, bytes);
             match name {
-                "array.npy" => load_npy(&scratch.0).map(drop),
-                "checkpoint_4.pt" => load_torch(&scratch.0).map(drop),
-                _ => StateDict::load(&scratch.0).map(drop),
+                "array.npy" => load_npy(file).map(drop),
+                "checkpoint_4.pt" => load_torch(file).map(drop),
+                _ => StateDict::load(file).map(drop),
             }
         };
         read(&bytes).unwrap();
@@ -190,8 +171,7 @@ fn tensors_stay_inside_their_storages() {
     let place = bytes.windows(5).position(|w| w == b"K\x03K\x04\x86").unwrap();
     let mut larger = bytes.clone();
     larger[place + 1] = 200;
-    let scratch = Scratch::new("larger.pt");
-    std::fs::write(&scratch.0, larger).unwrap();
-    let told = message(StateDict::load(&scratch.0));
+    let scratch = Scratch::new("larger");
+    let told = message(StateDict::load(scratch.write("larger.pt", &larger)));
     assert!(told.contains("entry `whole`") && told.contains("reaches beyond storage"), "{told}");
 }

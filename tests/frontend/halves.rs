@@ -1,5 +1,6 @@
 //! Half types: what is computed in single precision inside and rounded once, types of results, reading and writing.
 
+use crate::scratch::Scratch;
 use crate::{close, message, seeded, vec};
 use igneous::nn::{Forward, Linear, ModuleExt, StateDict};
 use igneous::optim::{Optimizer, Sgd};
@@ -154,10 +155,10 @@ fn a_model_of_a_half_type_trains_saves_and_loads() {
     let first = step.run(x.clone()).unwrap().item().unwrap();
     let last = (0..60).map(|_| step.run(x.clone()).unwrap().item().unwrap()).last().unwrap();
     assert!(last < 0.8 * first, "{first} to {last}");
-    let path = std::env::temp_dir().join(format!("igneous-halves-{}.safetensors", std::process::id()));
+    let scratch = Scratch::new("halves");
+    let path = scratch.file("halves.safetensors");
     net.state_dict().save(&path).unwrap();
     let loaded = StateDict::load(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
     let weight = loaded.get("weight").unwrap();
     assert_eq!(weight.dtype(), DType::BF16);
     assert_eq!(vec::<bf16>(weight), vec::<bf16>(&net.weight));

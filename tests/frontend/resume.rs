@@ -1,6 +1,7 @@
 //! Training that is interrupted in the middle of an epoch goes on bit for bit: weights, moments, schedule, random numbers and the
 //! loader's place come from one file.
 
+use crate::scratch::Scratch;
 use crate::seeded;
 use igneous::data::{DataLoader, Dataset, SampleRandom};
 use igneous::nn::{BatchNorm1d, Dropout, Forward, Linear, Module, ModuleExt, Relu, Sequential, StateDict};
@@ -73,7 +74,8 @@ impl Dataset for Points {
 
 #[test]
 fn training_goes_on_bit_for_bit() {
-    let path = std::env::temp_dir().join(format!("igneous-{}-resume.safetensors", std::process::id()));
+    let scratch = Scratch::new("resume");
+    let path = scratch.file("resume.safetensors");
     for mode in [Mode::Eager, Mode::Compiled] {
         let _one = seeded(1);
         let loader = DataLoader::new(Points, 5).shuffle(3).workers(2);
@@ -104,7 +106,6 @@ fn training_goes_on_bit_for_bit() {
         igneous::manual_seed(99);
         let resumed = Training::new();
         resumed.load_state_dict(&StateDict::load(&path).unwrap()).unwrap();
-        std::fs::remove_file(&path).unwrap();
         assert_eq!(resumed.losses(&loader, 3, mode), whole[3..]);
     }
 }

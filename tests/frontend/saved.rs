@@ -1,26 +1,11 @@
 //! Programs saved to files: they run as before, go on training, and a damaged file is an error.
 
+use crate::scratch::Scratch;
 use crate::{message, seeded, vec};
 use igneous::nn::{BatchNorm1d, Dropout, Forward, Linear, ModuleExt, Relu, Sequential, StateDict};
 use igneous::optim::{Adam, Optimizer};
 use igneous::{DType, Precision, SavedProgram, Tensor, compile, no_grad, spec};
 use safetensors::SafeTensors;
-use std::path::PathBuf;
-
-/// A place for a file, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        Scratch(std::env::temp_dir().join(format!("igneous-{}-{name}.safetensors", std::process::id())))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
 
 fn net() -> Sequential {
     Sequential::new().push(Linear::new(4, 8)).push(BatchNorm1d::new(8)).push(Relu).push(Dropout::new(0.5)).push(Linear::new(8, 3))
@@ -44,9 +29,10 @@ fn a_network_runs_from_its_file() {
     let (own, shift) = (net.clone(), Tensor::new([1.0, 2.0, 3.0]));
     let scores = compile(move |x: Tensor| no_grad(|| [own.forward(&x) + &shift, x.clone(), shift.clone()]));
     let scores = scores.input(0, ("B", 4)).range("B", 1..=64).precision(Precision::Strict);
-    let file = Scratch::new("scores");
-    scores.lower(spec(DType::F32, (1, 4))).unwrap().save(&file.0).unwrap();
-    let loaded = SavedProgram::load(&file.0).unwrap();
+    let scratch = Scratch::new("saved-scores");
+    let file = scratch.file("scores.safetensors");
+    scores.lower(spec(DType::F32, (1, 4))).unwrap().save(&file).unwrap();
+    let loaded = SavedProgram::load(&file).unwrap();
     assert_eq!(loaded.arguments().map(ToString::to_string).collect::<Vec<_>>(), ["f32[B, 4]"]);
     for batch in [1, 7, 64] {
         let x = Tensor::randn((batch, 4));
@@ -82,9 +68,10 @@ fn a_training_step_goes_on() {
     for k in 0..3 {
         step.run(batch(k)).unwrap();
     }
-    let file = Scratch::new("step");
-    step.lower(batch(0)).unwrap().save(&file.0).unwrap();
-    let loaded = SavedProgram::load(&file.0).unwrap();
+    let scratch = Scratch::new("saved-step");
+    let file = scratch.file("step.safetensors");
+    step.lower(batch(0)).unwrap().save(&file).unwrap();
+    let loaded = SavedProgram::load(&file).unwrap();
     let go_on = |run: &dyn Fn(Tensor, Tensor) -> Tensor| -> Vec<Vec<u32>> {
         igneous::manual_seed(5);
         (3..7).map(batch).map(|(x, y)| bits(&run(x, y))).collect()
@@ -99,7 +86,7 @@ fn a_training_step_goes_on() {
     }
     // Saved again from what it has become, it is the same once more.
     let again = bits_of(&state);
-    let reloaded = SavedProgram::load(&file.0).unwrap();
+    let reloaded = SavedProgram::load(&file).unwrap();
     go_on(&|x, y| reloaded.run(&[x, y]).unwrap().remove(0));
     assert_eq!(bits_of(&reloaded.state_dict()), again);
 }
@@ -108,9 +95,10 @@ fn a_training_step_goes_on() {
 fn wrong_arguments_are_named() {
     let _guard = seeded(3);
     let product = compile(|x: Tensor, y: Tensor| x.matmul(&y)).input(0, ("M", "K")).input(1, ("K", 2)).range("M", 1..=8);
-    let file = Scratch::new("product");
-    product.lower((spec(DType::F32, (3, 5)), spec(DType::F32, (5, 2)))).unwrap().save(&file.0).unwrap();
-    let loaded = SavedProgram::load(&file.0).unwrap();
+    let scratch = Scratch::new("saved-product");
+    let file = scratch.file("product.safetensors");
+    product.lower((spec(DType::F32, (3, 5)), spec(DType::F32, (5, 2)))).unwrap().save(&file).unwrap();
+    let loaded = SavedProgram::load(&file).unwrap();
     let ones = |m: usize, n: usize| Tensor::ones((m, n));
     assert_eq!(vec::<f32>(&loaded.run(&[ones(1, 7), ones(7, 2)]).unwrap()[0]), [7.0, 7.0]);
     let told = |arguments: &[Tensor]| message(loaded.run(arguments));
@@ -128,14 +116,15 @@ fn what_cannot_be_saved_or_loaded_is_an_error() {
     let own = weight.clone();
     let adds = compile(move |x: Tensor| (&x * &own).sum_all().backward());
     adds.run(Tensor::ones(3)).unwrap();
-    let file = Scratch::new("errors");
-    let told = message(adds.lower(Tensor::ones(3)).unwrap().save(&file.0));
+    let scratch = Scratch::new("saved-errors");
+    let file = scratch.file("errors.safetensors");
+    let told = message(adds.lower(Tensor::ones(3)).unwrap().save(&file));
     assert!(told.contains("gradients that were there before") && told.contains("zero_grad"), "{told}");
-    assert!(!file.0.exists());
-    assert!(message(SavedProgram::load(&file.0)).contains(&file.0.display().to_string()));
-    Linear::new(2, 2).state_dict().save(&file.0).unwrap();
-    let told = message(SavedProgram::load(&file.0));
-    assert!(told.contains("it holds no program") && told.contains(&file.0.display().to_string()), "{told}");
+    assert!(!file.exists());
+    assert!(message(SavedProgram::load(&file)).contains(&file.display().to_string()));
+    Linear::new(2, 2).state_dict().save(&file).unwrap();
+    let told = message(SavedProgram::load(&file));
+    assert!(told.contains("it holds no program") && told.contains(&file.display().to_string()), "{told}");
 }
 
 /// A file with any byte of its header changed, or its end cut off, gives an error or a program, and never ends the process.
@@ -144,16 +133,17 @@ fn damaged_files_are_errors() {
     let _guard = seeded(5);
     let layer = Linear::new(2, 2);
     let forward = compile(move |x: Tensor| layer.forward(&x) + Tensor::rand((3, 2)));
-    let file = Scratch::new("damaged");
-    forward.lower(spec(DType::F32, (3, 2))).unwrap().save(&file.0).unwrap();
-    let whole = std::fs::read(&file.0).unwrap();
+    let scratch = Scratch::new("saved-damaged");
+    let file = scratch.file("damaged.safetensors");
+    forward.lower(spec(DType::F32, (3, 2))).unwrap().save(&file).unwrap();
+    let whole = std::fs::read(&file).unwrap();
     let (header, _) = SafeTensors::read_metadata(&whole).unwrap();
     let mut errors = 0;
     for at in (0..header + 8).step_by(11) {
         let mut damaged = whole.clone();
         damaged[at] = if damaged[at] == b'7' { b'2' } else { b'7' };
-        std::fs::write(&file.0, damaged).unwrap();
-        errors += usize::from(SavedProgram::load(&file.0).and_then(|p| p.run(&[Tensor::ones((3, 2))])).is_err());
+        std::fs::write(&file, damaged).unwrap();
+        errors += usize::from(SavedProgram::load(&file).and_then(|p| p.run(&[Tensor::ones((3, 2))])).is_err());
     }
     assert!(errors > header / 40, "{errors} of {header}");
     for line in ["capture variable 9", "return output 9", "assign variable 9 output 0", "arguments 99", "precision some", "odd"] {
@@ -162,12 +152,12 @@ fn damaged_files_are_errors() {
         let mut damaged = (padded as u64).to_le_bytes().to_vec();
         damaged.extend(format!("{text:padded$}").bytes());
         damaged.extend(&whole[header + 8..]);
-        std::fs::write(&file.0, damaged).unwrap();
-        let told = message(SavedProgram::load(&file.0));
+        std::fs::write(&file, damaged).unwrap();
+        let told = message(SavedProgram::load(&file));
         assert!(told.contains("its interface") || told.contains("of its interface is not known"), "{line}: {told}");
     }
     for cut in [0, 7, header, whole.len() - 1] {
-        std::fs::write(&file.0, &whole[..cut]).unwrap();
-        assert!(message(SavedProgram::load(&file.0)).contains("cannot read"));
+        std::fs::write(&file, &whole[..cut]).unwrap();
+        assert!(message(SavedProgram::load(&file)).contains("cannot read"));
     }
 }

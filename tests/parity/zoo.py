@@ -179,7 +179,7 @@ class Gpt(nn.Module):
         parts = self.transformer
         x = parts["wte"](tokens)
         if "wpe" in parts:
-            x = x + parts["wpe"](torch.arange(tokens.shape[1]))
+            x = x + parts["wpe"](torch.arange(tokens.shape[1], device=tokens.device))
         for block in parts["h"]:
             x = block(x)
         return F.linear(parts["ln_f"](x), parts["wte"].weight)

@@ -3,7 +3,7 @@
 
 use super::out::Out;
 use super::scalar::{self, Unit, dim};
-use super::{THREADS, Text, assemble};
+use super::{RESIDENT, THREADS, Text, assemble};
 use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::op::Op;
 use igneous_ir::types::{DType, TensorType};
@@ -58,6 +58,7 @@ pub(super) fn emit(work: &LibraryWork) -> Option<CudaWork> {
         short_index: false,
         scratch: Dim::ZERO,
         threads: THREADS,
+        resident: RESIDENT,
     };
     assemble(text, grid, Dim::ZERO, out).ok()
 }

@@ -155,7 +155,8 @@ fn emit_sections(kernel: &Kernel) -> Result<CudaWork> {
         shared = shared.max(emitter.shared());
         behind = behind + plan.scratch(section);
     }
-    assemble(Text::of(kernel, name, &params, unit, short_index, scratch), grid, shared, out)
+    let resident = if plans.iter().any(plan::Plan::is_product) { 1 } else { RESIDENT };
+    assemble(Text { resident, ..Text::of(kernel, name, &params, unit, short_index, scratch) }, grid, shared, out)
 }
 
 /// An operator over whole tensors as a kernel, if it has one: else the host computes it.
@@ -174,7 +175,13 @@ struct Text {
     scratch: Dim,
     /// Threads in a block.
     threads: u32,
+    /// Blocks that shall fit a multiprocessor at once, which bounds the registers of a thread: told nothing, the assembler gives
+    /// most kernels 32, and stores others rather than run fewer blocks.
+    resident: u32,
 }
+
+/// Blocks at once of kernels that wait for memory: half of what fits at most, with 64 registers for each thread.
+const RESIDENT: u32 = 4;
 
 impl Text {
     fn of(kernel: &Kernel, name: String, params: &[String], unit: RefCell<Unit>, short_index: bool, scratch: Dim) -> Text {
@@ -183,13 +190,13 @@ impl Text {
             format!("{constant}{}* {name}", scalar::storage(param.ty.dtype))
         };
         let arguments = kernel.params.iter().zip(params).map(argument).collect();
-        Text { name, arguments, symbols: kernel.symbols(), unit, short_index, scratch, threads: THREADS }
+        Text { name, arguments, symbols: kernel.symbols(), unit, short_index, scratch, threads: THREADS, resident: RESIDENT }
     }
 }
 
 /// The whole text: helpers, mathematical functions, the kernel.
 fn assemble(text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
-    let Text { name, mut arguments, symbols, unit, short_index, scratch, threads } = text;
+    let Text { name, mut arguments, symbols, unit, short_index, scratch, threads, resident } = text;
     let functions = math_functions(&unit)?;
     let unit = unit.into_inner();
     let mut out = Out::default();
@@ -204,7 +211,10 @@ fn assemble(text: Text, grid: Dim, shared: Dim, body: Out) -> Result<CudaWork> {
     arguments.extend(symbols.iter().map(|s| format!("long long {}_", scalar::symbol(s.name))));
     arguments.extend(["unsigned long long* error".to_owned(), "unsigned long long run".to_owned()]);
     arguments.extend((scratch != Dim::ZERO).then(|| "unsigned char* scratch".to_owned()));
-    out.open(format!("extern \"C\" __global__ void __launch_bounds__({threads}) {name}({}) {{", arguments.join(", ")));
+    out.open(format!(
+        "extern \"C\" __global__ void __launch_bounds__({threads}, {resident}) {name}({}) {{",
+        arguments.join(", ")
+    ));
     for s in &symbols {
         out.line(format!("const idx {0} = (idx){0}_;", scalar::symbol(s.name)));
     }

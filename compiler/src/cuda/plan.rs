@@ -95,6 +95,11 @@ impl Plan {
         }
     }
 
+    /// Whether threads keep blocks of a product in registers.
+    pub fn is_product(&self) -> bool {
+        matches!(self.team, Team::Tile(_) | Team::HalfTile(_))
+    }
+
     /// The number of blocks.
     pub fn blocks(&self, section: &Section) -> Dim {
         let most = match self.team {

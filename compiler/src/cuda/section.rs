@@ -402,7 +402,13 @@ impl<'a> Emitter<'a> {
         let last = self.section.stages.len() - 1;
         for (i, stage) in self.section.stages.iter().enumerate() {
             match stage {
-                Stage::Reduce { kind, axes, body, to } => self.reduce_together(out, *kind, axes, *body, to),
+                Stage::Reduce { kind, axes, body, to } => {
+                    self.reduce_together(out, *kind, axes, *body, to);
+                    // Shuffles wait for values, but order no accesses: a later stage may write over what was reduced.
+                    if self.plan.team == Team::Warps(1) && i < last {
+                        out.line(self.barrier());
+                    }
+                }
                 _ => {
                     self.spread(out, stage);
                     if i < last || !self.section.locals.iter().all(|l| l.axes.is_empty()) {

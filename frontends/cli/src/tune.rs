@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// The arguments of `igneous tune`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Workloads of `igneous bench`: names, or beginnings of names followed by `*`; all of them if none is given.
+    /// Workloads of `igneous bench`: names, or beginnings of names followed by `*`; those that it runs on such a device if none is given.
     workloads: Vec<String>,
     /// Where to try.
     #[arg(long, default_value_t = Device::Cuda(0))]
@@ -22,7 +22,7 @@ pub struct Arguments {
 /// # Errors
 /// If a name is unknown, the device or its library is not there, or the file cannot be read or written.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let chosen = find(&arguments.workloads)?;
+    let chosen = find(&arguments.workloads, arguments.device)?;
     arguments.device.check()?;
     let mut choices = if arguments.out.exists() { Choices::load(&arguments.out)? } else { Choices::default() };
     for workload in chosen {

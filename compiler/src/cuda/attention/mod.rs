@@ -91,8 +91,8 @@ pub(super) fn emit(kernel: &Kernel, known: &Recognised, precision: Precision) ->
         let all = if matches!(pass, Pass::OfKeys(..)) { work.keys } else { work.queries };
         let blocks = work.batch.iter().copied().product::<Dim>() * all.div_ceil(rows as usize);
         let grid = blocks.min(Dim::constant(plan::TILES)).max(1);
-        let text = Text { threads, ..Text::of(kernel, name, &attention.params, attention.unit, short_index, Dim::ZERO) };
-        assemble(text, grid, Dim::constant(shared), out)
+        let text = Text::of(kernel, name, &attention.params, attention.unit, short_index, Dim::ZERO);
+        assemble(Text { threads, resident: 1, ..text }, grid, Dim::constant(shared), out)
     });
     Some(emitted.collect())
 }

@@ -24,7 +24,7 @@ pub fn table(case: &Case, machine: &Machine) -> Result<String> {
     for (cost, sample) in costs.iter().zip(&mut samples) {
         sample.sort_by(f64::total_cmp);
         let ns = sample.get(sample.len() / 2).copied().unwrap_or(0.0);
-        let least = machine.least(Work { flops: cost.flops, bytes: cost.bytes });
+        let least = machine.least(Work { flops: cost.flops, half_flops: 0.0, bytes: cost.bytes });
         let _ = writeln!(
             text,
             "  {:40} {:>12.0} {:>12.0} {:>10.2} {:>10.2}  {:>5.1}  {}",

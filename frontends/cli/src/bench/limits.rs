@@ -5,6 +5,8 @@
 pub struct Work {
     /// Floating-point operations.
     pub flops: f64,
+    /// Those in products of half types.
+    pub half_flops: f64,
     /// Bytes of what it is given and what it leaves behind.
     pub bytes: f64,
 }
@@ -13,6 +15,8 @@ pub struct Work {
 pub struct Machine {
     /// Floating-point operations a nanosecond.
     pub flops_per_ns: f64,
+    /// Those in products of half types.
+    pub half_flops_per_ns: f64,
     /// Bytes a nanosecond from the last-level cache.
     pub cache_bytes_per_ns: f64,
     /// Bytes a nanosecond from memory.
@@ -34,7 +38,7 @@ impl Machine {
     pub fn least(&self, work: Work) -> Least {
         let cached = work.bytes.min(self.cache_bytes);
         let memory = cached / self.cache_bytes_per_ns + (work.bytes - cached) / self.memory_bytes_per_ns;
-        let arithmetic = work.flops / self.flops_per_ns;
+        let arithmetic = work.flops / self.flops_per_ns + work.half_flops / self.half_flops_per_ns;
         match arithmetic > memory {
             true => Least { ns: arithmetic, by: "arithmetic" },
             false => Least { ns: memory, by: "memory" },
@@ -46,19 +50,25 @@ impl Machine {
 mod tests {
     use super::*;
 
-    const MACHINE: Machine =
-        Machine { flops_per_ns: 100.0, cache_bytes_per_ns: 50.0, memory_bytes_per_ns: 10.0, cache_bytes: 1000.0 };
+    const MACHINE: Machine = Machine {
+        flops_per_ns: 100.0,
+        half_flops_per_ns: 800.0,
+        cache_bytes_per_ns: 50.0,
+        memory_bytes_per_ns: 10.0,
+        cache_bytes: 1000.0,
+    };
 
     #[test]
     fn bytes_beyond_the_cache_come_from_memory() {
-        let least = |bytes| MACHINE.least(Work { flops: 0.0, bytes }).ns;
+        let least = |bytes| MACHINE.least(Work { flops: 0.0, half_flops: 0.0, bytes }).ns;
         assert_eq!((least(500.0), least(1000.0), least(1500.0)), (10.0, 20.0, 70.0));
     }
 
     #[test]
     fn the_slower_of_arithmetic_and_memory_counts() {
-        let least = MACHINE.least(Work { flops: 3000.0, bytes: 1000.0 });
+        let least = MACHINE.least(Work { flops: 3000.0, half_flops: 0.0, bytes: 1000.0 });
         assert_eq!((least.ns, least.by), (30.0, "arithmetic"));
-        assert_eq!(MACHINE.least(Work { flops: 1000.0, bytes: 1000.0 }).by, "memory");
+        assert_eq!(MACHINE.least(Work { flops: 1000.0, half_flops: 4000.0, bytes: 1000.0 }).by, "memory");
+        assert_eq!(MACHINE.least(Work { flops: 1000.0, half_flops: 16000.0, bytes: 1000.0 }).ns, 30.0);
     }
 }

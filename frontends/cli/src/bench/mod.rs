@@ -2,13 +2,14 @@
 
 mod check;
 mod kernels;
+mod large;
 mod limits;
 mod process;
 mod timing;
 mod workloads;
 
 use clap::ValueEnum;
-use igneous::{Device, Error, Result, memory_stats, set_num_threads};
+use igneous::{Choices, Device, Error, Result, memory_stats, set_num_threads};
 use limits::Machine;
 use serde_json::json;
 use std::io::Write;
@@ -20,7 +21,7 @@ pub use workloads::find;
 /// The arguments of `igneous bench`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Workloads to run: names, or beginnings of names followed by `*`; all of them if none is given.
+    /// Workloads to run: names, or beginnings of names followed by `*`; if none is given, all that are made for the device.
     workloads: Vec<String>,
     /// Operator by operator, or compiled.
     #[arg(long, value_enum, default_value_t = Mode::Compiled)]
@@ -44,6 +45,9 @@ pub struct Arguments {
     /// What a core computes at most: 10⁹ floating-point operations a second.
     #[arg(long, default_value_t = 117.0)]
     gflops: f64,
+    /// The same for products of half types; that of `--gflops` if it is not given.
+    #[arg(long)]
+    half_gflops: Option<f64>,
     /// What a core reads from the last-level cache at most: 10⁹ bytes a second.
     #[arg(long, default_value_t = 97.0)]
     cache_gbps: f64,
@@ -56,9 +60,12 @@ pub struct Arguments {
     /// Run one step of each workload, say so in a line of JSON, and stop: what the start of a process costs.
     #[arg(long, conflicts_with_all = ["kernels", "check"])]
     once: bool,
-    /// Run once with the weights and inputs of this safetensors file, in both modes, and compare with the results in it.
+    /// Run once with the weights and inputs of this safetensors file, in both modes (on a GPU compiled), and compare with the results in it.
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
+    /// Who runs which product, as `igneous tune` found.
+    #[arg(long, value_name = "FILE")]
+    choices: Option<PathBuf>,
     /// List the workloads and do nothing else.
     #[arg(long)]
     list: bool,
@@ -76,12 +83,16 @@ pub enum Mode {
 impl Arguments {
     /// The cores in use, together.
     fn machine(&self) -> Result<Machine> {
-        let rates = [self.gflops, self.cache_gbps, self.memory_gbps];
+        let rates = [self.gflops, self.half_gflops.unwrap_or(self.gflops), self.cache_gbps, self.memory_gbps];
         if !(rates.iter().all(|&r| r > 0.0) && self.seconds > 0.0 && self.cache_mb >= 0.0) {
-            return Err(Error::new("--seconds, --gflops, --cache-gbps and --memory-gbps must be above 0, --cache-mb not below"));
+            return Err(Error::new(
+                "--seconds, --gflops, --half-gflops, --cache-gbps and --memory-gbps must be above 0, --cache-mb not below",
+            ));
         }
-        let [flops_per_ns, cache_bytes_per_ns, memory_bytes_per_ns] = rates.map(|r| r * f64::from(self.threads));
-        Ok(Machine { flops_per_ns, cache_bytes_per_ns, memory_bytes_per_ns, cache_bytes: self.cache_mb * MIB })
+        let [flops_per_ns, half_flops_per_ns, cache_bytes_per_ns, memory_bytes_per_ns] =
+            rates.map(|r| r * f64::from(self.threads));
+        let cache_bytes = self.cache_mb * MIB;
+        Ok(Machine { flops_per_ns, half_flops_per_ns, cache_bytes_per_ns, memory_bytes_per_ns, cache_bytes })
     }
 }
 
@@ -92,20 +103,20 @@ const MIB: f64 = 1_048_576.0;
 /// # Errors
 /// If a name is unknown or a workload fails.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let chosen = find(&arguments.workloads)?;
+    let chosen = find(&arguments.workloads, arguments.device)?;
     if arguments.list {
         chosen.iter().for_each(|w| println!("{:28} {}", w.name, w.about));
         return Ok(());
     }
     let machine = arguments.machine()?;
     arguments.device.check()?;
-    if arguments.device != Device::Cpu && (arguments.mode == Mode::Eager || arguments.kernels || arguments.check.is_some()) {
-        return Err(Error::new("on a device whole programs run: --mode eager, --kernels and --check are for the cpu"));
+    if arguments.device != Device::Cpu && (arguments.mode == Mode::Eager || arguments.kernels) {
+        return Err(Error::new("on a device whole programs are timed: --mode eager and --kernels are for the cpu"));
     }
     set_num_threads(arguments.threads.into());
     if let Some(file) = &arguments.check {
         let [workload] = chosen[..] else { return Err(Error::new("--check takes one workload")) };
-        return check::against(workload, file);
+        return check::against(workload, file, arguments.device);
     }
     for workload in chosen {
         record(workload, arguments, &machine).map_err(|e| e.context(format!("workload `{}`", workload.name)))?;
@@ -115,12 +126,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn record(workload: &Workload, arguments: &Arguments, machine: &Machine) -> Result<()> {
     let (start, rss_start) = (Instant::now(), process::rss_mb());
-    let case = (workload.build)()?.on(arguments.device)?;
+    let mut case = (workload.build)()?.on(arguments.device)?;
+    if let Some(file) = &arguments.choices {
+        case = case.choices(Choices::load(file)?);
+    }
     let setup = start.elapsed().as_secs_f64();
-    let step = || {
-        case.step(arguments.mode)?;
-        arguments.device.synchronize()
-    };
+    let step = || case.step(arguments.mode).map(drop);
+    let finish = || arguments.device.synchronize();
     let mode = if arguments.mode == Mode::Eager { "eager" } else { "compiled" };
     let mut line = json!({
         "peer": "igneous", "version": env!("CARGO_PKG_VERSION"), "workload": workload.name, "mode": mode,
@@ -129,10 +141,11 @@ fn record(workload: &Workload, arguments: &Arguments, machine: &Machine) -> Resu
     if arguments.once {
         let start = Instant::now();
         step()?;
+        finish()?;
         line["first_call_s"] = json!(start.elapsed().as_secs_f64());
         return print(&line.to_string());
     }
-    let times = timing::measure(step, arguments.seconds)?;
+    let times = timing::measure(step, finish, arguments.seconds)?;
     let rate = workload.units / (times.median_ms / 1e3);
     let least = machine.least(workload.work);
     let fraction = least.ns / 1e6 / times.median_ms;
@@ -157,7 +170,7 @@ fn record(workload: &Workload, arguments: &Arguments, machine: &Machine) -> Resu
                 Mode::Compiled => Some(case.arena_bytes()? as f64 / MIB),
                 Mode::Eager => None,
             },
-            "limit_ms": least.ns / 1e6, "limit_fraction": fraction, "limited_by": least.by,
+            "host_us": times.host_us, "limit_ms": least.ns / 1e6, "limit_fraction": fraction, "limited_by": least.by,
             "tokens_or_samples_per_s": rate, "unit": workload.unit,
         });
         for (name, value) in fields.as_object().into_iter().flatten() {

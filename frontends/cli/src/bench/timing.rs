@@ -15,6 +15,8 @@ pub struct Times {
     pub max_ms: f64,
     /// How many calls the samples hold.
     pub runs: usize,
+    /// Microseconds until a call of a step returns, before what it began is finished: the least of the samples.
+    pub host_us: f64,
     /// Seconds of the first call: with tracing and compilation.
     pub first_s: f64,
     /// Cores that this process kept busy during the samples.
@@ -35,28 +37,33 @@ fn probe_ms() -> f64 {
     (0..3).map(|_| once()).fold(f64::INFINITY, f64::min)
 }
 
-/// Times `step` for about `seconds`.
-pub fn measure(step: impl Fn() -> Result<()>, seconds: f64) -> Result<Times> {
+/// Times `step` for about `seconds`; `finish` waits for all that steps have begun.
+pub fn measure(step: impl Fn() -> Result<()>, finish: impl Fn() -> Result<()>, seconds: f64) -> Result<Times> {
+    // Seconds until the calls have returned, and until all is finished.
     let time = |calls: usize| {
         let start = Instant::now();
         (0..calls).try_for_each(|_| step())?;
-        Ok::<f64, igneous::Error>(start.elapsed().as_secs_f64())
+        let returned = start.elapsed();
+        finish()?;
+        Ok::<[f64; 2], igneous::Error>([returned, start.elapsed()].map(|t| t.as_secs_f64()))
     };
-    let first_s = time(1)?;
+    let [_, first_s] = time(1)?;
     let warm = Instant::now();
     let mut calls = 0;
     while calls < 3 || (warm.elapsed().as_secs_f64() < 0.25 && calls < 200) {
-        step()?;
+        time(1)?;
         calls += 1;
     }
-    let one = time(1)?.max(1e-7);
+    let one = time(1)?[1].max(1e-7);
     let group = ((0.002 / one) as usize).max(1);
     let samples = ((seconds / (one * group as f64)) as usize).clamp(5, 300);
     let probe = probe_ms();
     let (start, before) = (Instant::now(), cpu_seconds());
-    let mut ms = Vec::with_capacity(samples);
+    let (mut ms, mut host_us) = (Vec::with_capacity(samples), f64::INFINITY);
     for _ in 0..samples {
-        ms.push(time(group)? / group as f64 * 1e3);
+        let [returned, finished] = time(group)?.map(|t| t / group as f64);
+        ms.push(finished * 1e3);
+        host_us = host_us.min(returned * 1e6);
     }
     let wall = start.elapsed().as_secs_f64();
     let cores = before.zip(cpu_seconds()).map(|(a, b)| {
@@ -70,6 +77,7 @@ pub fn measure(step: impl Fn() -> Result<()>, seconds: f64) -> Result<Times> {
         min_ms: ms[0],
         max_ms: ms[samples - 1],
         runs: samples * group,
+        host_us,
         first_s,
         own_cores: cores.map(|c| c.0),
         other_cores: cores.map(|c| c.1),

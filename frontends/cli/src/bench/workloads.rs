@@ -1,13 +1,14 @@
-//! The workloads by name: models, inputs and steps. All f32 with random weights; data are in memory; a training step is
-//! forward, loss, backward and update.
+//! The workloads by name: models, inputs and steps, with random weights; data are in memory; a training step is forward, loss,
+//! backward and update. Those here are of a CPU's size, and all f32.
 
 use super::Mode;
+use super::large::LARGE;
 use super::limits::Work;
 use igneous::nn::{Conv2d, Forward, Gelu, LayerNorm, Linear, ModuleExt, Sequential};
 use igneous::optim::{Adam, Optimizer, Sgd};
 use igneous::{
-    Attention, Compiled, Conv, Device, Error, LaunchTime, Lowered, Result, Tensor, compile, default, grad_with, manual_seed,
-    no_grad,
+    Attention, Choices, Compiled, Conv, Device, Error, LaunchTime, Lowered, Result, Tensor, compile, default, grad_with,
+    manual_seed, no_grad,
 };
 use igneous_models::{GruClassifier, LeNet, LstmClassifier, mlp};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub struct Case {
 }
 
 impl Case {
-    fn new(
+    pub(super) fn new(
         parameters: Vec<Tensor>,
         inputs: Vec<Tensor>,
         step: impl Fn(Vec<Tensor>) -> Result<Vec<Tensor>> + Send + Sync + 'static,
@@ -54,13 +55,22 @@ impl Case {
     }
 
     /// A function without gradients.
-    fn function(inputs: Vec<Tensor>, f: impl Fn(&[Tensor]) -> Tensor + Send + Sync + 'static) -> Result<Case> {
+    pub(super) fn function(inputs: Vec<Tensor>, f: impl Fn(&[Tensor]) -> Tensor + Send + Sync + 'static) -> Result<Case> {
         Case::new(Vec::new(), inputs, move |inputs| no_grad(|| Ok(vec![f(&inputs)])))
     }
 
     /// A model's forward pass.
     fn infer(net: impl Forward + 'static, x: Vec<Tensor>) -> Result<Case> {
-        Case::new(net.parameters(), x, move |inputs| no_grad(|| Ok(vec![net.forward(&inputs[0])])))
+        Case::layers(net.parameters(), x, move |x| net.forward(x))
+    }
+
+    /// A function of one input, without gradients, that has these parameters.
+    pub(super) fn layers(
+        parameters: Vec<Tensor>,
+        inputs: Vec<Tensor>,
+        f: impl Fn(&Tensor) -> Tensor + Send + Sync + 'static,
+    ) -> Result<Case> {
+        Case::new(parameters, inputs, move |t| no_grad(|| Ok(vec![f(&t[0])])))
     }
 
     /// A step of training on images and labels.
@@ -78,6 +88,11 @@ impl Case {
         self.inputs = self.inputs.iter().map(|x| x.to(device)).collect();
         self.inputs.iter().try_for_each(Tensor::check)?;
         Ok(self)
+    }
+
+    /// With products by those who were faster.
+    pub fn choices(self, choices: Choices) -> Case {
+        Case { compiled: self.compiled.choices(choices), ..self }
     }
 
     /// Runs the step once.
@@ -104,16 +119,21 @@ impl Case {
     }
 }
 
-/// The workloads that these patterns name, in the table's order; all of them for none.
-pub fn find(patterns: &[String]) -> Result<Vec<&'static Workload>> {
+/// The workloads that these patterns name, in the table's order; for none, all that are made for such a device.
+pub fn find(patterns: &[String], device: Device) -> Result<Vec<&'static Workload>> {
     let matches = |pattern: &String, name: &str| match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
         None => name == pattern,
     };
-    if let Some(unknown) = patterns.iter().find(|p| !WORKLOADS.iter().any(|w| matches(p, w.name))) {
+    let all = || WORKLOADS.iter().chain(LARGE);
+    if let Some(unknown) = patterns.iter().find(|p| !all().any(|w| matches(p, w.name))) {
         return Err(Error::new(format!("no workload is called `{unknown}`; --list shows them")));
     }
-    Ok(WORKLOADS.iter().filter(|w| patterns.is_empty() || patterns.iter().any(|p| matches(p, w.name))).collect())
+    Ok(match (patterns, device) {
+        ([], Device::Cpu) => WORKLOADS.iter().collect(),
+        ([], _) => LARGE.iter().chain(WORKLOADS.iter().filter(|w| w.name.ends_with("_train"))).collect(),
+        _ => all().filter(|w| patterns.iter().any(|p| matches(p, w.name))).collect(),
+    })
 }
 
 fn labels(n: usize) -> Tensor {
@@ -149,21 +169,21 @@ fn gru_training() -> Result<Case> {
     recurrent_training(GruClassifier::new(128, 256, 10))
 }
 
-fn normal<const N: usize>(count: usize, shape: [usize; N]) -> Vec<Tensor> {
+pub(super) fn normal<const N: usize>(count: usize, shape: [usize; N]) -> Vec<Tensor> {
     manual_seed(0);
     (0..count).map(|_| Tensor::randn(&shape[..])).collect()
 }
 
-fn gate(elements: usize) -> Result<Case> {
+pub(super) fn gate(elements: usize) -> Result<Case> {
     Case::function(normal(5, [elements]), |t| (&t[0] * &t[1] + &t[2]).gelu() * t[3].sigmoid() + t[4].tanh())
 }
 
-fn chain(elements: usize) -> Result<Case> {
+pub(super) fn chain(elements: usize) -> Result<Case> {
     Case::function(normal(2, [elements]), |t| (0..5).fold(t[0].clone(), |x, i| (x * 0.9 + &t[1]).relu() - 0.1 * f64::from(i)))
 }
 
-fn matmul(n: usize) -> Result<Case> {
-    Case::function(normal(2, [n, n]), |t| t[0].matmul(&t[1]))
+pub(super) fn matmul(operands: Vec<Tensor>) -> Result<Case> {
+    Case::function(operands, |t| t[0].matmul(&t[1]))
 }
 
 fn convolution(batch: usize) -> Result<Case> {
@@ -226,9 +246,9 @@ fn layer_norm() -> Result<Case> {
     Case::infer(norm, normal(1, [4096, 1024]))
 }
 
-fn layer_norm_gradients() -> Result<Case> {
-    let norm = LayerNorm::new(1024);
-    Case::new(norm.parameters(), normal(2, [4096, 1024]), move |t| {
+pub(super) fn layer_norm_gradients(rows: [usize; 2]) -> Result<Case> {
+    let norm = LayerNorm::new(rows[1]);
+    Case::new(norm.parameters(), normal(2, rows), move |t| {
         let x = t[0].requires_grad_();
         let mut wanted = vec![x.clone()];
         wanted.extend(norm.parameters());
@@ -236,18 +256,18 @@ fn layer_norm_gradients() -> Result<Case> {
     })
 }
 
-fn rms_norm() -> Result<Case> {
-    let mut inputs = normal(1, [4096, 1024]);
-    inputs.extend(normal(1, [1024]));
+pub(super) fn rms_norm(rows: [usize; 2]) -> Result<Case> {
+    let mut inputs = normal(1, rows);
+    inputs.extend(normal(1, [rows[1]]));
     Case::function(inputs, |t| &t[0] * (t[0].square().mean_keepdim(-1) + 1e-5).rsqrt() * &t[1])
 }
 
 const M4: usize = 1 << 22;
 const K16: usize = 1 << 14;
 /// Operations of an exponential and the like: range reduction and a polynomial.
-const TRANSCENDENTAL: usize = 24;
+pub(super) const TRANSCENDENTAL: usize = 24;
 /// Operations on an element of a softmax: maximum, difference, exponential, sum, division.
-const SOFTMAX: usize = TRANSCENDENTAL + 4;
+pub(super) const SOFTMAX: usize = TRANSCENDENTAL + 4;
 
 /// A training step of a network that multiplies `first` pairs of numbers in the forward pass of its first layer and `others`
 /// in the rest: forward, gradients of the weights, and gradients of all layers' inputs but the first's. The optimizer reads and
@@ -272,14 +292,14 @@ const fn adam_lenet(batch: usize) -> Work {
 const fn adam_recurrent(gates: usize) -> Work {
     let rows = gates * 256;
     let steps = training(32 * 64, rows * 128, rows * 256, 6 * (rows * (128 + 256 + 2) + 257 * 10));
-    Work { flops: steps.flops + (2 * 32 * 3 * 256 * 10) as f64, bytes: steps.bytes }
+    Work { flops: steps.flops + (2 * 32 * 3 * 256 * 10) as f64, ..steps }
 }
 
 const fn work(flops: usize, floats: usize) -> Work {
-    Work { flops: flops as f64, bytes: 4.0 * floats as f64 }
+    Work { flops: flops as f64, half_flops: 0.0, bytes: 4.0 * floats as f64 }
 }
 
-/// Every workload. Names and shapes are those that the comparison with other frameworks uses.
+/// Those for a CPU. Names and shapes are those that the comparison with other frameworks uses.
 #[rustfmt::skip]
 static WORKLOADS: &[Workload] = &[
     image("mlp512_b64_train", "784-512-10 with ReLU, batch 64, cross-entropy, SGD", 64, sgd_mlp(64, 784 * 512, 512 * 10),
@@ -299,12 +319,13 @@ static WORKLOADS: &[Workload] = &[
     elements("softmax_4096x1024", "softmax over the last axis", M4, SOFTMAX, 2,
         || Case::function(normal(1, [4096, 1024]), |t| t[0].softmax(-1))),
     elements("layernorm_fwd", "layer norm of [4096, 1024]", M4, 7, 2, layer_norm),
-    elements("layernorm_fwdbwd", "the same with the gradients of input, weight and bias", M4, 19, 3, layer_norm_gradients),
-    elements("rmsnorm_fwd", "RMS norm of [4096, 1024], written out", M4, 4, 2, rms_norm),
+    elements("layernorm_fwdbwd", "the same with the gradients of input, weight and bias", M4, 19, 3,
+        || layer_norm_gradients([4096, 1024])),
+    elements("rmsnorm_fwd", "RMS norm of [4096, 1024], written out", M4, 4, 2, || rms_norm([4096, 1024])),
     elements("sum_4m", "the sum of 2²² elements", M4, 1, 1, || Case::function(normal(1, [M4]), |t| t[0].sum_all())),
-    flops("matmul_512", "[512, 512] × [512, 512]", 2 * 512 * 512 * 512, 0, 3 * 512 * 512, || matmul(512)),
-    flops("matmul_1024", "[1024, 1024] × [1024, 1024]", 2 * 1024 * 1024 * 1024, 0, 3 * 1024 * 1024, || matmul(1024)),
-    flops("matmul_2048", "[2048, 2048] × [2048, 2048]", 2 * 2048 * 2048 * 2048, 0, 3 * 2048 * 2048, || matmul(2048)),
+    flops("matmul_512", "[512, 512] × [512, 512]", 2 * 512 * 512 * 512, 0, 3 * 512 * 512, || matmul(normal(2, [512, 512]))),
+    flops("matmul_1024", "[1024, 1024] × [1024, 1024]", 2 * 1024 * 1024 * 1024, 0, 3 * 1024 * 1024, || matmul(normal(2, [1024, 1024]))),
+    flops("matmul_2048", "[2048, 2048] × [2048, 2048]", 2 * 2048 * 2048 * 2048, 0, 3 * 2048 * 2048, || matmul(normal(2, [2048, 2048]))),
     flops("matvec_768x3072", "[1, 768] × [768, 3072]", 2 * 768 * 3072, 0, 768 * 3072 + 768 + 3072, matvec),
     flops("linear_gelu_128x768x3072", "[128, 768] × [768, 3072] + bias, GELU", 2 * 128 * 768 * 3072,
         128 * 3072 * (TRANSCENDENTAL + 5), 128 * 768 + 769 * 3072 + 128 * 3072, linear_gelu),
@@ -336,16 +357,28 @@ const SCORES_512: usize = 12 * 512 * 512;
 /// Half of the square: the others are masked.
 const SCORES_2048: usize = 12 * 2048 * 2048 / 2;
 
-const fn image(name: &'static str, about: &'static str, count: usize, work: Work, build: fn() -> Result<Case>) -> Workload {
+pub(super) const fn image(
+    name: &'static str,
+    about: &'static str,
+    count: usize,
+    work: Work,
+    build: fn() -> Result<Case>,
+) -> Workload {
     Workload { name, about, units: count as f64, unit: "img", work, build }
 }
 
-const fn tokens(name: &'static str, about: &'static str, count: usize, work: Work, build: fn() -> Result<Case>) -> Workload {
+pub(super) const fn tokens(
+    name: &'static str,
+    about: &'static str,
+    count: usize,
+    work: Work,
+    build: fn() -> Result<Case>,
+) -> Workload {
     Workload { name, about, units: count as f64, unit: "tok", work, build }
 }
 
 /// Work of so many operations on each element of so many tensors.
-const fn elements(
+pub(super) const fn elements(
     name: &'static str,
     about: &'static str,
     count: usize,
@@ -357,7 +390,7 @@ const fn elements(
 }
 
 /// Work of so many operations in products, so many others, and so many numbers in its operands and results.
-const fn flops(
+pub(super) const fn flops(
     name: &'static str,
     about: &'static str,
     products: usize,
