@@ -178,7 +178,7 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         current = for_each_region(&current, &mut |g| {
             let (new, derivation) = egraph::optimise(g, licences, &options.limits)?;
             derivations.push(("optimise", derivation));
-            Ok(new)
+            attention::split_groups(&new)
         })?;
         current = passes.add("optimised", current)?;
     }

@@ -11,7 +11,7 @@ use igneous_ir::graph::Graph;
 use igneous_ir::op::Fill;
 use igneous_ir::sample;
 use igneous_ir::types::DType;
-use igneous_runtime::cuda::Nvrtc;
+use igneous_runtime::cuda::{KernelText, Nvrtc};
 use igneous_runtime::program::{BufferSpec, Work};
 use std::sync::Arc;
 
@@ -277,6 +277,14 @@ fn machine_code_of_attention_spills_nothing() {
     };
     let mut kernels = distinct(cases().iter());
     kernels.retain(|kernel| kernel.source.contains("load_matrices"));
+    if extent() == Extent::All {
+        // Elements of larger arrays are numbered with 64 bits.
+        let wide = kernels.iter().map(|kernel| {
+            let source = kernel.source.replace("typedef int idx;", "typedef long long idx;");
+            Arc::new(KernelText { name: format!("{}_wide", kernel.name), source, block: kernel.block })
+        });
+        kernels.extend(wide.collect::<Vec<_>>());
+    }
     let architectures = if extent() == Extent::All { &ARCHITECTURES[..] } else { &ARCHITECTURES[1..2] };
     let resources = machine_code::compile(nvrtc, &kernels, architectures).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(resources.len(), kernels.len() * architectures.len());

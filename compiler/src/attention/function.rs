@@ -10,8 +10,12 @@ use igneous_ir::types::Shape;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 
-/// The graph with such attention as one operator.
-pub(super) fn recognise(graph: &Graph) -> Result<Graph> {
+/// The graph with such attention as one operator, as rules have it without a function. For a graph that rules have been applied to and
+/// that is yet to be differentiated.
+///
+/// # Errors
+/// If the graph is ill typed.
+pub(crate) fn recognise(graph: &Graph) -> Result<Graph> {
     let uses = graph.use_counts();
     let found: BTreeMap<u32, Found> =
         graph.nodes().filter_map(|(i, node)| Some((i, Search { graph, uses: &uses }.attention(node)?))).collect();

@@ -8,8 +8,12 @@ use igneous_ir::graph::{Graph, Node, Value, Values};
 use igneous_ir::ops::composite::AttentionOperands;
 use igneous_ir::types::Shape;
 
-/// The graph with batch axes of attention split into those that its keys and values were repeated along, and the others.
-pub(super) fn recognise(graph: &Graph) -> Result<Graph> {
+/// The graph with batch axes of attention, and of its derivative, split into those that its keys and values were repeated along, and the
+/// others. For a graph whose views have been simplified.
+///
+/// # Errors
+/// If the graph is ill typed.
+pub(crate) fn split_groups(graph: &Graph) -> Result<Graph> {
     let rewritten = graph.rewrite(|g, _, node, operands| match Groups::of(g, node, operands) {
         Some(groups) => groups.emit(g, node, operands),
         None => Ok(g.push(node.op.clone(), operands, node.results.clone())),
@@ -26,10 +30,7 @@ struct Groups {
 
 impl Groups {
     fn of(g: &Graph, node: &Node, operands: &[Value]) -> Option<Groups> {
-        let own = AttentionOperands::of(&node.op, operands.len())?;
-        if !own.behind.is_empty() {
-            return None;
-        }
+        AttentionOperands::of(&node.op, operands.len())?;
         let groups = [1, 2].map(|k| Groups::of_copies(g, operands[k]));
         let [Some(keys), Some(values)] = groups else { return None };
         (keys == values).then_some(keys)

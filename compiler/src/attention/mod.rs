@@ -5,16 +5,6 @@ mod function;
 mod grouped;
 mod hoist;
 
-use igneous_ir::error::Result;
-use igneous_ir::graph::Graph;
-
+pub(crate) use function::recognise;
+pub(crate) use grouped::split_groups;
 pub(crate) use hoist::{Hoisted, hoist};
-
-/// Recognises attention with functions of its scores in its spellings, as rules recognise it without, and heads whose keys and values were
-/// copied from fewer. For a graph that rules have been applied to and that is yet to be differentiated.
-///
-/// # Errors
-/// If the graph is ill typed.
-pub(crate) fn recognise(graph: &Graph) -> Result<Graph> {
-    grouped::recognise(&function::recognise(graph)?)
-}

@@ -116,6 +116,7 @@ use std::sync::Arc;
 /// | `x.dim()`, `x.numel()` | [`rank`](Tensor::rank), [`elements`](Tensor::elements) | |
 /// | `x.t()` | [`t`](Tensor::t) | exchanges the last two axes, whatever the rank |
 /// | `F.scaled_dot_product_attention(q, k, v)` | `q.`[`scaled_dot_product_attention`](Tensor::scaled_dot_product_attention)`(&k, &v, &default())` | options are an [`Attention`] |
+/// | `flex_attention(q, k, v, score_mod=f)` | `q.scaled_dot_product_attention(&k, &v, &Attention { score_mod: Some(`[`ScoreMod::new`]`(f)), ..default() })` | positions are tensors |
 /// | `x.to(torch.float64)` | [`to_dtype`](Tensor::to_dtype) | [`to`](Tensor::to) takes a device |
 /// | `x.tolist()` | [`to_vec`](Tensor::to_vec) | |
 /// | `nn.Parameter(x)`, `register_buffer` | [`Tensor::parameter`], [`Tensor::buffer`] | |

@@ -26,7 +26,9 @@ use std::sync::Arc;
 /// # Ok::<(), igneous::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct ScoreMod(Arc<dyn Fn(&Tensor, &ScorePlace) -> Tensor + Send + Sync>);
+pub struct ScoreMod(Arc<Closure>);
+
+type Closure = dyn Fn(&Tensor, &ScorePlace) -> Tensor + Send + Sync;
 
 /// Where scores are: `i64` tensors that broadcast to their shape.
 pub struct ScorePlace {

@@ -40,8 +40,8 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// As much as there are registers for, so that machine code spills none. A mask takes some for its elements; where there is one and
-    /// elements are numbered with 64 bits, a few dozen bytes of wide heads are spilled.
+    /// As much as there are registers for, so that machine code spills none. A mask takes some for its elements, and a function of the
+    /// scores for what it computes.
     fn of(pass: Pass, features: i64, values: i64, masked: bool) -> Shape {
         let widest = features.max(values);
         match pass {
