@@ -2,7 +2,8 @@
 
 use igneous_ir::{Error, Result};
 use igneous_runtime::Buffer;
-use igneous_runtime::cuda::{self, DeviceBuffer};
+use igneous_runtime::buffer::{MemoryStats, memory_stats};
+use igneous_runtime::cuda::{self, DeviceBuffer, DeviceMemory};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
@@ -58,7 +59,37 @@ impl Device {
     pub fn check(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
-            Device::Cuda(number) => cuda::device(number).map(drop).map_err(|e| e.context(format!("device {self}"))),
+            Device::Cuda(number) => on_gpu(number, |_| Ok(())),
+        }
+    }
+
+    /// What tensors and programs hold of the device's memory (PyTorch's `torch.cuda.memory_allocated` and its relatives). For the CPU
+    /// see [`memory_stats`](crate::memory_stats) too.
+    ///
+    /// # Errors
+    /// If the device is not available.
+    pub fn memory(self) -> Result<DeviceMemory> {
+        match self {
+            Device::Cpu => {
+                let MemoryStats { live, peak, .. } = memory_stats();
+                Ok(DeviceMemory { live, peak, limit: usize::MAX })
+            }
+            Device::Cuda(number) => on_gpu(number, |gpu| Ok(gpu.account().state())),
+        }
+    }
+
+    /// Lets tensors and programs hold so many bytes of a GPU's memory at most (PyTorch's `torch.cuda.set_per_process_memory_fraction`);
+    /// `usize::MAX` for all that there is. What would need more is an error with the plan of the program's memory.
+    ///
+    /// # Errors
+    /// If the device is not available, or the CPU, whose memory the system limits.
+    pub fn set_memory_limit(self, bytes: usize) -> Result<()> {
+        match self {
+            Device::Cpu => Err(Error::new("the memory of device cpu has no limit of its own: the system sets one to the process")),
+            Device::Cuda(number) => on_gpu(number, |gpu| {
+                gpu.account().set_limit(bytes);
+                Ok(())
+            }),
         }
     }
 
@@ -70,11 +101,13 @@ impl Device {
     pub fn synchronize(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
-            Device::Cuda(number) => {
-                cuda::device(number).and_then(|device| device.synchronize()).map_err(|e| e.context(format!("device {self}")))
-            }
+            Device::Cuda(number) => on_gpu(number, |gpu| gpu.synchronize()),
         }
     }
+}
+
+fn on_gpu<T>(number: usize, f: impl FnOnce(&dyn cuda::Device) -> Result<T>) -> Result<T> {
+    cuda::device(number).and_then(|gpu| f(&*gpu)).map_err(|e| e.context(format!("device cuda:{number}")))
 }
 
 impl fmt::Display for Device {

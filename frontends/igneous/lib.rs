@@ -100,7 +100,7 @@ pub use hooks::HookHandle;
 pub use igneous_ir as ir;
 pub use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, TensorType};
 pub use igneous_runtime::buffer::{MemoryStats, memory_stats};
-pub use igneous_runtime::cuda::{Choice, Choices, Timing};
+pub use igneous_runtime::cuda::{Choice, Choices, DeviceMemory, Timing};
 pub use igneous_runtime::{LaunchTime, num_threads, set_num_threads};
 pub use random::{manual_seed, random_state};
 pub use scan::{scan, scan_reverse};

@@ -97,18 +97,25 @@ struct Cell {
   Access read, near, far, first;
 };
 const int PAGE = 256;
-struct Memory { const char* name; uintptr_t start, end; Cell** pages; };
+struct Page;
+struct Memory { const char* name; uintptr_t start, end; Page** pages; };
 extern "C" char __start_shared_memory[] __attribute__((weak, visibility("hidden")));
 extern "C" char __stop_shared_memory[] __attribute__((weak, visibility("hidden")));
 extern "C" char __ehdr_start[] __attribute__((visibility("hidden")));
 static Memory memories[3];
 static uint64_t launch_number;
+// The pages there are, each with the one made before it; so many at most are kept from a launch to the next, since each of many
+// libraries has its own.
+struct Page { Cell cells[PAGE]; Page** place; Page* before; };
+static Page* last_page;
+const int MOST_PAGES = 512;
+static int page_count;
 static char race[400];
 static size_t race_code[2];
 
 UNSEEN static void remember(Memory& memory, const char* name, const void* start, const void* end) {
   size_t bytes = (uintptr_t)end - (uintptr_t)start;
-  memory = {name, (uintptr_t)start, (uintptr_t)end, (Cell**)calloc(bytes / PAGE + 1, sizeof(Cell*))};
+  memory = {name, (uintptr_t)start, (uintptr_t)end, (Page**)calloc(bytes / PAGE + 1, sizeof(Page*))};
 }
 extern "C" void watch(uint64_t start, uint64_t end) {
   remember(memories[0], "the device's memory", (void*)start, (void*)end);
@@ -119,6 +126,16 @@ extern "C" const char* found_race(size_t* code) {
   code[0] = race_code[0];
   code[1] = race_code[1];
   return race;
+}
+
+UNSEEN static void forget() {
+  if (page_count <= MOST_PAGES) return;
+  page_count = 0;
+  while (Page* page = last_page) {
+    last_page = page->before;
+    *page->place = nullptr;
+    free(page);
+  }
 }
 
 UNSEEN static bool ordered(const Access& before, const Access& now) {
@@ -144,9 +161,15 @@ UNSEEN static void note(const void* address, size_t bytes, bool writes, bool ato
   // Each block has shared memory of its own.
   uint64_t stamp = launch_number << 32 | (which ? blockIdx.x + 1 : 0);
   for (size_t i = 0; i < bytes; ++i, ++at) {
-    Cell*& page = memory.pages[(at - memory.start) / PAGE];
-    if (!page) page = (Cell*)calloc(PAGE, sizeof(Cell));
-    Cell& cell = page[(at - memory.start) % PAGE];
+    Page*& page = memory.pages[(at - memory.start) / PAGE];
+    if (!page) {
+      page = (Page*)calloc(1, sizeof(Page));
+      page->place = &page;
+      page->before = last_page;
+      last_page = page;
+      ++page_count;
+    }
+    Cell& cell = page->cells[(at - memory.start) % PAGE];
     if (cell.stamp != stamp) {
       cell.stamp = stamp;
       cell.write.thread = cell.read.thread = cell.near.thread = cell.far.thread = cell.first.thread = NOBODY;
@@ -379,6 +402,7 @@ static int launch(Body kernel, const uint64_t* given, unsigned blocks, unsigned 
   arguments = given;
   race[0] = 0;
   ++launch_number;
+  forget();
   gridDim.x = blocks;
   blockDim.x = threads = block;
   for (unsigned b = 0; b < blocks; ++b) {

@@ -2,7 +2,7 @@
 
 use crate::libraries;
 use igneous_ir::error::{Error, Result};
-use igneous_runtime::cuda::{Call, Device, Done, KernelText, Launch, Mark, Recording};
+use igneous_runtime::cuda::{Account, Call, Device, Done, KernelText, Launch, Mark, Recording};
 use libloading::Library;
 use std::alloc::Layout;
 use std::collections::{HashMap, HashSet};
@@ -51,6 +51,7 @@ pub struct Emulator {
     /// Writes outside of blocks.
     violations: Mutex<Vec<String>>,
     arena: Arena,
+    account: Account,
     recording: Mutex<Option<Vec<Asked>>>,
     replays: AtomicUsize,
 }
@@ -151,6 +152,7 @@ impl Emulator {
             downloads: AtomicUsize::new(0),
             violations: Mutex::default(),
             arena: Arena { start, blocks: Mutex::default() },
+            account: Account::default(),
             recording: Mutex::default(),
             replays: AtomicUsize::new(0),
         }
@@ -330,6 +332,10 @@ impl Device for Emulator {
                 }
             }
         })
+    }
+
+    fn account(&self) -> &Account {
+        &self.account
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {

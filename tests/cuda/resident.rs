@@ -244,3 +244,24 @@ fn memory_that_is_short_is_an_error_with_the_plan() {
         assert!(error.contains(part), "`{part}` is not in {error}");
     }
 }
+
+#[test]
+fn a_limit_of_memory_holds() -> Result<()> {
+    let Some((device, _emulator)) = stand_in(90) else { return Ok(()) };
+    let x = Tensor::ones(1000).to(device);
+    x.check()?;
+    assert_eq!(device.memory()?.live, 4000);
+    let f = compile(|x: Tensor| x.expand((100, 1000)) + 1.0).device(device);
+    device.set_memory_limit(100_000)?;
+    let error = f.run(x.clone()).expect_err("the result has 400,000 bytes").to_string();
+    for part in ["400000 bytes are more than the limit", "of the 100000 bytes that may be are in use", "f32[100, 1000], output 0"] {
+        assert!(error.contains(part), "`{part}` is not in {error}");
+    }
+    device.set_memory_limit(usize::MAX)?;
+    drop(f.run(x.clone())?);
+    let memory = device.memory()?;
+    assert!(memory.peak >= 404_000 && memory.live >= 4000 && memory.limit == usize::MAX, "{memory:?}");
+    let error = Device::Cpu.set_memory_limit(1).expect_err("the system limits it").to_string();
+    assert!(error.contains("device cpu"), "{error}");
+    Ok(())
+}

@@ -180,8 +180,8 @@ struct Text {
     resident: u32,
 }
 
-/// Blocks at once of kernels that wait for memory: half of what fits at most, with 64 registers for each thread.
-const RESIDENT: u32 = 4;
+/// Blocks at once of kernels that wait for memory, with 80 registers for each thread.
+const RESIDENT: u32 = 3;
 
 impl Text {
     fn of(kernel: &Kernel, name: String, params: &[String], unit: RefCell<Unit>, short_index: bool, scratch: Dim) -> Text {

@@ -20,9 +20,10 @@ impl DeviceBuffer {
     /// A block with any contents.
     ///
     /// # Errors
-    /// If the device has not enough memory.
+    /// If the device has not enough memory, or may not use more.
     pub fn new(device: &Arc<dyn Device>, bytes: usize) -> Result<DeviceBuffer> {
-        let address = device.allocate(bytes.max(1))?;
+        device.account().take(bytes)?;
+        let address = device.allocate(bytes.max(1)).inspect_err(|_| device.account().give(bytes))?;
         Ok(DeviceBuffer(Arc::new(Block { device: device.clone(), address, bytes })))
     }
 
@@ -133,5 +134,6 @@ impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: the address is of this size, and the last handle is gone. The device does what it was asked before first.
         unsafe { self.device.free(self.address, self.bytes.max(1)) };
+        self.device.account().give(self.bytes);
     }
 }

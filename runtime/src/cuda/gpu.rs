@@ -9,7 +9,7 @@ use super::driver::{
     Stream, THREAD_LOCAL,
 };
 use super::pinned::{Pinned, Point};
-use super::{Call, Conv, Device, Done, Gemm, KernelText, Launch, Mark, Nvrtc, Recording};
+use super::{Account, Call, Conv, Device, Done, Gemm, KernelText, Launch, Mark, Nvrtc, Recording};
 use igneous_ir::error::{Error, Result};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -49,6 +49,7 @@ pub struct Gpu {
     kernels: Mutex<Kernels>,
     /// Blocks that were given back, by size: the next who asks for as many bytes gets the last one, so that addresses repeat in a loop.
     free: Mutex<HashMap<usize, Vec<u64>>>,
+    account: Account,
     /// The thread whose work is recorded, and what tells the others that it is.
     recorder: Mutex<Option<ThreadId>>,
     recorded: Condvar,
@@ -140,6 +141,7 @@ impl Gpu {
             pinned: Mutex::default(),
             kernels: Mutex::default(),
             free: Mutex::default(),
+            account: Account::default(),
             recorder: Mutex::new(None),
             recorded: Condvar::new(),
             libraries: Mutex::default(),
@@ -392,6 +394,10 @@ impl Device for Gpu {
         }
         let _entered = self.enter()?;
         self.take(bytes)
+    }
+
+    fn account(&self) -> &Account {
+        &self.account
     }
 
     unsafe fn free(&self, address: u64, bytes: usize) {

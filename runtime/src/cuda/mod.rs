@@ -7,6 +7,7 @@
 //! Invariants: all that is asked of a device happens in the order of asking; only reading back waits.
 
 #[cfg(feature = "cuda")]
+mod account;
 mod blas;
 mod buffer;
 #[cfg(feature = "cuda")]
@@ -33,6 +34,7 @@ mod product;
 mod resident;
 mod tune;
 
+pub use account::{Account, DeviceMemory};
 pub use buffer::DeviceBuffer;
 pub use choices::{Choice, Choices};
 pub use convolution::{Conv, Convolution, Pass, Spatial, Whole};
@@ -267,6 +269,9 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// If there is not enough.
     fn allocate(&self, bytes: usize) -> Result<u64>;
+
+    /// The account of its memory, which handles of blocks keep.
+    fn account(&self) -> &Account;
 
     /// Gives memory back.
     ///

@@ -9,7 +9,7 @@ mod timing;
 mod workloads;
 
 use clap::ValueEnum;
-use igneous::{Choices, Device, Error, Result, memory_stats, set_num_threads};
+use igneous::{Choices, Device, Error, Result, set_num_threads};
 use limits::Machine;
 use serde_json::json;
 use std::io::Write;
@@ -165,7 +165,7 @@ fn record(workload: &Workload, arguments: &Arguments, machine: &Machine) -> Resu
             "ms_median": times.median_ms, "ms_min": times.min_ms, "ms_max": times.max_ms, "runs": times.runs,
             "first_call_s": times.first_s, "compile_s": (times.first_s - times.median_ms / 1e3).max(0.0),
             "cpu_util": times.own_cores, "other_cpu": times.other_cores, "probe_ms": times.probe_ms,
-            "peak_rss_mb": process::peak_rss_mb(), "buffers_mb": memory_stats().peak as f64 / MIB,
+            "peak_rss_mb": process::peak_rss_mb(), "buffers_mb": arguments.device.memory()?.peak as f64 / MIB,
             "arena_mb": match arguments.mode {
                 Mode::Compiled => Some(case.arena_bytes()? as f64 / MIB),
                 Mode::Eager => None,
