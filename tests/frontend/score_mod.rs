@@ -203,7 +203,7 @@ fn spellings_are_one_kernel() {
             // Trained slopes take a gradient of the size of the scores.
             let step = compile(move |mut t: Vec<Tensor>| {
                 let slopes = t.pop().ok_or_else(|| Error::new("there are four"))?;
-                with_gradients(&t, |t| written_out(&[t, &[slopes.clone()]].concat(), f, &options))
+                with_gradients(&t, |t| written_out(&[t, std::slice::from_ref(&slopes)].concat(), f, &options))
             });
             let program = step.lower(inputs.clone()).unwrap();
             let text = program.kernels_text();
