@@ -2,8 +2,9 @@
 //! casts. It becomes a program of its own whose results are kept until one of those variables changes.
 
 use igneous_ir::Result;
-use igneous_ir::graph::{Graph, Value, Values};
+use igneous_ir::graph::{Graph, Node, Value, Values};
 use igneous_ir::ops;
+use igneous_ir::types::DType;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A graph cut in two.
@@ -14,6 +15,11 @@ pub struct Split {
     pub inputs: Vec<usize>,
     /// The rest; its inputs are those of the original graph, then the prepared values.
     pub main: Graph,
+}
+
+/// Whether a node converts bytes, which are small and cheap to convert where they are read.
+pub(crate) fn of_bytes(graph: &Graph, node: &Node) -> bool {
+    node.op.name() == "cast" && graph.ty(node.operands[0]).dtype == DType::I8
 }
 
 /// Cuts `graph`, whose inputs at the positions `stable` do not change between most runs. None if there is nothing to prepare.
@@ -39,8 +45,9 @@ pub fn split(graph: &Graph, stable: &BTreeSet<usize>) -> Result<Option<Split>> {
         let pure = node.op.removable() && node.op.regions().next().is_none() && node.op.name() != "random_bits";
         let constant = node.op.name() == "constant";
         fixed[n] = pure && (constant || !node.operands.is_empty() && node.operands.iter().all(|v| fixed[v.node as usize]));
-        let view =
-            constant || matches!(node.op.name(), "broadcast" | "reshape" | "transpose" | "slice" | "flip" | "stop_gradient");
+        let view = constant
+            || matches!(node.op.name(), "broadcast" | "reshape" | "transpose" | "slice" | "flip" | "stop_gradient")
+            || of_bytes(graph, node);
         // What depends on constants alone is cheap: it is computed where it is read.
         varies[n] = node.operands.iter().any(|v| varies[v.node as usize]);
         works[n] = fixed[n] && varies[n] && (!view || node.operands.iter().any(|v| works[v.node as usize]));

@@ -87,13 +87,7 @@ fn special_floats(dtype: DType) -> [f64; SPECIALS] {
 
 /// Small numbers and the ends of the range of an integer type.
 fn special_ints(dtype: DType) -> [i64; SPECIALS] {
-    let (lo, hi) = match dtype {
-        DType::I64 => (i64::MIN, i64::MAX),
-        DType::I32 => (i32::MIN.into(), i32::MAX.into()),
-        DType::U32 => (0, u32::MAX.into()),
-        DType::U8 => (0, u8::MAX.into()),
-        _ => (0, 1),
-    };
+    let (lo, hi) = dtype.int_limits();
     [0, 1, -1, 2, -2, 3, -3, 7, -8, 100, lo, hi, lo.wrapping_add(1), hi - 1, lo / 2, hi / 2]
 }
 
@@ -167,7 +161,7 @@ mod tests {
 
     #[test]
     fn distinct_numbers_have_no_ties_and_are_out_of_order() {
-        for dtype in [DType::F32, DType::BF16, DType::I64, DType::U8] {
+        for dtype in [DType::F32, DType::BF16, DType::I64, DType::U8, DType::I8] {
             let x = make(dtype, 200, Fill::Distinct, 0).to_f64();
             let mut sorted = x.clone();
             sorted.sort_by(f64::total_cmp);

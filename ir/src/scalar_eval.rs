@@ -63,6 +63,7 @@ fn cast(x: Literal, to: DType) -> Literal {
         DType::I32 if from_float => Literal::int(to, (x.as_f64() as i32).into()),
         DType::U32 if from_float => Literal::int(to, (x.as_f64() as u32).into()),
         DType::U8 if from_float => Literal::int(to, (x.as_f64() as u8).into()),
+        DType::I8 if from_float => Literal::int(to, (x.as_f64() as i8).into()),
         DType::Bool if from_float => Literal::int(to, (x.as_f64() != 0.0).into()),
         _ => Literal::int(to, x.as_i64()),
     }
@@ -178,6 +179,9 @@ mod tests {
         assert_eq!(ints(ScalarOp::Div, DType::I64, &[i64::MIN, -1]), i64::MIN);
         assert_eq!(ints(ScalarOp::Div, DType::I64, &[5, 0]), 0);
         assert_eq!(ints(ScalarOp::Rem, DType::I64, &[5, 0]), 0);
+        assert_eq!(ints(ScalarOp::Div, DType::I8, &[-128, -1]), -128);
+        assert_eq!(ints(ScalarOp::Abs, DType::I8, &[-128]), -128);
+        assert_eq!(ints(ScalarOp::Mul, DType::I8, &[100, 3]), 44);
     }
 
     #[test]
@@ -194,6 +198,8 @@ mod tests {
         let cast = |x: f64, to| eval_op(ScalarOp::Cast, &[Literal::float(DType::F32, x)], to).as_i64();
         assert_eq!(cast(3e9, DType::I32), i64::from(i32::MAX));
         assert_eq!(cast(-1.5, DType::U8), 0);
+        assert_eq!(cast(-1.5, DType::I8), -1);
+        assert_eq!(cast(200.0, DType::I8), 127);
         assert_eq!(cast(f64::NAN, DType::I64), 0);
         assert_eq!(cast(0.5, DType::Bool), 1);
         let bits = eval_op(ScalarOp::Bitcast, &[Literal::float(DType::F32, 1.0)], DType::I32);

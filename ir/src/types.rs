@@ -22,6 +22,8 @@ pub enum DType {
     I32,
     /// 8-bit unsigned.
     U8,
+    /// 8-bit two's complement.
+    I8,
     /// 32-bit unsigned: random bits only.
     U32,
     /// One byte, 0 or 1.
@@ -30,8 +32,8 @@ pub enum DType {
 
 impl DType {
     /// All element types.
-    pub const ALL: [DType; 9] =
-        [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8, DType::U32, DType::Bool];
+    pub const ALL: [DType; 10] =
+        [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8, DType::I8, DType::U32, DType::Bool];
 
     /// The name used in IR text and error messages.
     pub const fn name(self) -> &'static str {
@@ -43,6 +45,7 @@ impl DType {
             DType::I64 => "i64",
             DType::I32 => "i32",
             DType::U8 => "u8",
+            DType::I8 => "i8",
             DType::U32 => "u32",
             DType::Bool => "bool",
         }
@@ -59,7 +62,7 @@ impl DType {
             DType::F64 | DType::I64 => 8,
             DType::F32 | DType::I32 | DType::U32 => 4,
             DType::F16 | DType::BF16 => 2,
-            DType::U8 | DType::Bool => 1,
+            DType::U8 | DType::I8 | DType::Bool => 1,
         }
     }
 
@@ -70,7 +73,24 @@ impl DType {
 
     /// Whether this is an integer type (`bool` is not).
     pub const fn is_int(self) -> bool {
-        matches!(self, DType::I64 | DType::I32 | DType::U8 | DType::U32)
+        matches!(self, DType::I64 | DType::I32 | DType::U8 | DType::I8 | DType::U32)
+    }
+
+    /// Whether this is an integer type with negative numbers.
+    pub const fn is_signed_int(self) -> bool {
+        matches!(self, DType::I64 | DType::I32 | DType::I8)
+    }
+
+    /// The smallest and the largest number of an integer type or bool; all of `i64` for floats.
+    pub const fn int_limits(self) -> (i64, i64) {
+        match self {
+            DType::I32 => (i32::MIN as i64, i32::MAX as i64),
+            DType::U32 => (0, u32::MAX as i64),
+            DType::U8 => (0, u8::MAX as i64),
+            DType::I8 => (i8::MIN as i64, i8::MAX as i64),
+            DType::Bool => (0, 1),
+            _ => (i64::MIN, i64::MAX),
+        }
     }
 
     /// The type that arithmetic on this one is done in: `f32` for the half types, else the type itself.
@@ -107,6 +127,7 @@ impl DType {
         match self {
             DType::I32 => value as i32 as i64,
             DType::U8 => value as u8 as i64,
+            DType::I8 => value as i8 as i64,
             DType::U32 => value as u32 as i64,
             DType::Bool => (value != 0) as i64,
             _ => value,
@@ -350,6 +371,8 @@ mod tests {
         assert_eq!(Literal::float(DType::F32, 0.1).to_string(), "0.1");
         assert_eq!(Literal::float(DType::F32, 3.0).to_string(), "3.0");
         assert_eq!(Literal::int(DType::I32, i64::from(i32::MAX) + 1).as_i64(), i64::from(i32::MIN));
+        assert_eq!(Literal::int(DType::I8, 200).to_string(), "-56");
+        assert_eq!(Literal::from_bits(DType::I8, 0xff).as_i64(), -1);
         assert!(Literal::float(DType::F32, -0.0).is(-0.0) && !Literal::float(DType::F32, -0.0).is(0.0));
     }
 }

@@ -372,7 +372,7 @@ macro_rules! elements {
     )*};
 }
 
-elements!(f64 => F64, f32 => F32, f16 => F16, bf16 => BF16, i64 => I64, i32 => I32, u8 => U8, u32 => U32, bool => Bool);
+elements!(f64 => F64, f32 => F32, f16 => F16, bf16 => BF16, i64 => I64, i32 => I32, u8 => U8, i8 => I8, u32 => U32, bool => Bool);
 
 #[cfg(test)]
 mod tests {

@@ -20,8 +20,29 @@ impl<T> Matrix<T> {
     }
 }
 
-/// The element types of dots.
-pub(crate) trait Real: Copy + Default + std::ops::AddAssign + Send + Sync + 'static {
+/// The types in which dots add up.
+pub(crate) trait Sum: Copy + Default + std::ops::AddAssign + Send + Sync + 'static {
+    /// The type of what is multiplied.
+    type Factor;
+
+    /// `out (+)= lhs · rhs` for an `m × k` and a `k × n` matrix.
+    ///
+    /// # Errors
+    /// If scratch memory is short.
+    ///
+    /// # Safety
+    /// Every element of the matrices lies in live memory, and `out` overlaps neither operand.
+    unsafe fn multiply(
+        shape: [usize; 3],
+        out: Matrix<Self>,
+        accumulate: bool,
+        lhs: Matrix<Self::Factor>,
+        rhs: Matrix<Self::Factor>,
+    ) -> Result<()>;
+}
+
+/// The types of products that the library makes.
+pub(crate) trait Real: Sum<Factor = Self> {
     /// `out (+)= lhs · rhs` for an `m × k` and a `k × n` matrix.
     ///
     /// # Safety
@@ -31,6 +52,21 @@ pub(crate) trait Real: Copy + Default + std::ops::AddAssign + Send + Sync + 'sta
 
 macro_rules! real {
     ($type:ident, $get:expr) => {
+        impl Sum for $type {
+            type Factor = $type;
+
+            unsafe fn multiply(
+                shape: [usize; 3],
+                out: Matrix<$type>,
+                accumulate: bool,
+                lhs: Matrix<$type>,
+                rhs: Matrix<$type>,
+            ) -> Result<()> {
+                // SAFETY: by the caller.
+                unsafe { multiply(shape, out, accumulate, lhs, rhs) }
+            }
+        }
+
         impl Real for $type {
             #[inline]
             unsafe fn library(

@@ -187,7 +187,7 @@ pub struct LoopWork {
 /// `out[b, m, n] = Σ_k lhs[b, m, k] · rhs[b, k, n]`, then the epilogue.
 #[derive(Clone)]
 pub struct DotWork {
-    /// The element type of operands and accumulators, `f32` or `f64`.
+    /// The element type of accumulators, and of operands if it is `f32` or `f64`; those of `i32` are `i8`.
     pub dtype: DType,
     /// Extents of the batch axes (each kept apart), and products of the extents of the m, n and k axes.
     pub batch: Vec<Dim>,
@@ -216,7 +216,8 @@ pub enum Operand {
     Strided {
         /// The kernel parameter.
         param: usize,
-        /// The type in memory: that of the dot; or, if that is `f32`, a half type, which is converted a block at a time.
+        /// The type in memory: that of the dot's operands; or, if that is `f32`, a half type or `i8`, which is converted a block at
+        /// a time.
         dtype: DType,
         /// The first element.
         offset: Dim,

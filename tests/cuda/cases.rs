@@ -61,7 +61,10 @@ pub fn for_cuda() -> Options {
 
 /// The graph compiled so that libraries compute all products that they can, if there is one.
 fn with_library(graph: &Graph, variables: &Variables) -> Option<Arc<Program>> {
-    graph.nodes().any(|(_, node)| matches!(node.op.name(), "dot_general" | "convolution" | "grad")).then_some(())?;
+    graph
+        .nodes()
+        .any(|(_, node)| matches!(node.op.name(), "dot_general" | "dot_general_i32" | "convolution" | "grad"))
+        .then_some(())?;
     let options = Options { choices: Arc::new(Choices::from(0)), ..for_cuda() };
     let program = guarded(|| compile(graph, variables, &options)).ok()?.program;
     let mut found = false;

@@ -322,6 +322,20 @@ static void mma(float* c, const unsigned* a, const unsigned* b, float (*from)(un
     }
   }
 }
+// PTX ISA, "Matrix Fragments for mma.m16n8k32", for .s8.
+static void mma_i8(int* c, const unsigned* a, const unsigned* b) {
+  Fragments own = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+  const Fragments* all = show(own);
+  int group = threadIdx.x % 32 / 4, pair = threadIdx.x % 4 * 2;
+  for (int r = 0; r < 4; ++r) {
+    int row = group + r / 2 * 8, column = pair + r % 2;
+    for (int k = 0; k < 32; ++k) {
+      Fragments left = shown(all, row % 8 * 4 + k % 16 / 4), right = shown(all, column * 4 + k % 16 / 4);
+      unsigned l = left.a[row / 8 + k / 16 * 2], r_word = right.b[k / 16];
+      c[r] += (signed char)(l >> k % 4 * 8) * (signed char)(r_word >> k % 4 * 8);
+    }
+  }
+}
 static void mma_f16(float* c, const unsigned* a, const unsigned* b) { mma(c, a, b, from_f16); }
 static void mma_bf16(float* c, const unsigned* a, const unsigned* b) { mma(c, a, b, from_bf16_bits); }
 

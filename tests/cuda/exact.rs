@@ -59,7 +59,7 @@ fn array(dtype: DType, shape: &[usize], seed: u64, nans: bool, places: bool) -> 
     if dtype.is_float() {
         return Array::from_fn_f64(dtype, shape, float).rounded();
     }
-    let lowest = if matches!(dtype, DType::I32 | DType::I64) { -300 } else { 0 };
+    let lowest = if dtype.is_signed_int() { -300 } else { 0 };
     Array::from_fn_i64(dtype, shape, |_| if places { next() % 4 } else { (next() % 500 + lowest) * 2 + 1 })
 }
 

@@ -125,7 +125,11 @@ unsafe fn multiply(gemm: &Gemm, addresses: &[u64]) {
                     }
                 }
             };
-            let bytes = Array::from_fn_f64(types.result, [*m], element).rounded().to_bytes();
+            let result = match types.result.is_float() {
+                true => Array::from_fn_f64(types.result, [*m], element).rounded(),
+                false => Array::from_fn_i64(types.result, [*m], |row| element(row) as i64),
+            };
+            let bytes = result.to_bytes();
             let to = place(2, d, of_result) + at(d, 0, column) as u64 * of_result;
             // SAFETY: by the caller.
             unsafe { (to as *mut u8).copy_from(bytes.as_ptr(), bytes.len()) };

@@ -57,6 +57,13 @@ fn written() -> Vec<Written> {
         case("half, linear, relu", &[&[5, 7], &[6, 7], &[6]], |t| half_linear(&t).relu()).of(DType::BF16),
         case("half, single precision", &[&[5, 7], &[7, 6]], |t| t[0].to_dtype(DType::F32).matmul(&t[1].to_dtype(DType::F32)))
             .of(DType::F16),
+        case("bytes", &[&[5, 16], &[8, 16]], |t| t[0].int_mm(&t[1].t())).of(DType::I8),
+        case("bytes, rows by columns", &[&[5, 16], &[16, 8]], |t| t[0].int_mm(&t[1])).of(DType::I8),
+        case("bytes, scaled", &[&[5, 16], &[8, 16]], |t| t[0].int_mm(&t[1].t()).to_dtype(DType::F32) * 0.25 + 1.0).of(DType::I8),
+        case("bytes beside halves", &[&[5, 16], &[8, 16]], |t| {
+            let [x, w] = [t[0].to_dtype(DType::BF16), t[1].to_dtype(DType::I8)].map(|t| t.to_dtype(DType::F32));
+            x.matmul(&w.t()) * 0.5
+        }),
     ]
 }
 

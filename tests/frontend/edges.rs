@@ -26,9 +26,29 @@ fn integers() {
         let small = [Tensor::new([7i64, 200]).to_dtype(dtype), Tensor::new([0i64, 3]).to_dtype(dtype)];
         assert_eq!(both(|t| t[0].floor_divide(&t[1]), &small).to_i64_vec().unwrap(), [0, 66]);
     }
+    bytes();
     let shifts = [a, Tensor::new([0i64, 63, 64, -1, 1000])];
     assert_eq!(vec::<i64>(&both(|t| &t[0] << &t[1], &shifts)), [7, i64::MIN, 0, 0, 0]);
     assert_eq!(vec::<i64>(&both(|t| &t[0] >> &t[1], &shifts)), [7, -1, -1, 0, 0]);
+}
+
+/// Arithmetic on `i8` wraps, on enough elements for vectors; the expected numbers are Rust's.
+fn bytes() {
+    let (a, b): (Vec<i8>, Vec<i8>) = (0..80i64).map(|i| ((i * 37) as i8, (i * 101 - 50) as i8)).chain([(-128, -1)]).unzip();
+    let pair = [Tensor::from_vec(a.clone(), 81), Tensor::from_vec(b.clone(), 81)];
+    let holds = |f: fn(&[Tensor]) -> Tensor, of: fn(i8, i8) -> i8| {
+        let expected: Vec<i8> = a.iter().zip(&b).map(|(&a, &b)| of(a, b)).collect();
+        assert_eq!(vec::<i8>(&both(move |t| f(&t), &pair)), expected);
+    };
+    holds(|t| &t[0] + &t[1], i8::wrapping_add);
+    holds(|t| &t[0] - &t[1], i8::wrapping_sub);
+    holds(|t| &t[0] * &t[1], i8::wrapping_mul);
+    holds(|t| -&t[0], |a, _| a.wrapping_neg());
+    holds(|t| t[0].abs(), |a, _| a.wrapping_abs());
+    holds(|t| t[0].maximum(&t[1]), i8::max);
+    holds(|t| t[0].minimum(&t[1]), i8::min);
+    holds(|t| t[0].floor_divide(&t[1]), |a, b| if b == 0 { 0 } else { (f64::from(a) / f64::from(b)).floor() as i64 as i8 });
+    holds(|t| t[0].bitwise_not(), |a, _| !a);
 }
 
 /// Casts to integers stop at the ends of their range, and NaN becomes 0.
@@ -40,6 +60,7 @@ fn casts() {
     let (low, high) = (i64::from(i32::MIN), i64::from(i32::MAX));
     assert_eq!(cast(DType::I32), [0, high, low, high, low, 300, 0]);
     assert_eq!(cast(DType::U8), [0, 255, 0, 255, 0, 255, 0]);
+    assert_eq!(cast(DType::I8), [0, 127, -128, 127, -128, 127, 0]);
     assert_eq!(cast(DType::Bool), [1; 7]);
 }
 

@@ -26,6 +26,7 @@ mod modules;
 mod operators;
 mod optimizers;
 mod parity;
+mod quantized;
 mod random;
 mod readme;
 mod recurrent;

@@ -133,7 +133,7 @@ fn states_survive_files() {
     let path = scratch.file("state.safetensors");
     let mut state = model().state_dict();
     let x = Tensor::new([[f64::NAN, -0.0], [1e-40, f64::INFINITY]]);
-    for dtype in [DType::F64, DType::F32, DType::I64, DType::I32, DType::U8, DType::Bool] {
+    for dtype in [DType::F64, DType::F32, DType::I64, DType::I32, DType::U8, DType::I8, DType::Bool] {
         state.insert(dtype.name(), x.to_dtype(dtype));
     }
     state.insert("scalar", Tensor::scalar(2.5));

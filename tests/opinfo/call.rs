@@ -203,6 +203,7 @@ impl<'a> Call<'a> {
             "int64" | "long" => I64,
             "int32" | "int" => I32,
             "uint8" => U8,
+            "int8" => I8,
             "bool" => Bool,
             other => return unsupported(format!("the element type {other} does not exist")),
         }))

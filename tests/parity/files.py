@@ -28,7 +28,8 @@ tensors = {
 }
 for dtype in [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool]:
     tensors[str(dtype)] = (torch.randn(2, 3) * 4).abs().to(dtype)
-small = {"torch.int16": torch.tensor([-300, 300], dtype=torch.int16), "torch.int8": torch.tensor([-3, 3], dtype=torch.int8)}
+tensors["torch.int8"] = torch.tensor([-3, 3], dtype=torch.int8)
+small = {"torch.int16": torch.tensor([-300, 300], dtype=torch.int16)}
 state = collections.OrderedDict({**tensors, **small})
 torch.save(state, folder / "state.pt")
 torch.save(state, folder / "stream.pt", _use_new_zipfile_serialization=False)

@@ -49,22 +49,34 @@ pub(super) struct DotSection<'a> {
     /// The stages after the product.
     pub rest: &'a [Stage],
     axes: DotAxes,
+    /// Of the sums.
     dtype: DType,
+    /// Of the operands.
+    factors: DType,
 }
 
 impl<'a> DotSection<'a> {
-    /// The section's product, if it is one of `f32` or `f64` that comes first and alone.
+    /// The section's product, if it is one of `f32`, of `f64` or of bytes that comes first and alone.
     pub fn of(section: &'a Section) -> Option<DotSection<'a>> {
         let (Stage::Dot { batch, m, n, axes, lhs, rhs, to }, rest) = section.stages.split_first()? else { return None };
         let dtype = section.exprs.dtype(*lhs);
-        if !matches!(dtype, DType::F32 | DType::F64) || rest.iter().any(|s| matches!(s, Stage::Dot { .. })) {
+        let bytes = |side: ExprId| {
+            let node = section.exprs.get(side);
+            (node.op == ScalarOp::Cast).then(|| node.args[0]).filter(|&inner| section.exprs.dtype(inner) == DType::I8)
+        };
+        let (lhs, rhs) = match dtype {
+            DType::F32 | DType::F64 => (*lhs, *rhs),
+            DType::I32 => (bytes(*lhs)?, bytes(*rhs)?),
+            _ => return None,
+        };
+        if rest.iter().any(|s| matches!(s, Stage::Dot { .. })) {
             return None;
         }
         // An axis without a role does not matter to the product, so one product for each of its points is right.
         let idle = section.parallel().filter(|a| ![batch, m, n].iter().any(|role| role.contains(a)));
         let batch: Vec<u32> = batch.iter().copied().chain(idle).collect();
         let axes = DotAxes { batch, m: m.clone(), n: n.clone(), k: axes.clone() };
-        Some(DotSection { section, lhs: *lhs, rhs: *rhs, to: *to, rest, axes, dtype })
+        Some(DotSection { section, lhs, rhs, to: *to, rest, axes, dtype, factors: section.exprs.dtype(lhs) })
     }
 
     fn size(&self, axes: &[u32]) -> Dim {
@@ -106,7 +118,7 @@ impl<'a> DotSection<'a> {
     fn with_axes(&self, axes: DotAxes, params: &[Param]) -> DotPlan {
         let (m, n, k) = (self.size(&axes.m), self.size(&axes.n), self.size(&axes.k));
         let operand = |root: ExprId, outer: &[u32]| {
-            let (param, dtype, position) = plain_load(&self.section.exprs, root, params, self.dtype)?;
+            let (param, dtype, position) = plain_load(&self.section.exprs, root, params, self.factors)?;
             Some(Operand::Strided {
                 param: param as usize,
                 dtype,
@@ -196,7 +208,7 @@ impl<'a> DotSection<'a> {
         let (rows, columns) = (typical(plan.block.0).max(1.0), typical(plan.block.1).max(1.0));
         let pack_ns = |operand: &Option<Operand>| match operand {
             None => 0.5,
-            Some(Operand::Strided { dtype, .. }) if is_half(*dtype) => 0.1,
+            Some(Operand::Strided { dtype, .. }) if *dtype != self.factors => 0.1,
             Some(_) => 0.0,
         };
         let pack_lhs = pack_ns(&plan.lhs) * m * k * (n / columns).ceil();
@@ -214,10 +226,11 @@ pub fn contracted_parts(section: &Section, params: &[Param]) -> usize {
 }
 
 /// The parameter, its type and the place of an operand that is an element of a parameter at a place that only axes decide; of a
-/// half type, which the runtime converts to `f32`, too.
+/// half type or `i8`, which the runtime converts to `f32`, too.
 fn plain_load(exprs: &Exprs, root: ExprId, params: &[Param], dtype: DType) -> Option<(u32, DType, Affine)> {
     let root = exprs.get(root);
-    let converted = root.op == ScalarOp::Cast && dtype == DType::F32 && is_half(exprs.dtype(root.args[0]));
+    let narrow = |dtype: DType| is_half(dtype) || dtype == DType::I8;
+    let converted = root.op == ScalarOp::Cast && dtype == DType::F32 && narrow(exprs.dtype(root.args[0]));
     let node = if converted { exprs.get(root.args[0]) } else { root };
     let ScalarOp::Load(param) = node.op else { return None };
     let Param { ty, access, .. } = &params[param as usize];

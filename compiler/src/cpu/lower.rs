@@ -295,11 +295,7 @@ pub(super) fn neutral(kind: ReduceKind, dtype: DType) -> Literal {
 pub(super) fn identity(kind: ReduceKind, dtype: DType) -> Literal {
     let extreme = |largest: bool| match dtype {
         d if d.is_float() => Literal::float(d, if largest { f64::INFINITY } else { f64::NEG_INFINITY }),
-        DType::I64 => Literal::int(dtype, if largest { i64::MAX } else { i64::MIN }),
-        DType::I32 => Literal::int(dtype, if largest { i32::MAX } else { i32::MIN }.into()),
-        DType::U32 => Literal::int(dtype, if largest { u32::MAX } else { 0 }.into()),
-        DType::U8 => Literal::int(dtype, if largest { u8::MAX } else { 0 }.into()),
-        _ => Literal::int(dtype, largest.into()),
+        _ => Literal::int(dtype, if largest { dtype.int_limits().1 } else { dtype.int_limits().0 }),
     };
     match kind {
         ReduceKind::Sum | ReduceKind::Welford | ReduceKind::Or => Literal::int(dtype, 0),

@@ -1,6 +1,6 @@
 //! One scalar operation as Cranelift instructions.
 //!
-//! A value of type `u8` is held zero-extended in an `i32`, a `bool` as 0 or 1 in an `i8`, a half type as an `f32`. No
+//! A value of type `u8` is held zero-extended in an `i32`, one of type `i8` sign-extended, a `bool` as 0 or 1 in an `i8`, a half type as an `f32`. No
 //! operation traps and none becomes a library call.
 
 use super::half::{self, is_half};
@@ -17,7 +17,7 @@ pub(super) fn register(dtype: DType) -> Type {
         DType::F64 => types::F64,
         DType::F32 | DType::F16 | DType::BF16 => types::F32,
         DType::I64 => types::I64,
-        DType::I32 | DType::U32 | DType::U8 => types::I32,
+        DType::I32 | DType::U32 | DType::U8 | DType::I8 => types::I32,
         DType::Bool => types::I8,
     }
 }
@@ -47,6 +47,10 @@ pub(super) fn load(b: &mut FunctionBuilder, dtype: DType, address: Value, offset
             let byte = b.ins().load(types::I8, flags, address, offset);
             b.ins().uextend(types::I32, byte)
         }
+        DType::I8 => {
+            let byte = b.ins().load(types::I8, flags, address, offset);
+            b.ins().sextend(types::I32, byte)
+        }
         DType::F16 | DType::BF16 => {
             let bits = b.ins().load(types::I16, flags, address, offset);
             let bits = b.ins().uextend(types::I32, bits);
@@ -60,7 +64,7 @@ pub(super) fn load(b: &mut FunctionBuilder, dtype: DType, address: Value, offset
 pub(super) fn store(b: &mut FunctionBuilder, dtype: DType, value: Value, address: Value, offset: i32) {
     let flags = memory();
     let value = match dtype {
-        DType::U8 => b.ins().ireduce(types::I8, value),
+        DType::U8 | DType::I8 => b.ins().ireduce(types::I8, value),
         DType::F16 | DType::BF16 => {
             let bits = half::pack(b, dtype, value);
             b.ins().ireduce(types::I16, bits)
@@ -144,6 +148,7 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
             let bits = half::pack(b, from, x);
             half::unpack(b, dtype, bits)
         }
+        ScalarOp::Bitcast if dtype.size() == 1 => cast(b, from, dtype, x),
         ScalarOp::Bitcast if register(from) == register(dtype) => x,
         ScalarOp::Bitcast => b.ins().bitcast(register(dtype), MemFlagsData::new(), x),
         ScalarOp::Literal(_)
@@ -159,12 +164,25 @@ pub(super) fn apply(b: &mut FunctionBuilder, target: &Target, op: ScalarOp, from
         return half::round(b, dtype, value);
     }
     // Arithmetic on bytes is done in 32 bits and wrapped.
-    let wraps = dtype == DType::U8
-        && matches!(
-            op,
-            ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Fma | ScalarOp::Shl
-        );
-    if wraps { b.ins().band_imm_u(value, 0xff) } else { value }
+    if leaves_byte(op) { wrapped(b, dtype, value) } else { value }
+}
+
+/// Whether `op` on bytes in 32 bits may give what is no byte.
+pub(super) fn leaves_byte(op: ScalarOp) -> bool {
+    use ScalarOp::{Abs, Add, Div, Fma, Mul, Neg, Not, Shl, Sub};
+    matches!(op, Neg | Abs | Not | Add | Sub | Mul | Div | Fma | Shl)
+}
+
+/// The low byte of an `i32` as a value of type `u8` or `i8`; of another type the value as it is.
+fn wrapped(b: &mut FunctionBuilder, dtype: DType, x: Value) -> Value {
+    match dtype {
+        DType::U8 => b.ins().band_imm_u(x, 0xff),
+        DType::I8 => {
+            let byte = b.ins().ireduce(types::I8, x);
+            b.ins().sextend(types::I32, byte)
+        }
+        _ => x,
+    }
 }
 
 /// The condition of a comparison of floats.
@@ -189,7 +207,7 @@ pub(super) fn int_condition(how: Compare, dtype: DType) -> IntCC {
         Compare::Gt => IntCC::SignedGreaterThan,
         Compare::Ge => IntCC::SignedGreaterThanOrEqual,
     };
-    if matches!(dtype, DType::I64 | DType::I32) { signed } else { signed.unsigned() }
+    if dtype.is_signed_int() { signed } else { signed.unsigned() }
 }
 
 /// `⌊x / y⌋`, 0 if `y` is 0; wraps where the quotient does not fit.
@@ -365,9 +383,10 @@ fn cast(b: &mut FunctionBuilder, from: DType, to: DType, x: Value) -> Value {
                 b.ins().fcmp(FloatCC::NotEqual, x, zero)
             }
             DType::U32 => b.ins().fcvt_to_uint_sat(types::I32, x),
-            DType::U8 => {
+            DType::U8 | DType::I8 => {
                 let wide = b.ins().fcvt_to_sint_sat(types::I32, x);
-                let (low, high) = (b.ins().iconst(types::I32, 0), b.ins().iconst(types::I32, 255));
+                let (low, high) = to.int_limits();
+                let (low, high) = (literal(b, Literal::int(to, low)), literal(b, Literal::int(to, high)));
                 let wide = b.ins().smax(wide, low);
                 b.ins().smin(wide, high)
             }
@@ -379,11 +398,11 @@ fn cast(b: &mut FunctionBuilder, from: DType, to: DType, x: Value) -> Value {
             }
             let x = match (source.bits(), result.bits()) {
                 (s, r) if s > r => b.ins().ireduce(result, x),
-                (s, r) if s < r && from == DType::I32 => b.ins().sextend(result, x),
+                (s, r) if s < r && from.is_signed_int() => b.ins().sextend(result, x),
                 (s, r) if s < r => b.ins().uextend(result, x),
                 _ => x,
             };
-            if to == DType::U8 { b.ins().band_imm_u(x, 0xff) } else { x }
+            wrapped(b, to, x)
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Straight-line code on four consecutive elements at a time, in 128-bit registers.
 //!
 //! A [`Group`] holds four elements: one register of 32-bit lanes, or two of 64-bit lanes. A `bool` is a mask of 32-bit
-//! lanes (0 or -1), a `u8` is zero-extended to 32 bits, a half type is the `f32` of the same value. What has no vector instruction is done lane by lane, so every
+//! lanes (0 or -1), a `u8` is zero-extended to 32 bits, an `i8` sign-extended, a half type is the `f32` of the same value. What has no vector instruction is done lane by lane, so every
 //! operation exists. This is the portable form; where [`strip`](super::strip)
 //! knows wider vectors, what is left for it is what does not lie one after the other.
 
 use super::half::{self, is_half};
-use super::scalar::{self, float_condition, int_condition, memory};
+use super::scalar::{self, float_condition, int_condition, leaves_byte, memory};
 use super::target::Target;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::immediates::V128Imm;
@@ -28,7 +28,7 @@ pub(super) fn registers(dtype: DType) -> (Type, usize) {
         DType::F64 => (types::F64X2, 2),
         DType::I64 => (types::I64X2, 2),
         DType::F32 | DType::F16 | DType::BF16 => (types::F32X4, 1),
-        DType::I32 | DType::U32 | DType::U8 | DType::Bool => (types::I32X4, 1),
+        DType::I32 | DType::U32 | DType::U8 | DType::I8 | DType::Bool => (types::I32X4, 1),
     }
 }
 
@@ -98,10 +98,14 @@ pub(super) fn load(b: &mut FunctionBuilder, target: &Target, dtype: DType, addre
     let (ty, count) = registers(dtype);
     let at = |i: i32| offset + 16 * i;
     match dtype {
-        DType::U8 | DType::Bool => {
+        DType::U8 | DType::I8 | DType::Bool => {
             let bytes = b.ins().load(types::I32, memory(), address, offset);
             let vector = b.ins().scalar_to_vector(types::I32X4, bytes);
             let bytes = as_type(b, types::I8X16, vector);
+            if dtype == DType::I8 {
+                let halves = b.ins().swiden_low(bytes);
+                return smallvec![b.ins().swiden_low(halves)];
+            }
             let halves = b.ins().uwiden_low(bytes);
             let words = b.ins().uwiden_low(halves);
             if dtype == DType::U8 {
@@ -131,8 +135,8 @@ pub(super) fn load(b: &mut FunctionBuilder, target: &Target, dtype: DType, addre
 /// Stores four elements one after the other at `address + offset` bytes.
 pub(super) fn store(b: &mut FunctionBuilder, dtype: DType, group: &Group, address: Value, offset: i32) {
     match dtype {
-        DType::U8 | DType::Bool => {
-            let one = constant(b, types::I32X4, &[if dtype == DType::U8 { 0xff } else { 1 }; 4]);
+        DType::U8 | DType::I8 | DType::Bool => {
+            let one = constant(b, types::I32X4, &[if dtype == DType::Bool { 1 } else { 0xff }; 4]);
             let words = b.ins().band(group[0], one);
             let halves = b.ins().snarrow(words, words);
             let bytes = b.ins().unarrow(halves, halves);
@@ -312,6 +316,7 @@ pub(super) fn apply(
             let bits = half::pack(b, from, x[0]);
             half::unpack(b, dtype, bits)
         }),
+        ScalarOp::Bitcast if dtype.size() == 1 => return cast(b, target, from, dtype, args[0]),
         ScalarOp::Bitcast => {
             let ty = registers(dtype).0;
             each(b, &|b, x| as_type(b, ty, x[0]))
@@ -321,16 +326,23 @@ pub(super) fn apply(
     if half::rounds(op, dtype) {
         return smallvec![half::round(b, dtype, group[0])];
     }
-    let wraps = dtype == DType::U8
-        && matches!(
-            op,
-            ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Fma | ScalarOp::Shl
-        );
-    if wraps {
-        let byte = constant(b, types::I32X4, &[0xff; 4]);
-        return smallvec![b.ins().band(group[0], byte)];
+    if leaves_byte(op) { wrapped(b, dtype, group) } else { group }
+}
+
+/// The low bytes of 32-bit lanes as values of type `u8` or `i8`; of another type the lanes as they are.
+fn wrapped(b: &mut FunctionBuilder, dtype: DType, x: Group) -> Group {
+    match dtype {
+        DType::U8 => {
+            let byte = constant(b, types::I32X4, &[0xff; 4]);
+            smallvec![b.ins().band(x[0], byte)]
+        }
+        DType::I8 => {
+            let count = b.ins().iconst(types::I32, 24);
+            let upper = b.ins().ishl(x[0], count);
+            smallvec![b.ins().sshr(upper, count)]
+        }
+        _ => x,
     }
-    group
 }
 
 /// An operation done on each lane as on a scalar.
@@ -431,7 +443,7 @@ fn multiply_high(b: &mut FunctionBuilder, x: Value, y: Value) -> Value {
 }
 
 fn cast(b: &mut FunctionBuilder, target: &Target, from: DType, to: DType, x: &Group) -> Group {
-    let word = |d: DType| matches!(d, DType::I32 | DType::U32 | DType::U8);
+    let word = |d: DType| matches!(d, DType::I32 | DType::U32 | DType::U8 | DType::I8);
     let ones = |b: &mut FunctionBuilder, d: DType| literal(b, Literal::int(d, 1));
     match (from, to) {
         _ if from == to => x.clone(),
@@ -453,8 +465,8 @@ fn cast(b: &mut FunctionBuilder, target: &Target, from: DType, to: DType, x: &Gr
             smallvec![as_type(b, types::F32X4, both)]
         }
         (DType::F32, DType::I32) => smallvec![b.ins().fcvt_to_sint_sat(types::I32X4, x[0])],
-        (DType::I32 | DType::U8, DType::F32) => smallvec![b.ins().fcvt_from_sint(types::F32X4, x[0])],
-        (DType::I32 | DType::U8, DType::F64) => {
+        (DType::I32 | DType::U8 | DType::I8, DType::F32) => smallvec![b.ins().fcvt_from_sint(types::F32X4, x[0])],
+        (DType::I32 | DType::U8 | DType::I8, DType::F64) => {
             let (low, high) = (b.ins().swiden_low(x[0]), b.ins().swiden_high(x[0]));
             smallvec![b.ins().fcvt_from_sint(types::F64X2, low), b.ins().fcvt_from_sint(types::F64X2, high)]
         }
@@ -477,12 +489,8 @@ fn cast(b: &mut FunctionBuilder, target: &Target, from: DType, to: DType, x: &Gr
                 })
                 .collect()
         }
-        (f, t) if word(f) && t == DType::U8 => {
-            let byte = literal(b, Literal::int(DType::U8, 0xff));
-            smallvec![b.ins().band(x[0], byte[0])]
-        }
-        (f, t) if word(f) && word(t) => x.clone(),
-        (DType::I32, DType::I64) => smallvec![b.ins().swiden_low(x[0]), b.ins().swiden_high(x[0])],
+        (f, t) if word(f) && word(t) => wrapped(b, t, x.clone()),
+        (DType::I32 | DType::I8, DType::I64) => smallvec![b.ins().swiden_low(x[0]), b.ins().swiden_high(x[0])],
         (DType::U32 | DType::U8, DType::I64) => smallvec![b.ins().uwiden_low(x[0]), b.ins().uwiden_high(x[0])],
         (DType::I64, t) if word(t) => {
             let words = shuffle_words(b, x[0], x[1], [0, 2, 4, 6]);

@@ -24,11 +24,16 @@ const PARTS: f64 = 16.0;
 const ROWS: i64 = 480;
 const SUMS: f64 = 73728.0;
 
-/// An element as it is in memory: of a half type, before it is converted to be computed with.
+/// An element as it is in memory: of a half type or a byte, before it is converted to be computed with.
 pub(crate) fn in_memory(exprs: &Exprs, id: ExprId) -> ExprId {
     let node = exprs.get(id);
-    let half = |from: ExprId| matches!(exprs.dtype(from), DType::F16 | DType::BF16);
-    if node.op == ScalarOp::Cast && node.dtype == DType::F32 && half(node.args[0]) { node.args[0] } else { id }
+    if node.op != ScalarOp::Cast {
+        return id;
+    }
+    match (exprs.dtype(node.args[0]), node.dtype) {
+        (DType::F16 | DType::BF16, DType::F32) | (DType::I8, DType::I32) => node.args[0],
+        _ => id,
+    }
 }
 
 /// An element of a parameter at sums of multiples of axes, zero outside of the parameter and between its elements.

@@ -1,4 +1,4 @@
-//! Products of half types on tensor cores: eight warps compute a block of the result by `mma.sync`, from shared memory that is filled
+//! Products of half types and of bytes on tensor cores: eight warps compute a block of the result by `mma.sync`, from shared memory that is filled
 //! while they do. Operands that lie along the contracted axis arrive by `cp.async`, sixteen bytes at a time; others are computed.
 
 use super::out::Out;
@@ -10,10 +10,10 @@ use igneous_ir::dim::Dim;
 use igneous_ir::scalar::{ExprId, ScalarOp};
 use igneous_ir::types::DType;
 
-/// Contracted elements in a stage of shared memory.
-const DEPTH: u32 = 32;
-/// Elements from one row of shared memory to the next: rows begin at different banks.
-const ROW: u32 = DEPTH + 8;
+/// Bytes along the contracted axis in a stage of shared memory.
+const DEPTH: u32 = 64;
+/// Bytes from one row of shared memory to the next: rows begin at different banks.
+const ROW: u32 = DEPTH + 16;
 /// Stages: one is computed with, the others are being filled.
 const STAGES: u32 = 3;
 
@@ -21,21 +21,27 @@ const STAGES: u32 = 3;
 struct Side<'a> {
     name: &'static str,
     first: &'static str,
-    /// The expression in the half type.
+    /// The expression in the narrow type.
     expression: ExprId,
     axes: &'a [u32],
     extent: u32,
 }
 
 impl Product<'_> {
-    /// The half type of both operands, if sums are in single precision.
-    pub fn half(&self, exprs: &igneous_ir::scalar::Exprs) -> Option<DType> {
+    /// The type of both operands that tensor cores take: a half type if sums are in single precision, bytes if they are in `i32`. Bytes
+    /// beside a half type, which has all their numbers, are converted to that.
+    pub fn narrow(&self, exprs: &igneous_ir::scalar::Exprs) -> Option<DType> {
         let of = |side: ExprId| {
             let node = exprs.get(side);
-            (node.op == ScalarOp::Cast).then(|| exprs.dtype(node.args[0])).filter(|d| matches!(d, DType::F16 | DType::BF16))
+            (node.op == ScalarOp::Cast).then(|| exprs.dtype(node.args[0]))
         };
-        let half = of(self.lhs)?;
-        (self.dtype == DType::F32 && of(self.rhs)? == half).then_some(half)
+        match (of(self.lhs)?, of(self.rhs)?, self.dtype) {
+            (DType::I8, DType::I8, DType::I32) => Some(DType::I8),
+            (half @ (DType::F16 | DType::BF16), other, DType::F32) | (other, half @ (DType::F16 | DType::BF16), DType::F32) => {
+                (other == half || other == DType::I8).then_some(half)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -44,15 +50,18 @@ pub(super) const LEAST: u32 = 32;
 
 /// Bytes of shared memory.
 pub(super) fn shared_bytes(tile: Tile) -> i64 {
-    i64::from(STAGES * (tile.m + tile.n) * ROW * 2)
+    i64::from(STAGES * (tile.m + tile.n) * ROW)
 }
 
 impl Emitter<'_> {
-    /// The blocks of a product of half types, one after the other.
-    pub fn half_product(&self, out: &mut Out, tile: Tile) {
+    /// The blocks of a product on tensor cores, one after the other.
+    pub fn narrow_product(&self, out: &mut Out, tile: Tile) {
         let exprs = &self.section.exprs;
         let product = Product::of(self.section).expect("the plan saw a product");
-        let half = product.half(exprs).expect("the plan saw half types");
+        let narrow = product.narrow(exprs).expect("the plan saw types of tensor cores");
+        let (held, size) = (scalar::storage(narrow), narrow.size() as u32);
+        // Elements in a stage, from row to row, in the depth of one multiplication, and in a word.
+        let (stage, pitch, step, word) = (DEPTH / size, ROW / size, 32 / size, 4 / size);
         let inner = |side: ExprId| exprs.get(side).args[0];
         let sides = [
             Side { name: "left", first: "m0", expression: inner(product.lhs), axes: product.m, extent: tile.m },
@@ -64,47 +73,53 @@ impl Emitter<'_> {
         out.line(format!("const int row0 = warp / 4 * {}, column0 = warp % 4 * {};", tile.m / 2, tile.n / 4));
         out.line("extern __shared__ __align__(16) unsigned char shared[];");
         let array = |name: &str, extent: u32, from: &str| {
-            format!("unsigned short (*{name})[{extent}][{ROW}] = (unsigned short (*)[{extent}][{ROW}]){from};")
+            format!("{held} (*{name})[{extent}][{pitch}] = ({held} (*)[{extent}][{pitch}]){from};")
         };
         out.line(array("left", tile.m, "shared"));
         out.line(array("right", tile.n, &format!("(left + {STAGES})")));
         self.begin_block(out, tile, &product);
         let depth = dim(plan::extent(self.section, product.k));
-        out.line(format!("const idx steps = ({depth} + {}) / {DEPTH};", DEPTH - 1));
-        out.line(format!("float acc[{high}][{wide}][4] = {{}};"));
+        out.line(format!("const idx steps = ({depth} + {}) / {stage};", stage - 1));
+        out.line(format!("{} acc[{high}][{wide}][4] = {{}};", scalar::ctype(product.dtype)));
         out.open("auto fill = [&](int stage, idx k0) {");
         for side in &sides {
-            self.fill_half(out, &product, side, half, &depth);
+            self.fill_narrow(out, &product, side, narrow, &depth);
         }
         out.close_with("};");
         out.open(format!("for (int s = 0; s < {}; ++s) {{", STAGES - 1));
-        out.line(format!("if (s < steps) fill(s, s * {DEPTH});"));
+        out.line(format!("if (s < steps) fill(s, s * {stage});"));
         out.line("copy_commit();");
         out.close();
         out.open("for (idx s = 0; s < steps; ++s) {");
         out.line(format!("copy_wait(); // for all but the last {}", STAGES - 2));
         out.line("__syncthreads();");
         let next = format!("s + {}", STAGES - 1);
-        out.line(format!("if ({next} < steps) fill(({next}) % {STAGES}, ({next}) * {DEPTH});"));
+        out.line(format!("if ({next} < steps) fill(({next}) % {STAGES}, ({next}) * {stage});"));
         out.line("copy_commit();");
         out.line(format!("const int stage = s % {STAGES};"));
         out.line("#pragma unroll");
-        out.open(format!("for (int k = 0; k < {DEPTH}; k += 16) {{"));
+        out.open(format!("for (int k = 0; k < {stage}; k += {step}) {{"));
         out.line(format!("unsigned left_k[{high}][4], right_k[{wide}][2];"));
         out.line("#pragma unroll");
         out.open(format!("for (int e = 0; e < {high}; ++e) {{"));
-        out.line("const unsigned short* at = &left[stage][row0 + e * 16 + group][k + pair];");
-        for (register, offset) in [0, 8 * ROW, 8, 8 * ROW + 8].into_iter().enumerate() {
+        let within = if word == 2 { "pair" } else { "pair * 2" };
+        out.line(format!("const {held}* at = &left[stage][row0 + e * 16 + group][k + {within}];"));
+        let other = 4 * word;
+        for (register, offset) in [0, 8 * pitch, other, 8 * pitch + other].into_iter().enumerate() {
             out.line(format!("left_k[e][{register}] = *(const unsigned*)(at + {offset});"));
         }
         out.close();
         out.line("#pragma unroll");
         out.open(format!("for (int h = 0; h < {wide}; ++h) {{"));
-        out.line("const unsigned short* at = &right[stage][column0 + h * 8 + group][k + pair];");
+        out.line(format!("const {held}* at = &right[stage][column0 + h * 8 + group][k + {within}];"));
         out.line("right_k[h][0] = *(const unsigned*)at;");
-        out.line("right_k[h][1] = *(const unsigned*)(at + 8);");
+        out.line(format!("right_k[h][1] = *(const unsigned*)(at + {other});"));
         out.close();
-        let multiply = if half == DType::F16 { "mma_f16" } else { "mma_bf16" };
+        let multiply = match narrow {
+            DType::F16 => "mma_f16",
+            DType::BF16 => "mma_bf16",
+            _ => "mma_i8",
+        };
         self.helpers(&[multiply]);
         out.line("#pragma unroll");
         out.open(format!("for (int e = 0; e < {high}; ++e) {{"));
@@ -135,20 +150,26 @@ impl Emitter<'_> {
     }
 
     /// Puts a part of an operand into a stage of shared memory, zeros where there is nothing.
-    fn fill_half(&self, out: &mut Out, product: &Product, side: &Side, half: DType, depth: &str) {
+    fn fill_narrow(&self, out: &mut Out, product: &Product, side: &Side, narrow: DType, depth: &str) {
         let Side { name, first, extent, .. } = side;
         let count = dim(plan::extent(self.section, side.axes));
-        let raw = self.load_along_depth(product, side);
-        let (at_once, per_row) = if raw.is_some() { (8, DEPTH / 8) } else { (1, DEPTH) };
+        let (held, size) = (scalar::storage(narrow), narrow.size() as u32);
+        let same = self.section.exprs.dtype(side.expression) == narrow;
+        let raw = if same { self.load_along_depth(product, side, 16 / size) } else { None };
+        let at_once = if raw.is_some() { 16 / size } else { 1 };
+        let per_row = DEPTH / size / at_once;
         out.line("#pragma unroll");
         out.open(format!("for (int e = threadIdx.x; e < {}; e += 256) {{", extent * per_row));
         match raw.is_some() || self.along_depth(product, side.expression) {
-            true => out.line(format!("const int l = e / {per_row}, h = e % {per_row}{};", if at_once > 1 { " * 8" } else { "" })),
+            true => out.line(format!(
+                "const int l = e / {per_row}, h = e % {per_row}{};",
+                if at_once > 1 { format!(" * {at_once}") } else { String::new() }
+            )),
             false => out.line(format!("const int l = e % {extent}, h = e / {extent};")),
         }
         out.line(format!("const bool inside = {first} + l < {count} && k0 + h < {depth};"));
         if let Some(param) = raw {
-            out.line(format!("const unsigned short* from = {};", self.writer.params[param as usize]));
+            out.line(format!("const {held}* from = {};", self.writer.params[param as usize]));
             out.open("if (inside) {");
             self.indices(out, side.axes, &format!("({first} + l)"));
             self.indices(out, product.k, "(k0 + h)");
@@ -162,7 +183,7 @@ impl Emitter<'_> {
             out.close();
             out.line(format!("copy_async(&{name}[stage][l][h], from, inside);"));
         } else {
-            out.line("unsigned short v = 0;");
+            out.line(format!("{held} v = 0;"));
             out.open("if (inside) {");
             self.indices(out, side.axes, &format!("({first} + l)"));
             self.indices(out, product.k, "(k0 + h)");
@@ -171,11 +192,11 @@ impl Emitter<'_> {
             lines.iter().for_each(|l| out.line(l));
             let value = match node.op {
                 // The bits as they are.
-                ScalarOp::Load(p) if !named.contains_key(&side.expression) => {
+                ScalarOp::Load(p) if same && !named.contains_key(&side.expression) => {
                     let offset = self.writer.offset(&node.args, &self.kernel.params[p as usize].ty.shape, &named);
                     format!("{}[{offset}]", self.writer.params[p as usize])
                 }
-                _ => scalar::to_memory(self.writer.unit, half, self.writer.text(side.expression, &named, 0)),
+                _ => scalar::to_memory(self.writer.unit, narrow, self.writer.text(side.expression, &named, 0)),
             };
             out.line(format!("v = {value};"));
             out.close();
@@ -184,9 +205,9 @@ impl Emitter<'_> {
         out.close();
     }
 
-    /// The parameter of an operand that is nothing but a load whose neighbours in memory are those along the one contracted axis, eight
-    /// of them at an address that is a multiple of sixteen bytes.
-    fn load_along_depth(&self, product: &Product, side: &Side) -> Option<u32> {
+    /// The parameter of an operand that is nothing but a load whose neighbours in memory are those along the one contracted axis,
+    /// `together` of them at an address that is a multiple of sixteen bytes.
+    fn load_along_depth(&self, product: &Product, side: &Side, together: u32) -> Option<u32> {
         let exprs = &self.section.exprs;
         let &[k] = product.k else { return None };
         let node = exprs.get(side.expression);
@@ -194,7 +215,7 @@ impl Emitter<'_> {
         let (&last, outer) = node.args.split_last()?;
         let of_k = |id: &ExprId| exprs.reachable(&[*id]).iter().any(|&e| exprs.get(e).op == ScalarOp::Axis(k));
         let shape = &self.kernel.params[param as usize].ty.shape;
-        let aligned = |d: Dim| d.rem(8) == Dim::ZERO;
+        let aligned = |d: Dim| d.rem(together as usize) == Dim::ZERO;
         let along = exprs.get(last).op == ScalarOp::Axis(k) && !outer.iter().any(of_k);
         let fits = aligned(*shape.last()?) && aligned(self.section.axes[k as usize].extent);
         (along && fits).then_some(param)

@@ -24,8 +24,8 @@ pub(super) enum Team {
     Column,
     /// The threads of a block compute a block of a product together.
     Tile(Tile),
-    /// The same for operands of a half type, on tensor cores.
-    HalfTile(Tile),
+    /// The same for operands of a half type or of bytes, on tensor cores.
+    NarrowTile(Tile),
     /// The threads of a block do 32×32 points, and read across what they write along.
     Transposed,
     /// A thread does everything at a point, in order; large locals lie in scratch memory. What every section can be done by.
@@ -59,10 +59,10 @@ impl Plan {
     pub fn new(kernel: &Kernel, section: &Section) -> Plan {
         let points = section.parallel().map(|a| section.axes[a as usize].extent).product();
         if let Some(product) = Product::of(section) {
-            let tensor_cores = product.half(&section.exprs).is_some();
+            let tensor_cores = product.narrow(&section.exprs).is_some();
             let tile = product.tile(section, if tensor_cores { mma::LEAST } else { SIDE });
             let [rows, columns] = tile.counts(section, &product);
-            let team = if tensor_cores { Team::HalfTile(tile) } else { Team::Tile(tile) };
+            let team = if tensor_cores { Team::NarrowTile(tile) } else { Team::Tile(tile) };
             return Plan { team, points: extent(section, product.batch) * rows * columns };
         }
         if section.stages.iter().any(|s| in_order(section, s)) {
@@ -97,13 +97,13 @@ impl Plan {
 
     /// Whether threads keep blocks of a product in registers.
     pub fn is_product(&self) -> bool {
-        matches!(self.team, Team::Tile(_) | Team::HalfTile(_))
+        matches!(self.team, Team::Tile(_) | Team::NarrowTile(_))
     }
 
     /// The number of blocks.
     pub fn blocks(&self, section: &Section) -> Dim {
         let most = match self.team {
-            Team::Tile(_) | Team::HalfTile(_) | Team::Transposed => TILES,
+            Team::Tile(_) | Team::NarrowTile(_) | Team::Transposed => TILES,
             _ if self.scratch_locals(section).next().is_some() => BLOCKS_WITH_SCRATCH,
             _ => BLOCKS,
         };
@@ -134,7 +134,7 @@ impl Plan {
             Team::Thread { vector, .. } => i64::from(super::THREADS * vector),
             Team::Warps(warps) => i64::from(8 / warps),
             Team::Column => 8,
-            Team::Tile(_) | Team::HalfTile(_) | Team::Transposed => 1,
+            Team::Tile(_) | Team::NarrowTile(_) | Team::Transposed => 1,
             Team::Alone => i64::from(super::THREADS),
         }
     }
@@ -143,7 +143,7 @@ impl Plan {
     pub fn shared(&self, section: &Section) -> Dim {
         match self.team {
             Team::Thread { .. } | Team::Alone | Team::Transposed => Dim::ZERO,
-            Team::HalfTile(tile) => Dim::constant(mma::shared_bytes(tile)),
+            Team::NarrowTile(tile) => Dim::constant(mma::shared_bytes(tile)),
             Team::Tile(tile) => {
                 let largest = section.locals.iter().map(|l| super::scalar::held_size(l.dtype)).max().unwrap_or(8);
                 Dim::constant(tile.shared_elements() * largest as i64)

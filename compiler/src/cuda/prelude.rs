@@ -130,6 +130,16 @@ const HELPERS: &[Helper] = &[
         &["f64_to_u32"],
         "unsigned char f64_to_u8(double x) { unsigned u = f64_to_u32(x); return (unsigned char)(u > 255 ? 255 : u); }",
     ),
+    (
+        "f32_to_i8",
+        &["f32_to_i32"],
+        "signed char f32_to_i8(float x) { int i = f32_to_i32(x); return (signed char)(i > 127 ? 127 : i < -128 ? -128 : i); }",
+    ),
+    (
+        "f64_to_i8",
+        &["f64_to_i32"],
+        "signed char f64_to_i8(double x) { int i = f64_to_i32(x); return (signed char)(i > 127 ? 127 : i < -128 ? -128 : i); }",
+    ),
     // Whether (a, i) comes before (b, j) in an arg-reduction: a NaN first, then the extremum, then the smaller index.
     (
         "argmax_f32",
@@ -215,6 +225,12 @@ const HELPERS: &[Helper] = &[
         "mma_bf16",
         &[],
         "void mma_bf16(float* c, const unsigned* a, const unsigned* b) { asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\" : \"+f\"(c[0]), \"+f\"(c[1]), \"+f\"(c[2]), \"+f\"(c[3]) : \"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3]), \"r\"(b[0]), \"r\"(b[1])); }",
+    ),
+    // The same of 16×32 and 32×8 bytes, with sums in 32-bit integers.
+    (
+        "mma_i8",
+        &[],
+        "void mma_i8(int* c, const unsigned* a, const unsigned* b) { asm volatile(\"mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\" : \"+r\"(c[0]), \"+r\"(c[1]), \"+r\"(c[2]), \"+r\"(c[3]) : \"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3]), \"r\"(b[0]), \"r\"(b[1])); }",
     ),
     // Reports a failed check; the first report stays.
     (

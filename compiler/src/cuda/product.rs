@@ -54,6 +54,7 @@ pub(super) fn types([lhs, rhs]: [DType; 2], sums: DType, result: DType, precisio
         (DType::F32, DType::F32, DType::F32) => Sums::F32,
         (DType::F16 | DType::BF16, DType::F32, _) if result == lhs || result == DType::F32 => Sums::F32,
         (DType::F64, DType::F64, DType::F64) => Sums::F64,
+        (DType::I8, DType::I32, DType::I32) => Sums::I32,
         _ => return None,
     };
     (lhs == rhs).then_some(Types { operands: lhs, sums, result })

@@ -51,6 +51,7 @@ pub(super) fn ctype(dtype: DType) -> &'static str {
         DType::I64 => "long long",
         DType::I32 => "int",
         DType::U8 => "unsigned char",
+        DType::I8 => "signed char",
         DType::U32 => "unsigned",
         DType::Bool => "bool",
     }
@@ -237,7 +238,7 @@ impl<'a> Writer<'a> {
         let all = || (0..node.args.len()).map(|k| arg(k, 0)).collect::<Vec<String>>();
         let infix = |symbol: &str, level: u8| (format!("{} {symbol} {}", arg(0, level), arg(1, level + 1)), level);
         let helped = |name: &str| (self.call(&format!("{name}_{dtype}"), &all()), ATOM);
-        let byte = |text: String| (format!("(unsigned char)({text})"), UNARY);
+        let byte = |text: String| (format!("({})({text})", ctype(dtype)), UNARY);
         match node.op {
             ScalarOp::Literal(l) => {
                 let text = literal(l);
@@ -264,7 +265,7 @@ impl<'a> Writer<'a> {
                 };
                 match dtype {
                     DType::I64 | DType::I32 if !ranged => helped(name),
-                    DType::U8 => byte(infix(symbol, level).0),
+                    DType::U8 | DType::I8 => byte(infix(symbol, level).0),
                     _ => self.rounded(dtype, infix(symbol, level)),
                 }
             }
@@ -276,6 +277,7 @@ impl<'a> Writer<'a> {
                     d if d.is_float() && node.op == ScalarOp::Div => self.rounded(dtype, infix(symbol, PRODUCT)),
                     DType::F16 | DType::BF16 => self.rounded(dtype, (self.call("rem_f32", &all()), ATOM)),
                     DType::U8 => byte(self.call(&format!("{name}_u32"), &all())),
+                    DType::I8 => byte(self.call(&format!("{name}_i32"), &all())),
                     _ => helped(name),
                 }
             }
@@ -298,17 +300,18 @@ impl<'a> Writer<'a> {
                 (format!("({} {symbol} {})", arg(0, SUM), arg(1, SUM)), ATOM)
             }
             ScalarOp::Not if dtype == DType::Bool => (format!("!{}", arg(0, UNARY)), UNARY),
-            ScalarOp::Not if dtype == DType::U8 => byte(format!("~{}", arg(0, ATOM))),
+            ScalarOp::Not if matches!(dtype, DType::U8 | DType::I8) => byte(format!("~{}", arg(0, ATOM))),
             ScalarOp::Not => (format!("~{}", arg(0, ATOM)), UNARY),
             ScalarOp::Neg => match dtype {
                 DType::I64 | DType::I32 if !ranged => (self.call(&format!("sub_{dtype}"), &["0".into(), arg(0, 0)]), ATOM),
-                DType::U8 => byte(format!("-{}", arg(0, ATOM))),
+                DType::U8 | DType::I8 => byte(format!("-{}", arg(0, ATOM))),
                 DType::U32 => (format!("0u - {}", arg(0, PRODUCT)), SUM),
                 _ => (format!("-{}", arg(0, ATOM)), UNARY),
             },
             ScalarOp::Abs => match dtype {
                 DType::F64 => (format!("fabs({})", arg(0, 0)), ATOM),
                 DType::I64 | DType::I32 => helped("abs"),
+                DType::I8 => byte(self.call("abs_i32", &all())),
                 DType::U8 | DType::U32 | DType::Bool => (arg(0, ATOM), ATOM),
                 _ => (format!("fabsf({})", arg(0, 0)), ATOM),
             },
@@ -317,12 +320,16 @@ impl<'a> Writer<'a> {
                 let unsigned = match dtype {
                     DType::I64 if node.op == ScalarOp::Shl => "(long long)(unsigned long long)",
                     DType::I32 if node.op == ScalarOp::Shl => "(int)(unsigned)",
+                    DType::I8 if node.op == ScalarOp::Shl => "(signed char)(unsigned)",
                     DType::U8 => "(unsigned char)",
+                    DType::I8 => "(signed char)",
                     _ => "",
                 };
                 let (to, from) = unsigned.split_at(unsigned.find(")(").map_or(0, |i| i + 1));
                 match dtype {
-                    DType::U8 => (format!("{unsigned}({} {symbol} {})", arg(0, ATOM), arg(1, ATOM)), UNARY),
+                    DType::U8 | DType::I8 if to.is_empty() => {
+                        (format!("{unsigned}({} {symbol} {})", arg(0, ATOM), arg(1, ATOM)), UNARY)
+                    }
                     _ => (format!("{to}({from}{} {symbol} {})", arg(0, ATOM), arg(1, ATOM)), UNARY),
                 }
             }
@@ -388,7 +395,7 @@ impl<'a> Writer<'a> {
             let text = format!("{a} {} {b}", if kind == ReduceKind::Sum { "+" } else { "*" });
             return match dtype {
                 DType::I64 | DType::I32 => self.call(&format!("{name}_{dtype}"), &[a, b]),
-                DType::U8 => format!("(unsigned char)({text})"),
+                DType::U8 | DType::I8 => format!("({})({text})", ctype(dtype)),
                 DType::F16 | DType::BF16 => self.call(&format!("round_{dtype}"), &[text]),
                 _ => text,
             };
@@ -396,6 +403,7 @@ impl<'a> Writer<'a> {
         let suffix = match dtype {
             DType::F16 | DType::BF16 => "f32",
             DType::U8 | DType::Bool => "u32",
+            DType::I8 => "i32",
             DType::I64 if index && self.short_index => "i32",
             d => d.name(),
         };

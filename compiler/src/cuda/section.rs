@@ -64,7 +64,7 @@ impl<'a> Emitter<'a> {
             }
             Team::Thread { vector, flat } => self.vectors(out, vector, flat),
             Team::Tile(tile) => self.product(out, tile),
-            Team::HalfTile(tile) => self.half_product(out, tile),
+            Team::NarrowTile(tile) => self.narrow_product(out, tile),
             Team::Transposed => self.transposed(out),
             Team::Warps(_) | Team::Column => self.team(out),
         }

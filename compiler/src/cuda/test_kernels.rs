@@ -1,7 +1,7 @@
 //! Kernels for tests: of their texts here, of what those compute where they are run.
 
 /// Name and text of kernels that together use every template.
-pub const KERNELS: [(&str, &str); 20] = [
+pub const KERNELS: [(&str, &str); 21] = [
     (
         "pointwise",
         "\
@@ -147,6 +147,18 @@ kernel integers(x: i64[50], n: i32[50], u: u32[50], f: f64[50], b: u8[50]) -> \
     g[i] = f[i] % 1.5 + f64(x[i]) * floor(f[i])
     c[i] = b[i] * 3 - u8(f[i])
     h[i] = f16(f[i]) + f16(n[i])
+  }
+",
+    ),
+    (
+        "bytes",
+        "\
+kernel bytes(x: i8[50], y: i8[50], f: f32[50]) -> (a: i8[50], b: i8[50], w: i32[50])
+  axes i: par 50
+  map {
+    a[i] = max(-x[i] * y[i] + x[i], i8(f[i])) / y[i]
+    b[i] = abs(x[i]) % 7 ^ (y[i] << 2) ^ !(x[i] >> 1)
+    w[i] = i32(x[i]) * i32(y[i]) - i32(u8(x[i]))
   }
 ",
     ),

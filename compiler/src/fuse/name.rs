@@ -18,7 +18,7 @@ impl Names {
             for &n in members.iter().filter(|&&n| units.role(n) == role) {
                 let op = &graph.node(n).op;
                 let part = match op.name() {
-                    "dot_general" => "dot",
+                    "dot_general" | "dot_general_i32" => "dot",
                     "convolution" => "conv",
                     "online_softmax" => "softmax",
                     "welford" => "norm",

@@ -4,6 +4,7 @@
 //! once-used pointwise nodes are not units: they become part of whatever reads them.
 
 use crate::driver::Backend;
+use crate::prepare::of_bytes;
 use crate::rules::axes::reshape_groups;
 use igneous_ir::dim::Dim;
 use igneous_ir::graph::{Graph, Node, Value};
@@ -105,7 +106,7 @@ impl Units {
                     let output = (0..node.results.len() as u32).any(|result| stored_outputs.contains(&Value { node: i, result }));
                     let view = is_view(node);
                     let worth = !view
-                        && (uses.contraction[n]
+                        && (uses.contraction[n] && !of_bytes(graph, node)
                             || uses.reduction[n] && near_reduction[n]
                             || uses.count[n] > 1 && (cost[n] > CHEAP || near_dot[n])
                             || uses.expanded[n] && (math[n] || cost[n] > CHEAP));
@@ -279,7 +280,7 @@ const WORTH_A_COPY: f64 = 64.0;
 /// place, while a product would gather them for each of its blocks.
 fn scattered_operands(graph: &Graph) -> BTreeSet<u32> {
     let mut stored = BTreeSet::new();
-    for (_, node) in graph.nodes().filter(|(_, n)| n.op.name() == "dot_general") {
+    for (_, node) in graph.nodes().filter(|(_, n)| matches!(n.op.name(), "dot_general" | "dot_general_i32")) {
         let sides = [["lhs_contract", "lhs_batch"], ["rhs_contract", "rhs_batch"]];
         for (side, [contract, batch]) in sides.into_iter().enumerate() {
             let operand = graph.node(node.operands[side].node);

@@ -121,6 +121,7 @@ fn is_lossless(x: Operand, u: DType) -> bool {
         DType::I32 => 31,
         DType::U32 => 32,
         DType::U8 => 8,
+        DType::I8 => 7,
         DType::Bool => 1,
     };
     let exponent = |d: DType| match d {
@@ -136,6 +137,6 @@ fn is_lossless(x: Operand, u: DType) -> bool {
         (true, false) => false,
         (false, _) if u == from => true,
         (false, true) => wide,
-        (false, false) => wide && u != DType::Bool && (u != DType::U32 || matches!(from, DType::U8 | DType::Bool)),
+        (false, false) => wide && u != DType::Bool && (u.is_signed_int() || !from.is_signed_int()),
     }
 }

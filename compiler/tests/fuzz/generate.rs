@@ -324,7 +324,7 @@ impl Generator {
 
 fn in_range(array: &Array) -> bool {
     match array.dtype() {
-        DType::U32 | DType::Bool | DType::U8 => true,
+        DType::U32 | DType::Bool | DType::U8 | DType::I8 => true,
         DType::I32 => (0..array.len()).all(|i| array.i(i).unsigned_abs() < 1 << 24),
         DType::I64 => (0..array.len()).all(|i| array.i(i).unsigned_abs() < 1 << 40),
         _ => array.to_f64().into_iter().all(|x| x.is_finite() && x.abs() <= 1e3 && (x == 0.0 || x.abs() > 1e-6)),

@@ -173,7 +173,7 @@ fn check(g: &mut Generator) -> Option<Vec<usize>> {
 
 fn cast(g: &mut Generator) -> Option<Vec<usize>> {
     let x = g.pick(|_| true)?;
-    let dtype = *g.random.pick(&[DType::F32, DType::F64, DType::I64, DType::I32, DType::Bool, DType::U8]);
+    let dtype = *g.random.pick(&[DType::F32, DType::F64, DType::I64, DType::I32, DType::Bool, DType::U8, DType::I8]);
     g.add(ops::cast(dtype), &[x])
 }
 

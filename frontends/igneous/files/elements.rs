@@ -8,13 +8,11 @@ use igneous_ir::{DType, Error, Result};
 pub(crate) enum Kind {
     /// One that tensors have, too.
     Same(DType),
-    /// A narrower integer, which becomes the next wider one that tensors have.
-    I8,
-    /// See [`Kind::I8`].
+    /// An integer that becomes the next wider one that tensors have.
     I16,
-    /// See [`Kind::I8`].
+    /// See [`Kind::I16`].
     U16,
-    /// See [`Kind::I8`].
+    /// See [`Kind::I16`].
     U32,
 }
 
@@ -32,7 +30,6 @@ impl Kind {
     pub(crate) fn size(self) -> usize {
         match self {
             Kind::Same(dtype) => dtype.size(),
-            Kind::I8 => 1,
             Kind::I16 | Kind::U16 => 2,
             Kind::U32 => 4,
         }
@@ -53,7 +50,6 @@ impl Kind {
                 return Err(Error::new("a bool is neither 0 nor 1"));
             }
             Kind::Same(dtype) => Tensor::from_le_bytes(dtype, shape, bytes),
-            Kind::I8 => Tensor::from_vec(bytes.iter().map(|&b| i32::from(b as i8)).collect(), shape),
             Kind::I16 => Tensor::from_vec(pairs().map(|pair| i32::from(i16::from_le_bytes(pair))).collect(), shape),
             Kind::U16 => Tensor::from_vec(pairs().map(|pair| i32::from(u16::from_le_bytes(pair))).collect(), shape),
             Kind::U32 => {

@@ -11,7 +11,7 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// Reads a `.npy` file (`numpy.load`). Integers of 8 and 16 bits become `i32`, unsigned ones of 32 bits `i64`.
+/// Reads a `.npy` file (`numpy.load`). Integers of 16 bits become `i32`, unsigned ones of 32 bits `i64`.
 ///
 /// # Errors
 /// If the file is missing or damaged, or holds no numbers; the message names it.
@@ -86,7 +86,7 @@ fn kind_of(descr: &str) -> Result<(Kind, Endian)> {
         "i8" => Kind::Same(DType::I64),
         "i4" => Kind::Same(DType::I32),
         "i2" => Kind::I16,
-        "i1" => Kind::I8,
+        "i1" => Kind::Same(DType::I8),
         "u1" => Kind::Same(DType::U8),
         "u2" => Kind::U16,
         "u4" => Kind::U32,
@@ -137,6 +137,7 @@ fn format(tensor: &Tensor) -> Result<Vec<u8>> {
         DType::I32 => "<i4",
         DType::U32 => "<u4",
         DType::U8 => "|u1",
+        DType::I8 => "|i1",
         DType::Bool => "|b1",
         other => return Err(Error::new(format!("numpy has no elements of type {other}")).note("tensor", tensor.describe())),
     };

@@ -464,7 +464,7 @@ fn global(module: &str, name: &str) -> Result<Global> {
             "LongStorage" => Kind::Same(DType::I64),
             "IntStorage" => Kind::Same(DType::I32),
             "ShortStorage" => Kind::I16,
-            "CharStorage" => Kind::I8,
+            "CharStorage" => Kind::Same(DType::I8),
             "ByteStorage" | "UntypedStorage" => Kind::Same(DType::U8),
             "BoolStorage" => Kind::Same(DType::Bool),
             _ => return None,

@@ -1,7 +1,7 @@
 //! Layers made of layers.
 
 use super::visit::{Module, Visitor};
-use super::{Forward, call_layer};
+use super::{Activations, Forward, call_layer};
 use crate::tensor::{IntoShape, Tensor};
 use igneous_ir::Shape;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone, Default)]
 pub struct Sequential {
-    layers: Vec<(String, Arc<dyn Forward>)>,
+    pub(super) layers: Vec<(String, Arc<dyn Forward>)>,
 }
 
 impl Sequential {
@@ -70,6 +70,11 @@ impl Module for Sequential {
 }
 
 impl Forward for Sequential {
+    #[track_caller]
+    fn quantized(&self, activations: Activations) -> Option<Arc<dyn Forward>> {
+        Some(Arc::new(self.quantize(activations)))
+    }
+
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         let mut x = x.clone();

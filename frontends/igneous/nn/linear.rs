@@ -1,8 +1,9 @@
 //! The fully connected layer.
 
 use super::visit::{Module, Visitor};
-use super::{Forward, init};
+use super::{Activations, Forward, init};
 use crate::tensor::Tensor;
+use std::sync::Arc;
 
 /// `y = x · weightᵀ + bias` (`torch.nn.Linear`). Input `[…, in_features]`, output `[…, out_features]`.
 ///
@@ -44,6 +45,11 @@ impl Module for Linear {
 }
 
 impl Forward for Linear {
+    #[track_caller]
+    fn quantized(&self, activations: Activations) -> Option<Arc<dyn Forward>> {
+        Some(Arc::new(self.quantize(activations)))
+    }
+
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())

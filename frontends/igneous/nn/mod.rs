@@ -63,6 +63,7 @@ mod norm;
 mod pad;
 mod pool;
 mod position;
+mod quantized;
 mod recurrent;
 mod regression_loss;
 mod state;
@@ -116,6 +117,7 @@ pub use pool::{
 pub use position::{
     LearnedPositions, PositionalEncoding, PositionalEncodingOptions, RotaryEmbedding, RotaryOptions, RotaryPairs,
 };
+pub use quantized::{Activations, QuantizedLinear};
 pub use recurrent::{
     Gru, GruCell, GruOptions, Lstm, LstmCell, LstmOptions, Nonlinearity, RecurrentWeights, Rnn, RnnCell, RnnOptions,
 };
@@ -133,6 +135,7 @@ use crate::location::here;
 use crate::tensor::Tensor;
 use crate::trace::scope;
 use igneous_ir::Result;
+use std::sync::Arc;
 use summary::noted;
 
 /// A layer from one tensor to one tensor: what [`Sequential`] is made of.
@@ -149,6 +152,13 @@ pub trait Forward: Module + Send + Sync {
         Self: Sized,
     {
         call_layer(self, name, x)
+    }
+
+    /// The layer with weights of eight bits, for inference, if it has such a form.
+    #[track_caller]
+    fn quantized(&self, activations: Activations) -> Option<Arc<dyn Forward>> {
+        let _ = activations;
+        None
     }
 
     /// The name of the layer's type.

@@ -111,7 +111,7 @@ impl StateDict {
     }
 
     /// Reads a file of tensors: safetensors, PyTorch's `.pt` or `.pth` with a state dict, or numpy's `.npz`. Its first bytes tell
-    /// which. Integers of 8 and 16 bits become `i32`, unsigned ones of 32 bits `i64`. Nothing in a file is executed; of a
+    /// which. Integers of 16 bits become `i32`, unsigned ones of 32 bits `i64`. Nothing in a file is executed; of a
     /// checkpoint that holds more than tensors, [`load_torch`](crate::files::load_torch) gives the parts.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ impl StateDict {
     }
 }
 
-const DTYPES: [(DType, Dtype); 8] = [
+const DTYPES: [(DType, Dtype); 9] = [
     (DType::F64, Dtype::F64),
     (DType::F32, Dtype::F32),
     (DType::F16, Dtype::F16),
@@ -150,6 +150,7 @@ const DTYPES: [(DType, Dtype); 8] = [
     (DType::I64, Dtype::I64),
     (DType::I32, Dtype::I32),
     (DType::U8, Dtype::U8),
+    (DType::I8, Dtype::I8),
     (DType::Bool, Dtype::BOOL),
 ];
 
@@ -161,7 +162,6 @@ fn to_file(dtype: DType) -> Result<Dtype> {
 fn from_file(dtype: Dtype) -> Option<Kind> {
     let own = DTYPES.iter().find(|(_, file)| *file == dtype).map(|(own, _)| Kind::Same(*own));
     own.or(match dtype {
-        Dtype::I8 => Some(Kind::I8),
         Dtype::I16 => Some(Kind::I16),
         Dtype::U16 => Some(Kind::U16),
         Dtype::U32 => Some(Kind::U32),

@@ -23,6 +23,7 @@ pub(super) fn as_i64(dtype: DType, buffer: &Buffer) -> Result<Vec<i64>> {
         DType::I32 => buffer.as_slice::<i32>()?.iter().map(|&x| x.into()).collect(),
         DType::U32 => buffer.as_slice::<u32>()?.iter().map(|&x| x.into()).collect(),
         DType::U8 => buffer.as_slice::<u8>()?.iter().map(|&x| x.into()).collect(),
+        DType::I8 => buffer.as_slice::<i8>()?.iter().map(|&x| x.into()).collect(),
         DType::Bool => buffer.as_slice::<bool>()?.iter().map(|&x| x.into()).collect(),
         _ => return Err(Error::new(format!("the elements of a tensor of type {dtype} were asked for as integers"))),
     })

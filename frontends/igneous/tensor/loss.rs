@@ -141,7 +141,7 @@ pub(crate) fn probability(p: f64) -> Result<()> {
 fn cross_entropy_operands(logits: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
     let (shape, given) = (logits.ty()?.shape, labels.ty()?);
     let error = |message: &str| Err(Error::new(message).note("logits", logits.describe()).note("labels", labels.describe()));
-    if !matches!(given.dtype, DType::I64 | DType::I32 | DType::U8) {
+    if !matches!(given.dtype, DType::I64 | DType::I32 | DType::U8 | DType::I8) {
         return error("cross_entropy needs integer labels");
     }
     if !logits.dtype().is_float() {

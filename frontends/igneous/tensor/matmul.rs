@@ -3,7 +3,7 @@
 use super::Tensor;
 use super::promote::promote;
 use crate::location::here;
-use igneous_ir::{Error, Result, Shape, ops};
+use igneous_ir::{DType, Error, Op, Result, Shape, ops};
 
 impl Tensor {
     /// The matrix product, with all of PyTorch's cases: `[…, m, k] · […, k, n] → […, m, n]`, where the leading axes are a
@@ -20,20 +20,35 @@ impl Tensor {
     #[track_caller]
     pub fn matmul(&self, other: &Tensor) -> Tensor {
         let loc = here();
-        let operands = matmul_operands(self, other).map_err(|e| e.at(loc));
-        let (a, b, batch) = match operands {
-            Ok(operands) => operands,
-            Err(error) => return error.into(),
-        };
-        let (m, n) = (a.rank(), b.rank());
-        if m <= 2 && n <= 2 {
-            return a.apply_with(ops::dot_general(&[m - 1], &[n.saturating_sub(2)], &[], &[]), &b);
+        match matmul_operands("matmul", self, other) {
+            Ok(batch) => {
+                let dtype = promote(self.dtype(), other.dtype());
+                product(ops::dot_general, self.to_dtype(dtype), other.to_dtype(dtype), batch)
+            }
+            Err(error) => error.at(loc).into(),
         }
-        if n <= 2 {
-            // One matrix for the whole batch: the batch's rows are rows of one product.
-            return a.apply_with(ops::dot_general(&[m - 1], &[n.saturating_sub(2)], &[], &[]), &b);
+    }
+
+    /// The matrix product of tensors of type `i8` with sums in `i32` (`torch._int_mm`), in all of [`matmul`](Tensor::matmul)'s cases.
+    /// Sums are exact up to 2¹⁷ products, and wrap beyond.
+    ///
+    /// ```
+    /// use igneous::{DType, Tensor};
+    /// let x = Tensor::full((2, 300), 100).to_dtype(DType::I8);
+    /// assert_eq!(x.int_mm(&x.t()).to_vec::<i32>()?, [3_000_000; 4]);
+    /// # Ok::<(), igneous::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn int_mm(&self, other: &Tensor) -> Tensor {
+        let loc = here();
+        let bytes = matmul_operands("int_mm", self, other).and_then(|batch| match (self.dtype(), other.dtype()) {
+            (DType::I8, DType::I8) => Ok(batch),
+            _ => Err(described("int_mm needs operands of type i8", self, other)),
+        });
+        match bytes {
+            Ok(batch) => product(ops::dot_general_i32, self.clone(), other.clone(), batch),
+            Err(error) => error.at(loc).into(),
         }
-        batched(a, b, batch)
     }
 
     /// The product of matrices in a batch: `[b, m, k] · [b, k, n]`.
@@ -92,29 +107,45 @@ fn linear_operands(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result
     }
 }
 
-/// The operands in one element type and the shape of their batch.
-#[track_caller]
-fn matmul_operands(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor, Shape)> {
+/// An error that shows both operands.
+fn described(message: &str, a: &Tensor, b: &Tensor) -> Error {
+    Error::new(message).note("left", a.describe()).note("right", b.describe())
+}
+
+/// The shape of the operands' batch.
+fn matmul_operands(what: &str, a: &Tensor, b: &Tensor) -> Result<Shape> {
     let (s, t) = (a.ty()?.shape, b.ty()?.shape);
-    let error = |message: &str| Error::new(message).note("left", a.describe()).note("right", b.describe());
+    let error = |message: &str| described(&format!("{what} needs {message}"), a, b);
     if s.is_empty() || t.is_empty() {
-        return Err(error("matmul needs operands with at least one axis"));
+        return Err(error("operands with at least one axis"));
     }
     if s[s.len() - 1] != t[t.len().saturating_sub(2)] {
         return Err(error(match t.len() {
-            1 => "matmul needs the last dimension of the left operand to equal the length of the right one",
-            _ => "matmul needs the last dimension of the left operand to equal the second-to-last of the right one",
+            1 => "the last dimension of the left operand to equal the length of the right one",
+            _ => "the last dimension of the left operand to equal the second-to-last of the right one",
         }));
     }
     let lead = |s: &Shape| Shape::from(&s[..s.len().saturating_sub(2)]);
-    let batch = ops::broadcast_shapes(&lead(&s), &lead(&t)).map_err(|_| error("matmul needs batch dimensions that broadcast"))?;
-    let dtype = promote(a.dtype(), b.dtype());
-    Ok((a.to_dtype(dtype), b.to_dtype(dtype), batch))
+    ops::broadcast_shapes(&lead(&s), &lead(&t)).map_err(|_| error("batch dimensions that broadcast"))
+}
+
+/// A kind of dot, from the contracted axes and the batch axes of both sides.
+type Dot = fn(&[usize], &[usize], &[usize], &[usize]) -> Op;
+
+/// The matrix product of operands of one element type.
+#[track_caller]
+fn product(dot: Dot, a: Tensor, b: Tensor, batch: Shape) -> Tensor {
+    let (m, n) = (a.rank(), b.rank());
+    if n <= 2 {
+        // One matrix for the whole batch: the batch's rows are rows of one product.
+        return a.apply_with(dot(&[m - 1], &[n.saturating_sub(2)], &[], &[]), &b);
+    }
+    batched(dot, a, b, batch)
 }
 
 /// `[batch…, m, k] · [batch…, k, n]`; a vector is given its missing axis, which the result loses again.
 #[track_caller]
-fn batched(a: Tensor, b: Tensor, batch: Shape) -> Tensor {
+fn batched(dot: Dot, a: Tensor, b: Tensor, batch: Shape) -> Tensor {
     let vector = a.rank() == 1;
     let a = if vector { a.unsqueeze(0) } else { a };
     let full = |x: &Tensor| -> Shape {
@@ -123,6 +154,6 @@ fn batched(a: Tensor, b: Tensor, batch: Shape) -> Tensor {
     };
     let (a, b) = (a.broadcast_to(&full(&a)), b.broadcast_to(&full(&b)));
     let lead: Vec<usize> = (0..batch.len()).collect();
-    let product = a.apply_with(ops::dot_general(&[batch.len() + 1], &[batch.len()], &lead, &lead), &b);
+    let product = a.apply_with(dot(&[batch.len() + 1], &[batch.len()], &lead, &lead), &b);
     if vector { product.squeeze(-2) } else { product }
 }

@@ -6,21 +6,23 @@ use crate::location::here;
 use igneous_ir::ops;
 use igneous_ir::{DType, Dim, Error, Result, Shape};
 
-/// The element type that two tensors are converted to before they meet: bool < u8 < i32 < i64 < floats, and of floats
-/// the wider; f16 with bf16 makes f32.
+/// The element type that two tensors are converted to before they meet: bool < u8, i8 < i32 < i64 < floats, and of floats
+/// the wider; f16 with bf16 makes f32, and u8 with i8 makes i32 (PyTorch's i16 does not exist).
 pub fn promote(a: DType, b: DType) -> DType {
     let rank = |d: DType| match d {
         DType::Bool => 0,
         DType::U8 => 1,
-        DType::U32 => 2,
-        DType::I32 => 3,
-        DType::I64 => 4,
-        DType::F16 | DType::BF16 => 5,
-        DType::F32 => 6,
-        DType::F64 => 7,
+        DType::I8 => 2,
+        DType::U32 => 3,
+        DType::I32 => 4,
+        DType::I64 => 5,
+        DType::F16 | DType::BF16 => 6,
+        DType::F32 => 7,
+        DType::F64 => 8,
     };
     match (a, b) {
         (DType::F16, DType::BF16) | (DType::BF16, DType::F16) => DType::F32,
+        (DType::U8, DType::I8) | (DType::I8, DType::U8) => DType::I32,
         _ if rank(a) >= rank(b) => a,
         _ => b,
     }
@@ -119,13 +121,17 @@ impl Tensor {
 mod tests {
     use super::*;
 
-    /// The table is PyTorch's `torch.promote_types`.
+    /// The table is PyTorch's `torch.promote_types`, but for u8 with i8.
     #[test]
     fn promotion_follows_pytorch() {
         use DType::*;
         for (a, b, expected) in [
             (Bool, U8, U8),
             (U8, I32, I32),
+            (Bool, I8, I8),
+            (I8, I32, I32),
+            (I8, F16, F16),
+            (U8, I8, I32),
             (I32, I64, I64),
             (I64, F16, F16),
             (I64, BF16, BF16),

@@ -25,11 +25,7 @@ pub enum ScatterKind {
 impl ScatterKind {
     /// What changes nothing.
     fn neutral(self, dtype: DType) -> Scalar {
-        let (smallest, largest) = match dtype {
-            DType::I64 => (i64::MIN, i64::MAX),
-            DType::I32 => (i32::MIN.into(), i32::MAX.into()),
-            _ => (0, u8::MAX.into()),
-        };
+        let (smallest, largest) = dtype.int_limits();
         match self {
             ScatterKind::Sum | ScatterKind::Mean => Scalar::Int(0),
             ScatterKind::Prod => Scalar::Int(1),

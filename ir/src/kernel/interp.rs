@@ -419,11 +419,7 @@ fn tree(kind: ReduceKind, elements: &[Literal], dtype: DType) -> Literal {
 pub fn identity(kind: ReduceKind, dtype: DType) -> Literal {
     let extreme = |sign: f64| match dtype {
         d if d.is_float() => Literal::float(d, sign * f64::INFINITY),
-        DType::I64 => Literal::int(dtype, if sign > 0.0 { i64::MAX } else { i64::MIN }),
-        DType::I32 => Literal::int(dtype, if sign > 0.0 { i32::MAX.into() } else { i32::MIN.into() }),
-        DType::U32 => Literal::int(dtype, if sign > 0.0 { u32::MAX.into() } else { 0 }),
-        DType::U8 => Literal::int(dtype, if sign > 0.0 { u8::MAX.into() } else { 0 }),
-        _ => Literal::int(DType::Bool, (sign > 0.0) as i64),
+        _ => Literal::int(dtype, if sign > 0.0 { dtype.int_limits().1 } else { dtype.int_limits().0 }),
     };
     match kind {
         ReduceKind::Sum | ReduceKind::Welford | ReduceKind::Or => Literal::int(dtype, 0),

@@ -131,13 +131,7 @@ impl ReduceKind {
     /// What a reduction over no elements gives, for kinds that are not `ArgMax`, `ArgMin` or `Welford`
     /// (`OnlineSoftmax`: its maximum).
     pub fn identity(self, dtype: DType) -> Literal {
-        let (smallest, largest) = match dtype {
-            DType::I64 => (i64::MIN, i64::MAX),
-            DType::I32 => (i32::MIN.into(), i32::MAX.into()),
-            DType::U8 => (0, u8::MAX.into()),
-            DType::U32 => (0, u32::MAX.into()),
-            _ => (0, 1),
-        };
+        let (smallest, largest) = dtype.int_limits();
         match self {
             ReduceKind::Prod => Literal::int(dtype, 1),
             ReduceKind::Max | ReduceKind::OnlineSoftmax if dtype.is_float() => Literal::float(dtype, f64::NEG_INFINITY),

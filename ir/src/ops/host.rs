@@ -106,7 +106,7 @@ pub trait HostElement: Copy + 'static {
     fn slice_mut<'a>(data: &'a mut HostDataMut<'_>) -> Option<&'a mut [Self]>;
 }
 
-elements!(F64 f64, F32 f32, F16 half::f16, BF16 half::bf16, I64 i64, I32 i32, U32 u32, U8 u8, Bool bool);
+elements!(F64 f64, F32 f32, F16 half::f16, BF16 half::bf16, I64 i64, I32 i32, U32 u32, U8 u8, I8 i8, Bool bool);
 
 /// An operand of a function of the host.
 #[derive(Debug)]
@@ -317,6 +317,7 @@ fn owned(x: &Array) -> Owned {
         DType::I32 => Owned::I32(n.map(|i| x.i(i) as i32).collect()),
         DType::U32 => Owned::U32(n.map(|i| x.i(i) as u32).collect()),
         DType::U8 => Owned::U8(n.map(|i| x.i(i) as u8).collect()),
+        DType::I8 => Owned::I8(n.map(|i| x.i(i) as i8).collect()),
         DType::Bool => Owned::Bool(n.map(|i| x.i(i) != 0).collect()),
     }
 }
@@ -331,6 +332,7 @@ fn array(data: &Owned, shape: Vec<usize>) -> Array {
         Owned::I32(v) => Array::ints(DType::I32, shape, v.iter().map(|&x| x.into()).collect()),
         Owned::U32(v) => Array::ints(DType::U32, shape, v.iter().map(|&x| x.into()).collect()),
         Owned::U8(v) => Array::ints(DType::U8, shape, v.iter().map(|&x| x.into()).collect()),
+        Owned::I8(v) => Array::ints(DType::I8, shape, v.iter().map(|&x| x.into()).collect()),
         Owned::Bool(v) => Array::ints(DType::Bool, shape, v.iter().map(|&x| x.into()).collect()),
     }
 }

@@ -260,7 +260,8 @@ fn is_lossless(from: DType, to: DType) -> bool {
     use DType::*;
     match from {
         Bool => true,
-        U8 => to != Bool,
+        U8 => !matches!(to, Bool | I8),
+        I8 => !matches!(to, Bool | U8 | U32),
         U32 | I32 => matches!(to, I64 | F64),
         F16 | BF16 => matches!(to, F32 | F64),
         F32 => to == F64,

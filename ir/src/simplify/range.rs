@@ -26,10 +26,10 @@ impl Range {
     /// All values of a type; all of `i64` for floats, for which it has no meaning.
     fn of_type(dtype: DType) -> Range {
         match dtype {
-            DType::Bool => Range::new(0, 1),
-            DType::U8 => Range::new(0, u8::MAX.into()),
-            DType::U32 => Range::new(0, u32::MAX.into()),
-            DType::I32 => Range::new(i32::MIN.into(), i32::MAX.into()),
+            DType::Bool | DType::U8 | DType::I8 | DType::U32 | DType::I32 => {
+                let (lo, hi) = dtype.int_limits();
+                Range::new(lo, hi)
+            }
             _ => Range { lo: i64::MIN, hi: i64::MAX, tame: false },
         }
     }

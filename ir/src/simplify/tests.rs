@@ -133,7 +133,7 @@ fn random_expressions_of_data_keep_their_values() {
     };
     let mut random = Random(2);
     for round in 0..400 {
-        let dtype = [DType::F32, DType::F64, DType::I64, DType::I32, DType::U8][round % 5];
+        let dtype = [DType::F32, DType::F64, DType::I64, DType::I32, DType::U8, DType::I8][round % 6];
         let mut twins = Twins { exprs: Exprs::default(), made: Vec::new() };
         (0..3).for_each(|k| twins.leaf(ScalarOp::Load(k), dtype));
         twins.leaf(ScalarOp::Load(3), DType::Bool);

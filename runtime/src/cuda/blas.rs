@@ -133,6 +133,7 @@ impl Blas {
             Sums::F32 => (68, DType::F32),
             Sums::Tf32 => (77, DType::F32),
             Sums::F64 => (70, DType::F64),
+            Sums::I32 => (72, DType::I32),
         };
         // SAFETY: the library writes a description.
         let status = unsafe { (self.functions.create_operation)(&mut described.operation, compute, number(scale)?) };
@@ -172,6 +173,8 @@ fn number(dtype: DType) -> Result<c_int> {
         DType::F32 => 0,
         DType::F64 => 1,
         DType::F16 => 2,
+        DType::I8 => 3,
+        DType::I32 => 10,
         DType::BF16 => 14,
         _ => return Err(Error::new(format!("cuBLASLt has no products of {dtype}"))),
     })
@@ -287,6 +290,7 @@ impl BlasHandle {
         let one = match algorithm.sums {
             Sums::F32 | Sums::Tf32 => u64::from(1f32.to_bits()),
             Sums::F64 => 1f64.to_bits(),
+            Sums::I32 => 1,
         };
         let (one, zero) = ((&raw const one).cast(), (&raw const ZERO).cast());
         let Algorithm { description: Description { operation, layouts: [of_a, of_b, of_d], .. }, .. } = *algorithm;
@@ -351,6 +355,7 @@ mod tests {
             (DType::F64, Sums::F64, DType::F64),
             (DType::F16, Sums::F32, DType::F16),
             (DType::BF16, Sums::F32, DType::F32),
+            (DType::I8, Sums::I32, DType::I32),
         ] {
             for activation in [None, Some(Activation::Relu), Some(Activation::Gelu)] {
                 let gemm = gemm(Types { operands, sums, result }, activation);

@@ -162,7 +162,7 @@ impl Dnn {
         let mathematics = match (conv.types.sums, conv.types.operands) {
             (Sums::F32, DType::F32) => FULL,
             (Sums::F32, _) => TENSOR_CORES,
-            (Sums::Tf32 | Sums::F64, _) => ANY,
+            (Sums::Tf32 | Sums::F64 | Sums::I32, _) => ANY,
         };
         let rank = |shape: &[c_int]| shape.len() as c_int;
         // SAFETY: the library writes descriptors, and reads as many numbers as it is told.

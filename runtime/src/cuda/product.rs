@@ -49,6 +49,8 @@ pub enum Sums {
     Tf32,
     /// In double precision.
     F64,
+    /// In 32-bit integers.
+    I32,
 }
 
 /// A pointwise function that libraries know.
@@ -171,7 +173,15 @@ impl Gemm {
         };
         let all = [batch, m, n, k, gemm.a.leading, gemm.b.leading, gemm.d.leading];
         let fits = all.iter().all(|&n| n > 0 && i32::try_from(n).is_ok());
-        (fits && !gemm.d.transposed).then_some(gemm)
+        (fits && !gemm.d.transposed && gemm.has_words()).then_some(gemm)
+    }
+
+    /// Whether bytes lie as the library wants them: along the contracted axis, in rows of whole words.
+    fn has_words(&self) -> bool {
+        let Gemm { a, b, d, m, k, batch, .. } = self;
+        let whole = [*m, *k, a.leading, b.leading, d.leading].iter().all(|n| n.is_multiple_of(4));
+        let apart = *batch == 1 || [a.batch, b.batch].iter().all(|n| n.is_multiple_of(4));
+        self.types.sums != Sums::I32 || a.transposed && !b.transposed && whole && apart
     }
 
     /// How many multiplications it takes.

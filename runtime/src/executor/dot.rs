@@ -7,13 +7,14 @@ use super::steps::Context;
 use super::window::{PlannedWindow, ROWS};
 use super::winograd::PlannedWinograd;
 use crate::buffer::ALIGNMENT;
-use crate::gemm::{Matrix, Real, multiply};
+use crate::gemm::{Matrix, Sum};
 use crate::program::{DotOut, DotWork, KernelFn, Operand};
 use crate::scratch::with_scratch;
 use crate::tile::{Widen, widening};
 use igneous_ir::error::{Error, Result};
 use igneous_ir::types::DType;
 use smallvec::SmallVec;
+use std::num::Wrapping;
 use std::ops::Range;
 
 /// How many bytes of packed operands are made at once: they stay in the second-level cache.
@@ -58,7 +59,7 @@ enum Side {
         outer: i64,
         k: i64,
     },
-    /// As `Strided`, of a half type.
+    /// As `Strided`, of a half type or bytes.
     Converted {
         widen: Widen,
         param: usize,
@@ -111,8 +112,8 @@ impl PlannedDot {
     /// `panels` is what [`PlannedDot::panels`] has made of the work.
     pub fn new(work: &DotWork, params: usize, scope: Scope, panels: Option<PlannedPanels>) -> Result<PlannedDot> {
         let broken = |what: &str| Error::new(format!("a dot {what}"));
-        if !matches!(work.dtype, DType::F32 | DType::F64) {
-            return Err(broken(&format!("of {} cannot run: it takes f32 or f64", work.dtype)));
+        if !matches!(work.dtype, DType::F32 | DType::F64 | DType::I32) {
+            return Err(broken(&format!("of {} cannot run: it takes f32, f64 or i32", work.dtype)));
         }
         let (m, n, k) = (scope.size(work.m)?, scope.size(work.n)?, scope.size(work.k)?);
         let windows = match (&work.lhs, &work.rhs) {
@@ -149,11 +150,12 @@ impl PlannedDot {
                     let param = named(*param)?;
                     let (offset, batch) = (scope.eval(*offset)?, strides(batch)?);
                     let (outer, k) = (scope.eval(*outer)?, scope.eval(*k)?);
-                    match dtype {
-                        DType::F16 | DType::BF16 if work.dtype == DType::F32 => {
+                    match (work.dtype, dtype) {
+                        (DType::F32, DType::F16 | DType::BF16 | DType::I8) => {
                             Ok(Side::Converted { widen: widening(*dtype), param, offset, batch, outer, k })
                         }
-                        _ if *dtype == work.dtype => Ok(Side::Strided { param, offset, batch, outer, k }),
+                        (DType::I32, DType::I8) => Ok(Side::Strided { param, offset, batch, outer, k }),
+                        (dot, own) if dot == *own && dot != DType::I32 => Ok(Side::Strided { param, offset, batch, outer, k }),
                         _ => Err(broken(&format!("of {} cannot read {dtype}", work.dtype))),
                     }
                 }
@@ -198,6 +200,7 @@ impl PlannedDot {
             (Operands::Windows(_) | Operands::Panels(_), _) => 80.0,
             (Operands::Winograd(_), _) => 150.0,
             (_, DType::F64) => 25.0,
+            (_, DType::I32) => 100.0,
             _ => 50.0,
         };
         (self.blocks.boxes() * self.parts, 100.0 + flops / per_ns)
@@ -261,6 +264,7 @@ impl PlannedDot {
         unsafe {
             match self.dtype {
                 DType::F64 => self.product_of::<f64>(index, context),
+                DType::I32 => self.product_of::<Wrapping<i32>>(index, context),
                 _ => self.product_of::<f32>(index, context),
             }
         }
@@ -273,6 +277,7 @@ impl PlannedDot {
         unsafe {
             match self.dtype {
                 DType::F64 => self.sum_of::<f64>(index, context),
+                DType::I32 => self.sum_of::<Wrapping<i32>>(index, context),
                 _ => self.sum_of::<f32>(index, context),
             }
         }
@@ -282,7 +287,7 @@ impl PlannedDot {
     ///
     /// # Safety
     /// The parameters of the context are those the work was made for, and no other thread writes what this box does.
-    unsafe fn product_of<T: Real>(&self, index: usize, context: &Context) -> Result<()> {
+    unsafe fn product_of<T: Sum>(&self, index: usize, context: &Context) -> Result<()> {
         let (index, part) = (index / self.parts, index % self.parts);
         let bounds = self.blocks.bounds(index);
         let from = part * self.part;
@@ -323,7 +328,7 @@ impl PlannedDot {
     ///
     /// # Safety
     /// As `product_of`, and all parts of this block are computed.
-    unsafe fn sum_of<T: Real>(&self, index: usize, context: &Context) -> Result<()> {
+    unsafe fn sum_of<T: Sum>(&self, index: usize, context: &Context) -> Result<()> {
         let bounds = self.blocks.bounds(index);
         let [m, n] = extents(&bounds);
         let parts = |part: usize| {
@@ -387,7 +392,7 @@ impl PlannedDot {
     ///
     /// # Safety
     /// As `product_of`; the block fits `out`; `scratch` has `packed_room` for the block.
-    unsafe fn accumulate<T: Real>(
+    unsafe fn accumulate<T: Sum>(
         &self,
         bounds: &Bounds,
         range: Range<usize>,
@@ -422,9 +427,9 @@ impl PlannedDot {
             let next = (k + chunk).min(range.end);
             // SAFETY: by the caller.
             unsafe {
-                let lhs: Matrix<T> = lhs.load(bounds, axes, k..next, scratch, context);
-                let rhs: Matrix<T> = rhs.load(bounds, axes + 1, k..next, scratch.add(room[0]), context);
-                multiply([m, n, next - k], out, k != range.start, lhs, rhs.transposed())?;
+                let lhs: Matrix<T::Factor> = lhs.load(bounds, axes, k..next, scratch, context);
+                let rhs: Matrix<T::Factor> = rhs.load(bounds, axes + 1, k..next, scratch.add(room[0]), context);
+                T::multiply([m, n, next - k], out, k != range.start, lhs, rhs.transposed())?;
             }
             if next == range.end {
                 return Ok(());
@@ -451,7 +456,7 @@ impl Side {
             Side::Converted { widen, param, offset: base, batch, outer: outer_stride, k: k_stride } => {
                 let first = base + offset(batch, bounds) + outer[0] * outer_stride + k.start as i64 * k_stride;
                 // SAFETY: as above.
-                let start = unsafe { (*context.params.add(*param)).cast::<u16>().wrapping_offset(first as isize) };
+                let start = unsafe { (*context.params.add(*param)).wrapping_offset(first as isize * widen.size) };
                 let (rows, columns) = ((outer[1] - outer[0]) as usize, k.len());
                 // Lines run along the axis whose elements are neighbours.
                 let along_k = *k_stride == 1 || *outer_stride != 1;
@@ -459,14 +464,15 @@ impl Side {
                 let (between, within) = if along_k { (*outer_stride, *k_stride) } else { (*k_stride, *outer_stride) };
                 let pitch = length + LINE_END;
                 for line in 0..lines {
-                    let from = start.wrapping_offset(line as isize * between as isize);
+                    let from = start.wrapping_offset(line as isize * between as isize * widen.size);
                     let to = scratch.cast::<f32>().wrapping_add(line * pitch);
                     // SAFETY: the elements of a line exist, and the scratch has room for all lines.
                     unsafe {
                         if within == 1 {
-                            widen(from, to, length);
+                            (widen.run)(from, to, length);
                         } else {
-                            (0..length).for_each(|i| widen(from.offset(i as isize * within as isize), to.add(i), 1));
+                            let at = |i: usize| from.offset(i as isize * within as isize * widen.size);
+                            (0..length).for_each(|i| (widen.run)(at(i), to.add(i), 1));
                         }
                     }
                 }

@@ -17,9 +17,11 @@ pub(super) fn cumulative(a: &mut Arguments) -> Result<()> {
         ("sum", DType::I64) => of::<i64, _>(a, 0, i64::wrapping_add, |x| x),
         ("sum", DType::I32) => of::<i32, _>(a, 0, i32::wrapping_add, |x| x),
         ("sum", DType::U8) => of::<u8, _>(a, 0, u8::wrapping_add, |x| x),
+        ("sum", DType::I8) => of::<i8, _>(a, 0, i8::wrapping_add, |x| x),
         ("prod", DType::I64) => of::<i64, _>(a, 1, i64::wrapping_mul, |x| x),
         ("prod", DType::I32) => of::<i32, _>(a, 1, i32::wrapping_mul, |x| x),
         ("prod", DType::U8) => of::<u8, _>(a, 1, u8::wrapping_mul, |x| x),
+        ("prod", DType::I8) => of::<i8, _>(a, 1, i8::wrapping_mul, |x| x),
         (_, DType::F64) => places::<f64>(a),
         (_, DType::F32) => places::<f32>(a),
         (_, DType::F16) => places::<f16>(a),
@@ -27,6 +29,7 @@ pub(super) fn cumulative(a: &mut Arguments) -> Result<()> {
         (_, DType::I64) => places::<i64>(a),
         (_, DType::I32) => places::<i32>(a),
         (_, DType::U8) => places::<u8>(a),
+        (_, DType::I8) => places::<i8>(a),
         (_, other) => Err(no_type(a.op, other)),
     }
 }

@@ -18,6 +18,7 @@ pub(super) fn host(arguments: &mut Arguments) -> Result<()> {
             DType::I32 => HostData::I32(elements(dtype, bytes)?),
             DType::U32 => HostData::U32(elements(dtype, bytes)?),
             DType::U8 => HostData::U8(elements(dtype, bytes)?),
+            DType::I8 => HostData::I8(elements(dtype, bytes)?),
             DType::Bool => HostData::Bool(elements(dtype, bytes)?),
         };
         operands.push(HostTensor { shape: &layout.shape, data });
@@ -34,6 +35,7 @@ pub(super) fn host(arguments: &mut Arguments) -> Result<()> {
             DType::I32 => HostDataMut::I32(elements_mut(dtype, bytes)?),
             DType::U32 => HostDataMut::U32(elements_mut(dtype, bytes)?),
             DType::U8 => HostDataMut::U8(elements_mut(dtype, bytes)?),
+            DType::I8 => HostDataMut::I8(elements_mut(dtype, bytes)?),
             DType::Bool => HostDataMut::Bool(elements_mut(dtype, bytes)?),
         };
         results.push(HostTensorMut { shape: &layout.shape, data });

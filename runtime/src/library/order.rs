@@ -33,6 +33,7 @@ fn first(a: &mut Arguments, k: usize, descending: bool) -> Result<()> {
         DType::I64 => of::<i64>(a, k, descending),
         DType::I32 => of::<i32>(a, k, descending),
         DType::U8 => of::<u8>(a, k, descending),
+        DType::I8 => of::<i8>(a, k, descending),
         DType::Bool => of::<bool>(a, k, descending),
         other => Err(no_type(a.op, other)),
     }
@@ -142,6 +143,7 @@ macro_rules! integers {
 integers! {
     i64, u64, 64, 1 << 63;
     i32, u32, 32, 1 << 31;
+    i8, u8, 8, 1 << 7;
     u8, u8, 8, 0;
     bool, u8, 8, 0;
 }

@@ -4,6 +4,7 @@
 
 mod attention;
 mod attention_backward;
+mod bytes;
 mod convert;
 mod exp;
 mod kernels;

@@ -1,6 +1,6 @@
 //! From scalar operations to instructions on vectors.
 //!
-//! A `u8` is zero-extended to 32 bits; a `bool` is a mask; a half type is an `f32`. Every operation gives the bits that
+//! A `u8` is zero-extended to 32 bits, an `i8` sign-extended; a `bool` is a mask; a half type is an `f32`. Every operation gives the bits that
 //! [`eval_op`](igneous_ir::scalar_eval::eval_op) gives, as the 128-bit form does.
 
 use super::body::{Arg, Body, Class, Inst, Kind, V, class_of};
@@ -8,6 +8,7 @@ use super::encode::Op;
 use super::half::Stored;
 use super::table::*;
 use crate::cpu::half::{is_half, rounds};
+use crate::cpu::scalar::leaves_byte;
 use igneous_ir::scalar::{Compare, ScalarOp};
 use igneous_ir::types::{DType, Literal};
 use smallvec::SmallVec;
@@ -211,7 +212,7 @@ impl Body {
             return self.compared(op, class, &[x, y], Some(code));
         }
         let (x, y) = match (how, dtype) {
-            (Compare::Eq | Compare::Ne, _) | (_, DType::I32 | DType::I64 | DType::U8) => (x, y),
+            (Compare::Eq | Compare::Ne, _) | (_, DType::I32 | DType::I64 | DType::U8 | DType::I8) => (x, y),
             // The order of unsigned numbers is that of signed ones with the upper bit turned.
             _ => {
                 let sign = self.repeated(1 << 31, class);
@@ -245,6 +246,7 @@ impl Body {
             ScalarOp::Compare(how) => self.compare_ints(how, from, args[0], args[1]),
             ScalarOp::Cast => return self.cast(from, dtype, args[0]),
             ScalarOp::Bitcast if is_half(from) && from != dtype => return None,
+            ScalarOp::Bitcast if dtype.size() == 1 => return self.cast(from, dtype, args[0]),
             ScalarOp::Bitcast => args[0],
             _ if dtype == DType::Bool => return self.logic(op, args),
             ScalarOp::Select => self.select(class, args[0], args[1], args[2]),
@@ -383,11 +385,19 @@ impl Body {
             ScalarOp::MulHi => self.high_product(args[0], args[1]),
             _ => return None,
         };
-        let wraps = matches!(
-            op,
-            ScalarOp::Neg | ScalarOp::Not | ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Fma | ScalarOp::Shl
-        );
-        Some(if dtype == DType::U8 && wraps { self.low_byte(result) } else { result })
+        Some(if leaves_byte(op) { self.wrapped(dtype, result) } else { result })
+    }
+
+    /// The low bytes of 32-bit lanes as values of type `u8` or `i8`; of another type the lanes as they are.
+    fn wrapped(&mut self, dtype: DType, x: Arg) -> Arg {
+        match dtype {
+            DType::U8 => self.low_byte(x),
+            DType::I8 => {
+                let upper = self.shifted(&SHL_D_BY, 6, Class::Word, x, 24);
+                self.shifted(&SAR_D_BY, 4, Class::Word, upper, 24)
+            }
+            _ => x,
+        }
     }
 
     fn low_byte(&mut self, x: Arg) -> Arg {
@@ -474,7 +484,7 @@ impl Body {
     }
 
     fn cast(&mut self, from: DType, to: DType, x: Arg) -> Option<Arg> {
-        use DType::{BF16, Bool, F16, F32, F64, I32, I64, U8, U32};
+        use DType::{BF16, Bool, F16, F32, F64, I8, I32, I64, U8, U32};
         let (word, long) = (Class::Word, Class::Long);
         Some(match (from, to) {
             _ if from == to => x,
@@ -510,23 +520,30 @@ impl Body {
             }
             (F32, F64) => self.converted(&PD_OF_PS, long, long, x),
             (F64, F32) => self.converted(&PS_OF_PD, word, long, x),
-            (I32 | U8, F32) => self.plain(&PS_OF_D, word, &[x]),
-            (I32 | U8, F64) => self.converted(&PD_OF_D, long, long, x),
-            (I32, I64) => self.converted(&Q_OF_D, long, long, x),
+            (I32 | U8 | I8, F32) => self.plain(&PS_OF_D, word, &[x]),
+            (I32 | U8 | I8, F64) => self.converted(&PD_OF_D, long, long, x),
+            (I32 | I8, I64) => self.converted(&Q_OF_D, long, long, x),
             (U32 | U8, I64) => self.converted(&Q_OF_UD, long, long, x),
             (I64, I32 | U32) => self.low_halves(x),
-            (I64, U8) => {
+            (I64, U8 | I8) => {
                 let low = self.low_halves(x);
-                self.low_byte(low)
+                self.wrapped(to, low)
             }
-            (I32 | U32, U8) => self.low_byte(x),
-            (I32 | U32 | U8, I32 | U32) => x,
-            (F32 | F64, U8) => {
-                let (zero, most) = (self.float(from, 0.0), self.float(from, 255.0));
+            (I32 | U32 | U8 | I8, I32 | U32 | U8 | I8) => self.wrapped(to, x),
+            (F32 | F64, U8 | I8) => {
+                let (least, most) = to.int_limits();
+                let (least, most) = (self.float(from, least as f64), self.float(from, most as f64));
                 let class = class_of(from);
                 let of = |word, long| if class == Class::Long { long } else { word };
+                let x = if to == I8 {
+                    let number = self.compare_floats(7, class, x, x);
+                    let zero = self.float(from, 0.0);
+                    self.select(class, number, x, zero)
+                } else {
+                    x
+                };
                 // Of NaN and 0 the instruction gives the second operand.
-                let x = self.plain(of(&MAX_PS, &MAX_PD), class, &[x, zero]);
+                let x = self.plain(of(&MAX_PS, &MAX_PD), class, &[x, least]);
                 let x = self.plain(of(&MIN_PS, &MIN_PD), class, &[x, most]);
                 match class {
                     Class::Long => self.converted(&D_OF_PD, word, long, x),
@@ -597,6 +614,7 @@ impl Body {
         let class = class_of(dtype);
         let op = match dtype {
             DType::U8 | DType::Bool => &D_OF_B,
+            DType::I8 => &D_OF_SB,
             _ => self.of(class, &LOAD_PS, &LOAD_PD),
         };
         if dtype != DType::Bool {
@@ -620,8 +638,10 @@ impl Body {
         let bytes = self.bytes(class);
         let (op, x, bytes, imm): Stored = match dtype {
             _ if is_half(dtype) => self.stored_half(dtype, x),
-            DType::U8 | DType::Bool if self.wide => (&B_FROM_D, x, bytes, None),
-            DType::U8 | DType::Bool => {
+            DType::U8 | DType::I8 | DType::Bool if self.wide => (&B_FROM_D, x, bytes, None),
+            DType::U8 | DType::I8 | DType::Bool => {
+                // Narrowing keeps numbers from 0 to 255.
+                let x = if dtype == DType::I8 { self.low_byte(x) } else { x };
                 let upper = self.upper_half(x);
                 let halves = self.plain(&PACK_DW, Class::Word, &[x, upper]);
                 self.last().bytes = 16;

@@ -169,6 +169,7 @@ table! {
     Q_OF_D = word("vpmovsxdq", 0x25).holding(Held::Vector(1));
     Q_OF_UD = word("vpmovzxdq", 0x35).holding(Held::Vector(1));
     D_OF_B = word("vpmovzxbd", 0x31).holding(Held::Vector(2));
+    D_OF_SB = word("vpmovsxbd", 0x21).holding(Held::Vector(2));
     PS_OF_PH = word("vcvtph2ps", 0x13).holding(Held::Vector(1));
     PH_OF_PS = coded("vcvtps2ph", 0x1d, 0).holding(Held::Vector(1));
     D_OF_W = word("vpmovzxwd", 0x33).holding(Held::Vector(1));

@@ -1,14 +1,15 @@
-//! `dot_general`: matrix products over any axes, with batch axes.
+//! `dot_general` and `dot_general_i32`: matrix products over any axes, with batch axes.
 
 use crate::array::{Array, Data};
 use crate::dim::Dim;
 use crate::emit::X;
+use crate::error::Result;
 use crate::op::*;
 use crate::ops::fold::total;
 use crate::ops::inputs::*;
 use crate::ops::type_rule::*;
 use crate::ops::{inverse, walk};
-use crate::types::{DType, Shape};
+use crate::types::{DType, Shape, TensorType};
 
 /// `Σ a · b` over pairs of contracted axes, for each index of pairs of batch axes. The result's axes are the batch axes in
 /// the order given, the left operand's other axes, the right operand's other axes.
@@ -25,80 +26,9 @@ pub static DOT_GENERAL: Record = Record {
         ("lhs_batch", AttrKind::Ints),
         ("rhs_batch", AttrKind::Ints),
     ],
-    infer: |op, operands| {
-        let rule = TypeRule::new(op, operands);
-        let [a, b] = rule.operands()?;
-        rule.numbers(0)?;
-        rule.same_dtype(0, 1)?;
-        let mut free = Vec::new();
-        for (x, side, contract, batch) in [(a, "lhs", "lhs_contract", "lhs_batch"), (b, "rhs", "rhs_contract", "rhs_batch")] {
-            let mut bound = rule.distinct_axes(contract, x.rank(), side)?;
-            let batch = rule.distinct_axes(batch, x.rank(), side)?;
-            if let Some(both) = batch.iter().find(|b| bound.contains(b)) {
-                return Err(rule.error(format_args!("has {side} axis {both} both contracted and as a batch axis")));
-            }
-            bound.extend(batch);
-            free.extend(without(&x.shape, &bound));
-        }
-        let mut shape = Shape::new();
-        for (what, lhs, rhs) in [("contracted", "lhs_contract", "rhs_contract"), ("batch", "lhs_batch", "rhs_batch")] {
-            let (lhs, rhs) = (op.axes(lhs), op.axes(rhs));
-            rule.ensure(lhs.len() == rhs.len(), || {
-                format!("needs as many {what} axes on both sides: lhs has {}, rhs has {}", lhs.len(), rhs.len())
-            })?;
-            for (&i, &j) in lhs.iter().zip(&rhs) {
-                let (left, right) = (format_args!("lhs axis {i}"), format_args!("rhs axis {j}"));
-                rule.agree(&format!("{what} extents"), (left, a.shape[i]), (right, b.shape[j]))?;
-                if what == "batch" {
-                    shape.push(a.shape[i]);
-                }
-            }
-        }
-        shape.extend(free);
-        one(a.with_shape(shape))
-    },
-    reference: |r| {
-        let [a, b] = r.inputs else { unreachable!("the type rule saw two operands") };
-        let (lhs, rhs) = Side::both(r.op, [a.shape().len(), b.shape().len()]);
-        let [rows, k] = [&lhs.free, &lhs.contract].map(|axes| axes.iter().map(|&i| a.shape()[i]).product::<usize>());
-        let columns: usize = rhs.free.iter().map(|&i| b.shape()[i]).product();
-        // Both as [batch, free, contracted].
-        let (left, right) = (lhs.arranged(a), rhs.arranged(b));
-        let shape = r.results[0].sizes()?;
-        let pair = |e: usize| {
-            let (row, column) = (e / columns.max(1), e % columns.max(1));
-            (row * k, (row / rows.max(1) * columns + column) * k)
-        };
-        let dtype = a.dtype();
-        Ok(vec![match (a.data(), b.data()) {
-            (Data::Float(a), Data::Float(b)) => Array::from_fn_f64(dtype, shape, |e| {
-                let (p, q) = pair(e);
-                total(left[p..p + k].iter().zip(&right[q..q + k]).map(|(&i, &j)| a[i] * b[j]))
-            }),
-            (Data::Int(a), Data::Int(b)) => Array::from_fn_i64(dtype, shape, |e| {
-                let (p, q) = pair(e);
-                let products = left[p..p + k].iter().zip(&right[q..q + k]).map(|(&i, &j)| a[i].wrapping_mul(b[j]));
-                products.fold(0, i64::wrapping_add)
-            }),
-            _ => unreachable!("the type rule requires equal element types"),
-        }])
-    },
-    lowering: Lowering::Contraction(|at| {
-        let at = *at;
-        let (lhs, rhs) = Side::both(at.op, [at.operands[0].rank(), at.operands[1].rank()]);
-        let (a, b) = (&at.operands[0].shape, &at.operands[1].shape);
-        let batch = lhs.batch.iter().map(|&i| (a[i], Role::Batch));
-        let rows = lhs.free.iter().map(|&i| (a[i], Role::M));
-        let columns = rhs.free.iter().map(|&i| (b[i], Role::N));
-        let (batches, free) = (lhs.batch.len(), lhs.free.len());
-        Contraction {
-            axes: batch.chain(rows).chain(columns).collect(),
-            extents: lhs.contract.iter().map(|&i| a[i]).collect(),
-            place: Box::new(|point| point.to_vec()),
-            lhs: Box::new(move |point, k| at.load(0, &lhs.index(&point[..batches], &point[batches..batches + free], k))),
-            rhs: Box::new(move |point, k| at.load(1, &rhs.index(&point[..batches], &point[batches + free..], k))),
-        }
-    }),
+    infer,
+    reference,
+    lowering: Lowering::Contraction(contraction),
     vjp: Vjp::Rule(|v| {
         let (a, b, dy) = (v.x(0), v.x(1), v.dy(0));
         let (lhs, rhs) = Side::both(v.op, [a.rank(), b.rank()]);
@@ -108,27 +38,8 @@ pub static DOT_GENERAL: Record = Record {
         ]
     }),
     jvp: Jvp::Multilinear,
-    batch: Batch::Rule(|b| {
-        let [lhs_contract, rhs_contract, lhs_batch, rhs_batch] =
-            ["lhs_contract", "rhs_contract", "lhs_batch", "rhs_batch"].map(|name| b.op.axes(name).to_vec());
-        let behind = |axes: &[usize], side: usize| if b.batched[side] { behind_batch(axes) } else { axes.to_vec() };
-        let (lhs_contract, rhs_contract) = (behind(&lhs_contract, 0), behind(&rhs_contract, 1));
-        let (lhs_batch, rhs_batch) = (behind(&lhs_batch, 0), behind(&rhs_batch, 1));
-        if b.batched[0] && b.batched[1] {
-            let (lhs_batch, rhs_batch) = ([&[0], &lhs_batch[..]].concat(), [&[0], &rhs_batch[..]].concat());
-            return vec![b.emitter.one(dot_general(&lhs_contract, &rhs_contract, &lhs_batch, &rhs_batch), &b.operands)];
-        }
-        // The new axis is the first free one of its side.
-        let y = b.emitter.one(dot_general(&lhs_contract, &rhs_contract, &lhs_batch, &rhs_batch), &b.operands);
-        let left_free = b.operands[0].rank() - lhs_contract.len() - lhs_batch.len();
-        let at = lhs_batch.len() + if b.batched[0] { 0 } else { left_free };
-        let others = (0..y.rank()).filter(|&a| a != at);
-        vec![y.transpose(&[at].into_iter().chain(others).collect::<Vec<_>>())]
-    }),
-    flops: |op, operands, results| {
-        let contracted: Dim = op.axes("lhs_contract").iter().map(|&i| operands[0].shape[i]).product();
-        results[0].elements() * contracted * 2usize
-    },
+    batch: Batch::Rule(batched),
+    flops,
     samples: |s| {
         let pair = |s: &mut Samples, dtype: DType, op: Op, a: &[usize], b: &[usize]| {
             s.add(op, [normal(dtype, a.iter().copied()), normal(dtype, b.iter().copied())]);
@@ -170,6 +81,153 @@ pub static DOT_GENERAL: Record = Record {
         s.add(matmul, [symbolic(DType::F32, &[Dim::from(3), t]), normal(DType::F32, [4, 2])]);
     },
 };
+
+/// `dot_general` of `i8` operands with sums in `i32`, which are exact up to 2¹⁷ products (`torch._int_mm`).
+pub fn dot_general_i32(lhs_contract: &[usize], rhs_contract: &[usize], lhs_batch: &[usize], rhs_batch: &[usize]) -> Op {
+    Op::new(&DOT_GENERAL_I32, [lhs_contract, rhs_contract, lhs_batch, rhs_batch].map(axes_attr))
+}
+
+/// See [`dot_general_i32`].
+pub static DOT_GENERAL_I32: Record = Record {
+    name: "dot_general_i32",
+    attrs: DOT_GENERAL.attrs,
+    infer,
+    reference,
+    lowering: Lowering::Contraction(contraction),
+    vjp: Vjp::Zero,
+    jvp: Jvp::Zero,
+    batch: Batch::Rule(batched),
+    flops,
+    samples: |s| {
+        let pair = |s: &mut Samples, op: Op, a: &[usize], b: &[usize]| {
+            s.add(op, [a, b].map(|shape| range(DType::I8, shape.iter().copied(), -128, 128)));
+        };
+        pair(s, dot_general_i32(&[], &[], &[], &[]), &[], &[]);
+        pair(s, dot_general_i32(&[1], &[0], &[], &[]), &[3, 4], &[4, 2]);
+        pair(s, dot_general_i32(&[1], &[1], &[], &[]), &[33, 64], &[40, 64]);
+        pair(s, dot_general_i32(&[0], &[1], &[], &[]), &[4, 3], &[2, 4]);
+        pair(s, dot_general_i32(&[2], &[1], &[0], &[0]), &[2, 3, 70], &[2, 70, 5]);
+        pair(s, dot_general_i32(&[0, 2], &[2, 0], &[3], &[1]), &[2, 3, 4, 2], &[4, 2, 2, 3]);
+        pair(s, dot_general_i32(&[1], &[0], &[], &[]), &[37, 129], &[129, 67]);
+        pair(s, dot_general_i32(&[1], &[0], &[], &[]), &[3, 0], &[0, 2]);
+        pair(s, dot_general_i32(&[1], &[0], &[], &[]), &[0, 3], &[3, 2]);
+    },
+    error_samples: |s| {
+        let matmul = dot_general_i32(&[1], &[0], &[], &[]);
+        let bytes = |shape: [usize; 2]| range(DType::I8, shape, 0, 2);
+        s.add(matmul.clone(), [bytes([2, 2])]);
+        s.add(matmul.clone(), [normal(DType::F32, [2, 2]), normal(DType::F32, [2, 2])]);
+        s.add(matmul.clone(), [bytes([2, 2]), range(DType::I32, [2, 2], 0, 2)]);
+        s.add(matmul, [bytes([64, 784]), bytes([512, 10])]);
+    },
+};
+
+fn infer(op: &Op, operands: &[TensorType]) -> Result<Types> {
+    let rule = TypeRule::new(op, operands);
+    let [a, b] = rule.operands()?;
+    if op.is(&DOT_GENERAL_I32) {
+        rule.dtype(0, DType::I8)?;
+    }
+    rule.numbers(0)?;
+    rule.same_dtype(0, 1)?;
+    let mut free = Vec::new();
+    for (x, side, contract, batch) in [(a, "lhs", "lhs_contract", "lhs_batch"), (b, "rhs", "rhs_contract", "rhs_batch")] {
+        let mut bound = rule.distinct_axes(contract, x.rank(), side)?;
+        let batch = rule.distinct_axes(batch, x.rank(), side)?;
+        if let Some(both) = batch.iter().find(|b| bound.contains(b)) {
+            return Err(rule.error(format_args!("has {side} axis {both} both contracted and as a batch axis")));
+        }
+        bound.extend(batch);
+        free.extend(without(&x.shape, &bound));
+    }
+    let mut shape = Shape::new();
+    for (what, lhs, rhs) in [("contracted", "lhs_contract", "rhs_contract"), ("batch", "lhs_batch", "rhs_batch")] {
+        let (lhs, rhs) = (op.axes(lhs), op.axes(rhs));
+        rule.ensure(lhs.len() == rhs.len(), || {
+            format!("needs as many {what} axes on both sides: lhs has {}, rhs has {}", lhs.len(), rhs.len())
+        })?;
+        for (&i, &j) in lhs.iter().zip(&rhs) {
+            let (left, right) = (format_args!("lhs axis {i}"), format_args!("rhs axis {j}"));
+            rule.agree(&format!("{what} extents"), (left, a.shape[i]), (right, b.shape[j]))?;
+            if what == "batch" {
+                shape.push(a.shape[i]);
+            }
+        }
+    }
+    shape.extend(free);
+    let dtype = if op.is(&DOT_GENERAL_I32) { DType::I32 } else { a.dtype };
+    one(a.with_shape(shape).with_dtype(dtype))
+}
+
+fn reference(r: &Reference) -> Result<Vec<Array>> {
+    let [a, b] = r.inputs else { unreachable!("the type rule saw two operands") };
+    let (lhs, rhs) = Side::both(r.op, [a.shape().len(), b.shape().len()]);
+    let [rows, k] = [&lhs.free, &lhs.contract].map(|axes| axes.iter().map(|&i| a.shape()[i]).product::<usize>());
+    let columns: usize = rhs.free.iter().map(|&i| b.shape()[i]).product();
+    // Both as [batch, free, contracted].
+    let (left, right) = (lhs.arranged(a), rhs.arranged(b));
+    let shape = r.results[0].sizes()?;
+    let pair = |e: usize| {
+        let (row, column) = (e / columns.max(1), e % columns.max(1));
+        (row * k, (row / rows.max(1) * columns + column) * k)
+    };
+    let dtype = r.results[0].dtype;
+    Ok(vec![match (a.data(), b.data()) {
+        (Data::Float(a), Data::Float(b)) => Array::from_fn_f64(dtype, shape, |e| {
+            let (p, q) = pair(e);
+            total(left[p..p + k].iter().zip(&right[q..q + k]).map(|(&i, &j)| a[i] * b[j]))
+        }),
+        (Data::Int(a), Data::Int(b)) => Array::from_fn_i64(dtype, shape, |e| {
+            let (p, q) = pair(e);
+            let products = left[p..p + k].iter().zip(&right[q..q + k]).map(|(&i, &j)| a[i].wrapping_mul(b[j]));
+            products.fold(0, i64::wrapping_add)
+        }),
+        _ => unreachable!("the type rule requires equal element types"),
+    }])
+}
+
+fn contraction<'a>(at: &Indexing<'a>) -> Contraction<'a> {
+    let at = *at;
+    let sums = at.results[0].dtype;
+    let (lhs, rhs) = Side::both(at.op, [at.operands[0].rank(), at.operands[1].rank()]);
+    let (a, b) = (&at.operands[0].shape, &at.operands[1].shape);
+    let batch = lhs.batch.iter().map(|&i| (a[i], Role::Batch));
+    let rows = lhs.free.iter().map(|&i| (a[i], Role::M));
+    let columns = rhs.free.iter().map(|&i| (b[i], Role::N));
+    let (batches, free) = (lhs.batch.len(), lhs.free.len());
+    Contraction {
+        axes: batch.chain(rows).chain(columns).collect(),
+        extents: lhs.contract.iter().map(|&i| a[i]).collect(),
+        place: Box::new(|point| point.to_vec()),
+        lhs: Box::new(move |point, k| at.load(0, &lhs.index(&point[..batches], &point[batches..batches + free], k)).cast(sums)),
+        rhs: Box::new(move |point, k| at.load(1, &rhs.index(&point[..batches], &point[batches + free..], k)).cast(sums)),
+    }
+}
+
+fn batched<'b, 'e>(b: &BatchArgs<'b, 'e>) -> Vec<X<'b, 'e>> {
+    let [lhs_contract, rhs_contract, lhs_batch, rhs_batch] =
+        ["lhs_contract", "rhs_contract", "lhs_batch", "rhs_batch"].map(|name| b.op.axes(name).to_vec());
+    let behind = |axes: &[usize], side: usize| if b.batched[side] { behind_batch(axes) } else { axes.to_vec() };
+    let (lhs_contract, rhs_contract) = (behind(&lhs_contract, 0), behind(&rhs_contract, 1));
+    let (lhs_batch, rhs_batch) = (behind(&lhs_batch, 0), behind(&rhs_batch, 1));
+    if b.batched[0] && b.batched[1] {
+        let (lhs_batch, rhs_batch) = ([&[0], &lhs_batch[..]].concat(), [&[0], &rhs_batch[..]].concat());
+        let axes = [&lhs_contract[..], &rhs_contract, &lhs_batch, &rhs_batch];
+        return vec![b.emitter.one(Op::new(b.op.record(), axes.map(axes_attr)), &b.operands)];
+    }
+    // The new axis is the first free one of its side.
+    let axes = [&lhs_contract[..], &rhs_contract, &lhs_batch, &rhs_batch];
+    let y = b.emitter.one(Op::new(b.op.record(), axes.map(axes_attr)), &b.operands);
+    let left_free = b.operands[0].rank() - lhs_contract.len() - lhs_batch.len();
+    let at = lhs_batch.len() + if b.batched[0] { 0 } else { left_free };
+    let others = (0..y.rank()).filter(|&a| a != at);
+    vec![y.transpose(&[at].into_iter().chain(others).collect::<Vec<_>>())]
+}
+
+fn flops(op: &Op, operands: &[TensorType], results: &[TensorType]) -> Dim {
+    let contracted: Dim = op.axes("lhs_contract").iter().map(|&i| operands[0].shape[i]).product();
+    results[0].elements() * contracted * 2usize
+}
 
 /// The axes of one operand.
 struct Side {

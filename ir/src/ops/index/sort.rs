@@ -68,6 +68,7 @@ pub static SORT: Record = Record {
         }
         s.add(sort(0, false), [range(DType::Bool, [6], 0, 2)]);
         s.add(sort(0, false), [range(DType::U8, [6], 0, 9)]);
+        s.add(sort(0, true), [range(DType::I8, [40], -128, 128)]);
         s.add(sort(1, false), [normal(DType::F16, [2, 6])]);
         s.add(sort(1, false), [normal(DType::F32, [3, 0])]);
         s.add(sort(1, false), [normal(DType::F32, [0, 3])]);

@@ -62,6 +62,7 @@ pub static TOPK: Record = Record {
             s.add(topk(4, 1, largest), [range(DType::F32, [3, 8], 0, 3)]);
             s.add(topk(20, 0, largest), [specials(DType::F32, [33])]);
             s.add(topk(6, 0, largest), [range(DType::U8, [6], 0, 9)]);
+            s.add(topk(3, 0, largest), [range(DType::I8, [40], -128, 128)]);
         }
         s.add(topk(0, 0, true), [normal(DType::F32, [4])]);
         s.add(topk(2, 1, true), [normal(DType::F16, [0, 3])]);

@@ -36,6 +36,8 @@ pub static BITCAST: Record = Record {
         let range = Fill::Range(0x3f00_0000, 0x4000_0000);
         s.add(bitcast(DType::F32), [(TensorType::new(DType::U32, [7]), range)]);
         s.add(bitcast(DType::F32), [(TensorType::new(DType::I32, [7]), range)]);
+        s.add(bitcast(DType::I8), [(TensorType::new(DType::U8, [70]), Fill::Range(0, 256))]);
+        s.add(bitcast(DType::U8), [(TensorType::new(DType::I8, [70]), Fill::Range(-128, 128))]);
     },
     error_samples: |s| {
         s.add(bitcast(DType::F32), [(TensorType::new(DType::I64, [2]), Fill::Range(0, 2))]);
@@ -63,6 +65,7 @@ pub static CAST: Record = Record {
             DType::I32 => i64::from(x as i32),
             DType::U32 => i64::from(x as u32),
             DType::U8 => i64::from(x as u8),
+            DType::I8 => i64::from(x as i8),
             _ => (x != 0.0).into(),
         };
         let value = |i: usize| match r.inputs[0].data() {
@@ -96,7 +99,14 @@ pub static CAST: Record = Record {
                 s.add(cast(to), [(TensorType::new(from, [3, 7]), fill)]);
             }
         }
-        s.add(cast(DType::U8), [(TensorType::new(DType::I64, [19]), Fill::Range(-600, 600))]);
+        for to in [DType::U8, DType::I8] {
+            s.add(cast(to), [(TensorType::new(DType::I64, [19]), Fill::Range(-600, 600))]);
+            s.add(cast(to), [(TensorType::new(DType::I32, [70]), Fill::Range(-600, 600))]);
+        }
+        for to in [DType::U8, DType::U32, DType::I64, DType::F32, DType::F64] {
+            s.add(cast(to), [(TensorType::new(DType::I8, [70]), Fill::Range(-128, 128))]);
+        }
+        s.add(cast(DType::I8), [(TensorType::new(DType::U8, [70]), Fill::Range(0, 256))]);
         s.add(cast(DType::F16), [(TensorType::new(DType::F32, [16]), Fill::Specials)]);
         s.add(cast(DType::BF16), [(TensorType::new(DType::F32, [16]), Fill::Specials)]);
     },

@@ -96,6 +96,7 @@ pub static CUMULATIVE: Record = Record {
             for kind in ["sum", "prod", "argmax", "argmin"] {
                 s.add(cumulative(kind, 0, reverse), [range(DType::I64, [7], -3, 4)]);
                 s.add(cumulative(kind, 1, reverse), [range(DType::U8, [2, 5], 0, 9)]);
+                s.add(cumulative(kind, 1, reverse), [range(DType::I8, [2, 5], -90, 90)]);
             }
             for kind in ["argmax", "argmin"] {
                 s.add(cumulative(kind, 0, reverse), [specials(DType::F32, [24])]);

@@ -88,6 +88,7 @@ pub static REDUCE: Record = Record {
             s.add(reduce(kind, &[1]), [uniform(DType::F32, [3, 70], 0.5, 1.5)]);
             s.add(reduce(kind, &[1]), [range(DType::I64, [3, 4], -9, 9)]);
             s.add(reduce(kind, &[0]), [range(DType::U8, [40], 0, 256)]);
+            s.add(reduce(kind, &[0]), [range(DType::I8, [40], -128, 128)]);
             s.add(reduce(kind, &[0]), [range(DType::F64, [4, 3], -1, 2)]);
         }
         s.add(reduce(ReduceKind::Sum, &[0]), [normal(DType::F32, [5000])]);

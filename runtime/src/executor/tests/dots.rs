@@ -248,13 +248,16 @@ fn packed_operands_and_epilogues() {
 
 #[test]
 fn dots_of_other_types_are_errors() {
-    let case = Case::plain(2, 2, 2);
-    let mut p = program("dot");
-    let ty = TensorType::new(DType::I32, [4usize]);
-    let (x, y, out) = (p.input(&ty), p.input(&ty), p.result(&ty));
-    p.launch(&[x, y, out], vec![Work::Dot(Box::new(case.work(DType::I32)))]);
-    let error = p.run(&[Buffer::zeroed(16).unwrap(), Buffer::zeroed(16).unwrap()]).unwrap_err();
-    assert!(error.message().contains("a dot of i32 cannot run"), "{error}");
+    for (dtype, expected) in [(DType::I64, "a dot of i64 cannot run"), (DType::I32, "a dot of i32 cannot read i32")] {
+        let case = Case::plain(2, 2, 2);
+        let mut p = program("dot");
+        let ty = TensorType::new(dtype, [4usize]);
+        let (x, y, out) = (p.input(&ty), p.input(&ty), p.result(&ty));
+        p.launch(&[x, y, out], vec![Work::Dot(Box::new(case.work(dtype)))]);
+        let buffer = || Buffer::zeroed(4 * dtype.size()).unwrap();
+        let error = p.run(&[buffer(), buffer()]).unwrap_err();
+        assert!(error.message().contains(expected), "{error}");
+    }
 }
 
 /// A product whose operand `fixed` (0: the left one) is a constant of a loop of three steps over the other.
