@@ -1,10 +1,12 @@
 //! The last passes on the graph before fusion: composites become primitives, equal nodes one node, dead nodes none.
 
+use crate::attention::{Hoisted, hoist};
 use crate::driver::Backend;
 use igneous_ir::emit::Emitter;
 use igneous_ir::error::Result;
 use igneous_ir::graph::{Graph, Node, Region, Value, Values};
-use igneous_ir::op::{Attr, Lowering, Op};
+use igneous_ir::op::{Attr, Decompose, Lowering, Op};
+use igneous_ir::ops::composite::AttentionOperands;
 use igneous_ir::ops::structural::BARRIER;
 use igneous_ir::types::DType;
 use smallvec::SmallVec;
@@ -18,31 +20,56 @@ pub fn decompose(graph: &Graph, backend: Backend) -> Result<Graph> {
     let mut current = graph.clone();
     loop {
         let mut found = false;
-        current = current.rewrite(|g, _, node, operands| match node.op.record().lowering {
-            _ if wants_single(node, g, operands, backend) => {
-                let emitter = Emitter::new(g);
-                let wide: SmallVec<[_; 4]> =
-                    operands.iter().map(|&v| emitter.value(v)).map(|x| x.cast(x.dtype().compute())).collect();
-                let results = emitter.apply(node.op.clone(), &wide);
-                let results = results.iter().zip(&node.results).map(|(x, ty)| x.cast(ty.dtype).value).collect();
-                emitter.finish()?;
-                Ok(results)
-            }
-            Lowering::Composite(decompose) if !is_kernel(node, g, operands, backend) => {
+        current = current.rewrite(|g, _, node, operands| {
+            if let Some(values) = hoisted(node, g, operands, backend)? {
                 found = true;
-                let emitter = Emitter::new(g);
-                let xs: SmallVec<[_; 4]> = operands.iter().map(|&v| emitter.value(v)).collect();
-                let results: Values = decompose(&emitter, &node.op, &xs).iter().map(|x| x.value).collect();
-                emitter.finish()?;
-                Ok(results)
+                return Ok(values);
             }
-            _ if node.op.name() == "stop_gradient" => Ok(Values::from_iter([operands[0]])),
-            _ => Ok(g.push(node.op.clone(), operands, node.results.clone())),
+            match node.op.record().lowering {
+                _ if wants_single(node, g, operands, backend) => {
+                    let emitter = Emitter::new(g);
+                    let wide: SmallVec<[_; 4]> =
+                        operands.iter().map(|&v| emitter.value(v)).map(|x| x.cast(x.dtype().compute())).collect();
+                    let results = emitter.apply(node.op.clone(), &wide);
+                    let results = results.iter().zip(&node.results).map(|(x, ty)| x.cast(ty.dtype).value).collect();
+                    emitter.finish()?;
+                    Ok(results)
+                }
+                Lowering::Composite(decompose) if !is_kernel(node, g, operands, backend) => {
+                    found = true;
+                    composed(g, &node.op, operands, decompose)
+                }
+                _ if node.op.name() == "stop_gradient" => Ok(Values::from_iter([operands[0]])),
+                _ => Ok(g.push(node.op.clone(), operands, node.results.clone())),
+            }
         })?;
         if !found {
             return share(&current);
         }
     }
+}
+
+/// The decomposition of an operator.
+fn composed(g: &mut Graph, op: &Op, operands: &[Value], decompose: Decompose) -> Result<Values> {
+    let emitter = Emitter::new(g);
+    let xs: SmallVec<[_; 4]> = operands.iter().map(|&v| emitter.value(v)).collect();
+    let results: Values = decompose(&emitter, op, &xs).iter().map(|x| x.value).collect();
+    emitter.finish()?;
+    Ok(results)
+}
+
+/// On a CPU, whose kernels of attention compute functions of numbers of single precision only: attention with a function that is not one
+/// as attention with one that is; or its decomposition.
+fn hoisted(node: &Node, g: &mut Graph, operands: &[Value], backend: Backend) -> Result<Option<Values>> {
+    let Lowering::Composite(decompose) = node.op.record().lowering else { return Ok(None) };
+    if backend != Backend::Cpu || node.results[0].dtype == DType::F64 || !attends(node, g, operands) {
+        return Ok(None);
+    }
+    Ok(match hoist(g, &node.op, operands)? {
+        Hoisted::Already => None,
+        Hoisted::Done(results) => Some(results),
+        Hoisted::Never => Some(composed(g, &node.op, operands, decompose)?),
+    })
 }
 
 /// Whether a node on a half type is done on its operands in single precision: a scatter, that elements are not rounded each
@@ -75,7 +102,7 @@ fn attends(node: &Node, graph: &Graph, operands: &[Value]) -> bool {
         let shape = &graph.ty(operands[k]).shape;
         shape[shape.len() - 2].as_const().is_none_or(|n| n > 1)
     };
-    matches!(node.op.name(), "attention" | "attention_backward") && several(0) && several(1)
+    AttentionOperands::of(&node.op, operands.len()).is_some() && several(0) && several(1)
 }
 
 /// Equal nodes (same operator, same operands) become one, and so do reshapes in a row.

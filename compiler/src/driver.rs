@@ -1,5 +1,6 @@
 //! From a traced graph to a program: the order of the passes, and everything that can be seen of them.
 
+use crate::attention;
 use crate::codegen;
 use crate::cpu;
 use crate::decompose::{decompose, for_each_region};
@@ -149,7 +150,7 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         current = for_each_region(&current, &mut |g| {
             let (new, derivation) = egraph::recognise(g, licences)?;
             derivations.push(("recognise", derivation));
-            Ok(new)
+            attention::recognise(&new)
         })?;
         current = passes.add("recognised", current)?;
     }
@@ -177,7 +178,7 @@ pub fn compile(graph: &Graph, variables: &Variables, options: &Options) -> Resul
         current = for_each_region(&current, &mut |g| {
             let (new, derivation) = egraph::optimise(g, licences, &options.limits, options.backend)?;
             derivations.push(("optimise", derivation));
-            Ok(new)
+            attention::split_groups(&new)
         })?;
         current = passes.add("optimised", current)?;
     }

@@ -6,6 +6,7 @@
 //! Invariants: every pass is a pure function of its input, so compiling twice gives the same bytes; graphs are verified
 //! after every pass in debug builds; compile time is linear in the number of nodes.
 
+mod attention;
 mod codegen;
 pub mod cpu;
 pub mod cuda;

@@ -11,6 +11,7 @@ use crate::grad_mode::is_grad_enabled;
 use crate::tensor::{Repr, Tensor};
 use crate::trace;
 use crate::variable::Variable;
+use igneous_ir::ops::AttentionOperands;
 use igneous_ir::{DType, Error, Loc, Op, Result, ops};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
@@ -92,7 +93,7 @@ enum Class {
 
 fn class_of(op: &Op) -> Option<Class> {
     match op.name() {
-        "dot_general" | "convolution" | "attention" => Some(Class::Half),
+        "dot_general" | "convolution" | "attention" | "flex_attention" => Some(Class::Half),
         "exp" | "expm1" | "log" | "log1p" | "log2" | "log10" | "pow" | "square" | "rsqrt" | "reciprocal" | "tan" | "sinh"
         | "cosh" | "asin" | "acos" | "erfinv" | "softplus" | "xlogy" | "softmax" | "log_softmax" | "cross_entropy" => {
             Some(Class::Single)
@@ -120,7 +121,10 @@ pub(crate) fn operands(op: &Op, inputs: &[&Tensor], loc: Loc) -> Result<Option<S
     if types.contains(&DType::F64) || !types.iter().any(|&d| eligible(d) && d != target) {
         return Ok(None);
     }
-    let converted = inputs.iter().zip(&types).map(|(&input, &dtype)| match eligible(dtype) && dtype != target {
+    // What a function of scores is given is of the types that it was made for.
+    let given = AttentionOperands::of(op, inputs.len()).map_or(0..0, |own| own.given);
+    let converts = |(k, dtype): (usize, DType)| eligible(dtype) && dtype != target && !given.contains(&k);
+    let converted = inputs.iter().zip(types.iter().copied().enumerate()).map(|(&input, of)| match converts(of) {
         true => convert(input, target, loc),
         false => Ok(input.clone()),
     });

@@ -108,7 +108,8 @@ pub use tape::{grad, grad_with};
 pub use tensor::{
     Attention, Axes, Border, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Corners, Data, Element, Ellipsis, Extent,
     Extents, Index, IndexItem, Initial, Interpolation, IntoShape, NewAxis, Operand, Outside, PadMode, Padding, PaddingOptions,
-    Pair, Pool, PoolOptions, Scalar, ScatterKind, Side, Slice, Stepped, Tensor, broadcast_tensors, promote, where_,
+    Pair, Pool, PoolOptions, Scalar, ScatterKind, ScoreMod, ScorePlace, Side, Slice, Stepped, Tensor, broadcast_tensors, promote,
+    where_,
 };
 pub use trace::scope;
 pub use tracked::{State, Tracked};

@@ -324,8 +324,31 @@ pub struct AttentionWork {
     pub operands: [Elements; 3],
     /// What a query sees, a row for each query.
     pub mask: Option<AttentionMask>,
+    /// A function of the scaled products, that the mask is applied to the results of.
+    pub score: Option<ScoreWork>,
     /// What is computed.
     pub pass: AttentionPass,
+}
+
+/// See [`AttentionWork::score`].
+#[derive(Clone)]
+pub struct ScoreWork {
+    /// The code: parameters are products, what is given, the scores and, in the derivative, their slopes, all dense and `f32`; the
+    /// bounds are those of one axis, along which they lie.
+    pub function: KernelFn,
+    /// Scratch bytes each call needs.
+    pub scratch: Dim,
+    /// What the function is given for a query and a key besides their product.
+    pub given: Vec<ScoreOperand>,
+}
+
+/// See [`ScoreWork::given`]; a row for each query.
+#[derive(Clone)]
+pub enum ScoreOperand {
+    /// Numbers.
+    Numbers(Elements),
+    /// Bools, which the code is given as 0 and 1.
+    Bools(Elements),
 }
 
 /// See [`AttentionWork::mask`].

@@ -118,6 +118,7 @@ fn attention(derivative: bool) -> Work {
         causal: true,
         operands: [0; 3].map(|_| matrix(0, 0)),
         mask: None,
+        score: None,
         pass,
     }))
 }

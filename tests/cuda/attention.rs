@@ -11,7 +11,7 @@ use igneous_ir::graph::Graph;
 use igneous_ir::op::Fill;
 use igneous_ir::sample;
 use igneous_ir::types::DType;
-use igneous_runtime::cuda::Nvrtc;
+use igneous_runtime::cuda::{KernelText, Nvrtc};
 use igneous_runtime::program::{BufferSpec, Work};
 use std::sync::Arc;
 
@@ -32,6 +32,30 @@ enum Mask {
     Slopes,
     /// Numbers of documents that have to be equal.
     Documents,
+    /// Scores bounded by the hyperbolic tangent, under a causal mask.
+    Capped,
+    /// Scores times their sigmoid times a number for each head, less the distance.
+    Sloped,
+}
+
+impl Mask {
+    /// A function of the scores, and its name.
+    fn function(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Mask::Capped => Some((
+                "capped",
+                "graph capped(%s: f32[]) -> (f32[]) {
+                   %c = constant {value=f32[] [2]}() %a = div(%s, %c) %b = tanh(%a) %d = mul(%b, %c) return %d }",
+            )),
+            Mask::Sloped => Some((
+                "sloped",
+                "graph sloped(%s: f32[], %m: f32[], %n: i64[]) -> (f32[]) {
+                   %a = sigmoid(%s) %b = mul(%a, %s) %c = mul(%b, %m) %d = cast {dtype=f32}(%n)
+                   %e = constant {value=f32[] [0.125]}() %f = mul(%d, %e) %g = sub(%c, %f) return %g }",
+            )),
+            _ => None,
+        }
+    }
 }
 
 /// How operands lie in memory.
@@ -51,7 +75,7 @@ enum Layout {
 struct Attention(DType, [usize; 4], Mask, Layout);
 
 /// What is tried in every build.
-const FEW: [Attention; 11] = [
+const FEW: [Attention; 13] = [
     Attention(DType::BF16, [37, 70, 64, 64], Mask::All, Layout::Dense),
     Attention(DType::F16, [130, 141, 16, 16], Mask::Causal, Layout::HeadsInside),
     Attention(DType::BF16, [20, 35, 33, 7], Mask::Bools("-inf"), Layout::Dense),
@@ -63,10 +87,12 @@ const FEW: [Attention; 11] = [
     Attention(DType::F16, [200, 200, 16, 16], Mask::Window(20), Layout::Dense),
     Attention(DType::BF16, [40, 70, 32, 32], Mask::Slopes, Layout::Dense),
     Attention(DType::F16, [70, 70, 16, 32], Mask::Documents, Layout::HeadsInside),
+    Attention(DType::BF16, [66, 66, 64, 64], Mask::Capped, Layout::Dense),
+    Attention(DType::F16, [40, 70, 32, 40], Mask::Sloped, Layout::Grouped),
 ];
 
 /// What is tried besides by optimised builds.
-const MORE: [Attention; 8] = [
+const MORE: [Attention; 11] = [
     Attention(DType::F16, [70, 40, 96, 96], Mask::All, Layout::Grouped),
     Attention(DType::F16, [64, 64, 256, 256], Mask::Added, Layout::HeadsInside),
     Attention(DType::BF16, [33, 40, 160, 192], Mask::All, Layout::Dense),
@@ -75,6 +101,9 @@ const MORE: [Attention; 8] = [
     Attention(DType::F16, [40, 70, 64, 256], Mask::Causal, Layout::FeaturesOutside),
     Attention(DType::BF16, [2, 2, 1, 1], Mask::All, Layout::Dense),
     Attention(DType::F16, [140, 140, 64, 64], Mask::Causal, Layout::Dense),
+    Attention(DType::BF16, [40, 70, 128, 128], Mask::Capped, Layout::Grouped),
+    Attention(DType::BF16, [40, 40, 256, 256], Mask::Capped, Layout::Dense),
+    Attention(DType::F16, [40, 70, 128, 128], Mask::Sloped, Layout::HeadsInside),
 ];
 
 impl Attention {
@@ -102,12 +131,13 @@ impl Attention {
             };
         }
         let (of_mask, given) = match mask {
-            Mask::All | Mask::Causal => (String::new(), ""),
+            Mask::All | Mask::Causal | Mask::Capped => (String::new(), ""),
             Mask::Added => (format!(", %m: {dtype}[1, 2, {t}, {s}]"), ", %m"),
             Mask::Bools(_) => (format!(", %m: bool[2, 1, {t}, {s}]"), ", %m"),
             Mask::CausalBools => (format!(", %m: bool[2, 1, 1, {s}]"), ", %m"),
             Mask::Window(_) => (String::new(), ", %m"),
             Mask::Slopes => (", %z: f32[2]".to_owned(), ", %m"),
+            Mask::Sloped => (", %z: f32[2]".to_owned(), ", %m, %n"),
             Mask::Documents => (format!(", %z: i64[2, {t}]"), ", %m"),
         };
         let positions = |shape: &str, [i, j]: [usize; 2]| {
@@ -130,6 +160,10 @@ impl Attention {
                     positions(&shape, [2, 3])
                 )
             }
+            Mask::Sloped => format!(
+                "{} %a = sub(%j, %i) %n = abs(%a) %m = reshape {{shape=[1, 2, 1, 1]}}(%z)\n",
+                positions(&format!("1, 1, {t}, {s}"), [2, 3])
+            ),
             Mask::Documents => {
                 let side =
                     |name: &str, axis: usize| format!("%{name} = broadcast {{axes=[0, {axis}], shape=[2, 1, {t}, {s}]}}(%z)");
@@ -139,7 +173,7 @@ impl Attention {
         };
         // Windows, slopes and documents are computed where they are needed.
         let hidden = if let Mask::Bools(hidden) = mask { hidden } else { "-inf" };
-        let causal = matches!(mask, Mask::Causal | Mask::CausalBools);
+        let causal = matches!(mask, Mask::Causal | Mask::CausalBools | Mask::Capped);
         // Scores of the size that scaled ones have.
         let scale = 1.0 / (d as f64).sqrt();
         let shape = |name: &str| {
@@ -147,9 +181,14 @@ impl Attention {
             ty.trim_end_matches(", ").to_owned()
         };
         let results = ["q", "k", "v"].map(shape).join(", ");
+        let (op, function, text) = match mask.function() {
+            Some((name, text)) => ("flex_attention", format!(", score=@{name}"), text),
+            None => ("attention", String::new(), ""),
+        };
         let text = format!(
-            "graph attention({inputs}%dy: {dtype}[2, 2, {t}, {e}]{of_mask}) -> ({dtype}[2, 2, {t}, {e}], f32[2, 2, {t}], {results}) {{
-               {views}%y, %lse = attention {{causal={causal}, hidden={hidden}, scale={scale:?}}}(%q, %k, %v{given})
+            "{text}
+             graph attention({inputs}%dy: {dtype}[2, 2, {t}, {e}]{of_mask}) -> ({dtype}[2, 2, {t}, {e}], f32[2, 2, {t}], {results}) {{
+               {views}%y, %lse = {op} {{causal={causal}, hidden={hidden}, scale={scale:?}{function}}}(%q, %k, %v{given})
                %w = cast {{dtype=f32}}(%y) %u = cast {{dtype=f32}}(%dy) %p = mul(%w, %u)
                %l = reduce {{axes=[0, 1, 2, 3], kind=sum}}(%p)
                %dq, %dk, %dv = grad {{seeded=false}}(%l, %xq, %xk, %xv)
@@ -220,7 +259,7 @@ fn half_types_are_multiplied_by_tensor_cores() {
             }
             _ => false,
         });
-        if matches!(attention.2, Mask::Window(_) | Mask::Slopes | Mask::Documents) {
+        if matches!(attention.2, Mask::Window(_) | Mask::Slopes | Mask::Documents | Mask::Sloped) {
             let [t, s, ..] = attention.1.map(Dim::from);
             let square = |b: &BufferSpec| b.ty.shape.ends_with(&[t, s]);
             assert!(!case.program.buffers.iter().any(square), "{}: the mask is stored", case.name);
@@ -238,6 +277,14 @@ fn machine_code_of_attention_spills_nothing() {
     };
     let mut kernels = distinct(cases().iter());
     kernels.retain(|kernel| kernel.source.contains("load_matrices"));
+    if extent() == Extent::All {
+        // Elements of larger arrays are numbered with 64 bits.
+        let wide = kernels.iter().map(|kernel| {
+            let source = kernel.source.replace("typedef int idx;", "typedef long long idx;");
+            Arc::new(KernelText { name: format!("{}_wide", kernel.name), source, block: kernel.block })
+        });
+        kernels.extend(wide.collect::<Vec<_>>());
+    }
     let architectures = if extent() == Extent::All { &ARCHITECTURES[..] } else { &ARCHITECTURES[1..2] };
     let resources = machine_code::compile(nvrtc, &kernels, architectures).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(resources.len(), kernels.len() * architectures.len());
@@ -251,7 +298,7 @@ fn machine_code_of_attention_spills_nothing() {
 #[test]
 fn strict_mode_keeps_probabilities_in_single_precision() {
     let strict = Options { precision: Precision::Strict, ..for_cuda() };
-    let cases: Vec<Case> = [FEW[2], FEW[3], FEW[5], FEW[9]].iter().map(|attention| attention.case(&strict)).collect();
+    let cases: Vec<Case> = [FEW[2], FEW[3], FEW[5], FEW[9], FEW[11]].iter().map(|attention| attention.case(&strict)).collect();
     assert!(distinct(cases.iter()).iter().all(|kernel| !kernel.source.contains("mma_")));
     check_all(&cases, "strict-attention");
 }
@@ -259,7 +306,7 @@ fn strict_mode_keeps_probabilities_in_single_precision() {
 /// The same in single precision: more than what the samples of the operator have.
 #[test]
 fn single_precision_is_not_reduced() {
-    let single = [FEW[1], FEW[2], FEW[3], FEW[5], FEW[7], FEW[8], FEW[9]]
+    let single = [FEW[1], FEW[2], FEW[3], FEW[5], FEW[7], FEW[8], FEW[9], FEW[11], FEW[12]]
         .map(|Attention(_, sizes, mask, layout)| Attention(DType::F32, sizes, mask, layout));
     let cases: Vec<Case> = single.iter().map(|attention| attention.case(&for_cuda())).collect();
     assert!(distinct(cases.iter()).iter().all(|kernel| !kernel.source.contains("mma_")));

@@ -2,7 +2,7 @@
 
 use crate::{message, seeded};
 use igneous::testing::{assert_close, assert_kernel_count, assert_kernels_snapshot, compare_with_eager, gradcheck};
-use igneous::{Attention, DType, Error, Result, Tensor, compile, default, set_num_threads, spec};
+use igneous::{Attention, DType, Error, Precision, Result, Tensor, compile, default, set_num_threads, spec};
 
 fn normal(shape: &[usize]) -> Tensor {
     Tensor::randn(shape)
@@ -132,21 +132,87 @@ fn the_gradient_of_a_bias() {
     }
 }
 
+/// As `torch.nn.functional.scaled_dot_product_attention` has it since 2.5. What is written out has no number there, unless it is
+/// recognised, which strict mode does not do.
 #[test]
-fn a_query_that_sees_no_key_has_nan() {
+fn a_query_that_sees_no_key_has_zeros() {
     let _one = seeded(6);
     let (q, k, v) = (normal(&[3, 4]), normal(&[5, 4]), normal(&[5, 2]));
     let mask = Tensor::new([1.0, 0.0, 1.0]).gt(0.0).unsqueeze(1).expand((3, 5));
-    let options = Attention { mask: Some(mask), ..default() };
-    let attend = |q: Tensor| q.scaled_dot_product_attention(&k, &v, &options);
-    for y in [attend(q.clone()), compile(attend).run(q.clone()).unwrap(), written_out(&q, &k, &v, &options)] {
-        let nan: Vec<bool> = y.to_f64_vec().unwrap().iter().map(|y| y.is_nan()).collect();
-        assert_eq!(nan, [false, false, true, true, false, false]);
+    let options = Attention { mask: Some(mask.clone()), ..default() };
+    let attend = {
+        let options = options.clone();
+        move |t: Vec<Tensor>| with_gradients(&t, |t| t[0].scaled_dot_product_attention(&t[1], &t[2], &options))
+    };
+    let inputs = vec![q.clone(), k.clone(), v.clone()];
+    // The others are as if it were not there.
+    let rows = |x: &Tensor| Tensor::cat(&[x.i(0..1), x.i(2..3)], 0);
+    let rest = with_gradients(&[rows(&q), k.clone(), v.clone()], |t| written_out(&t[0], &t[1], &t[2], &default())).unwrap();
+    for strict in [false, true] {
+        let step = compile(attend.clone());
+        let step = if strict { step.precision(Precision::Strict) } else { step };
+        for results in [attend(inputs.clone()).unwrap(), step.run(inputs.clone()).unwrap()] {
+            for (result, zeros) in results[..2].iter().zip([2, 4]) {
+                assert_eq!(result.i(1).to_f64_vec().unwrap(), vec![0.0; zeros]);
+            }
+            assert_close(&rows(&results[0]), &rest[0], 1e-5);
+            assert!(results.iter().all(|x| x.to_f64_vec().unwrap().iter().all(|x| x.is_finite())));
+        }
     }
+    let nan = |y: Tensor| y.to_f64_vec().unwrap().iter().map(|y| y.is_nan()).collect::<Vec<bool>>();
+    let by_hand = {
+        let options = options.clone();
+        move |q: Tensor| written_out(&q, &k, &v, &options)
+    };
+    assert_eq!(nan(by_hand(q.clone())), [false, false, true, true, false, false]);
+    let strict = compile(by_hand.clone()).precision(Precision::Strict).run(q.clone()).unwrap();
+    assert_eq!(nan(strict), [false, false, true, true, false, false]);
+    assert_eq!(nan(compile(by_hand).run(q.clone()).unwrap()), [false; 6]);
     // Without any keys there is nothing to sum.
     let none = q.scaled_dot_product_attention(&Tensor::zeros((0, 4)), &Tensor::zeros((0, 2)), &default());
     assert_eq!(none.to_f64_vec().unwrap(), [0.0; 6]);
-    assert_eq!(Tensor::zeros((0, 4)).scaled_dot_product_attention(&k, &v, &default()).shape(), Tensor::zeros((0, 2)).shape());
+    let empty = Tensor::zeros((0, 4)).scaled_dot_product_attention(&inputs[1], &inputs[2], &default());
+    assert_eq!(empty.shape(), Tensor::zeros((0, 2)).shape());
+}
+
+/// Keys and values that were repeated for groups of heads are read where they are, and their gradients are sums over the groups.
+#[test]
+fn repeated_keys_and_values_are_not_copied() {
+    let _one = seeded(12);
+    let inputs = vec![normal(&[2, 6, 20, 8]), normal(&[2, 2, 30, 8]), normal(&[2, 2, 30, 5])];
+    let expanded = |x: &Tensor| {
+        let [b, h, s, d] = x.dims();
+        x.unsqueeze(2).expand((b, h, 3, s, d)).reshape((b, h * 3, s, d))
+    };
+    type Repeat = fn(&Tensor) -> Tensor;
+    type Attend = fn(&[Tensor], Repeat) -> Tensor;
+    let repeats: [(&str, Repeat); 2] = [("expanded", expanded), ("interleaved", |x| x.repeat_interleave(3, 1))];
+    let spellings: [(&str, Attend); 3] = [
+        ("operator", |t, repeat| t[0].scaled_dot_product_attention(&repeat(&t[1]), &repeat(&t[2]), &default())),
+        ("by hand", |t, repeat| {
+            let scores = t[0].matmul(&repeat(&t[1]).transpose(-1, -2)) / 8f64.sqrt();
+            scores.softmax(-1).matmul(&repeat(&t[2]))
+        }),
+        ("capped", |t, repeat| {
+            let scores = (t[0].matmul(&repeat(&t[1]).transpose(-1, -2)) / 8f64.sqrt()).tanh();
+            scores.softmax(-1).matmul(&repeat(&t[2]))
+        }),
+    ];
+    let wide: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::F64)).collect();
+    for (how, repeat) in repeats {
+        for (name, attend) in spellings {
+            let forward = compile(move |t: Vec<Tensor>| attend(&t, repeat));
+            let program = forward.lower(inputs.clone()).unwrap();
+            assert_eq!(program.launches(), 1, "{how}, {name}: {}", program.kernels_text());
+            let step = compile(move |t: Vec<Tensor>| with_gradients(&t, |t| attend(t, repeat)));
+            let memory = step.lower(inputs.clone()).unwrap().memory().to_string();
+            assert!(!memory.contains("f32[2, 6, 30"), "{how}, {name}: {memory}");
+            let expected = with_gradients(&wide, |t| attend(t, repeat)).unwrap();
+            for (found, expected) in step.run(inputs.clone()).unwrap().iter().zip(&expected) {
+                assert_close(&found.to_dtype(DType::F64), expected, 3e-5);
+            }
+        }
+    }
 }
 
 #[test]
@@ -311,7 +377,10 @@ fn the_text_of_the_attention_kernel() {
       axes i: par 2, j: par 40, k: ser 50, l: ser 64, n: ser 32
       acc[k] = dot l batch(i) m(j) n(k) { in0[i, j, l] } { in1[i, k, l] }
       m, s = reduce online_softmax k { select(k <= j, acc[k] * 0.125, -inf) }
-      acc1[n] = dot k batch(i) m(j) n(n) { exp(select(k <= j, acc[k] * 0.125, -inf) - m) / s } { in2[i, k, n] }
+      acc1[n] = dot k batch(i) m(j) n(n) {
+        let t1 = m == -inf
+        exp(select(k <= j, acc[k] * 0.125, -inf) - select(t1, 0.0, m)) / select(t1, 1.0, s)
+      } { in2[i, k, n] }
       map n { out0[i, j, n] = acc1[n] }
       schedule bind(i, core) bind(j, core)
     ");

@@ -33,6 +33,7 @@ mod recurrent;
 mod resume;
 mod saved;
 mod schedulers;
+mod score_mod;
 mod scratch;
 mod symbolic;
 mod tensors;

@@ -22,25 +22,54 @@ pub(super) fn is_single(kernel: &Kernel) -> bool {
 
 /// Attention as whole tiles compute it.
 pub(crate) struct Recognised<'k> {
-    /// What is computed, but for a mask that is not in memory.
+    /// What is computed, but for a mask that is not in memory and a function of the scores.
     pub work: AttentionWork,
     /// That mask.
     pub mask: Option<ComputedMask<'k>>,
+    /// That function, of products that are not scaled.
+    pub function: Option<ComputedScore<'k>>,
+}
+
+/// Scores that are a function of the products of queries and keys.
+#[derive(Clone, Copy)]
+pub(crate) struct ComputedScore<'k> {
+    /// Where the function is computed.
+    pub place: ScorePlace<'k>,
+    /// The local with the product.
+    pub product: u32,
+    /// The score.
+    pub score: ExprId,
+    /// What the cotangent of the score is multiplied with for that of the product, where that is needed.
+    pub slope: Option<ExprId>,
+}
+
+impl ComputedScore<'_> {
+    /// All that is computed.
+    pub fn roots(&self) -> Vec<ExprId> {
+        [self.score].into_iter().chain(self.slope).collect()
+    }
+}
+
+/// What expressions about a query and a key belong to.
+#[derive(Clone, Copy)]
+pub(crate) struct ScorePlace<'k> {
+    /// What the expressions and the axes belong to.
+    pub section: &'k Section,
+    /// The axes of the batch, of the queries and of the keys.
+    pub batch: &'k [u32],
+    pub query: u32,
+    pub key: u32,
 }
 
 /// A mask that is computed from positions and what is loaded for them.
 #[derive(Clone, Copy)]
 pub(crate) struct ComputedMask<'k> {
-    /// What the expression and the axes belong to.
-    pub section: &'k Section,
+    /// Where it is computed.
+    pub place: ScorePlace<'k>,
     /// A number that is added to the score, or whether the query sees the key.
     pub expression: ExprId,
     /// The score of what is not seen.
     pub hidden: Option<f64>,
-    /// The axes of the batch, of the queries and of the keys.
-    pub batch: &'k [u32],
-    pub query: u32,
-    pub key: u32,
 }
 
 /// The work of all sections of such a kernel together, whose numbers may be of half types in memory; none if it is not of the form that
@@ -83,12 +112,36 @@ struct Score {
     causal: bool,
     /// A mask and the score of what it hides.
     mask: Option<(ExprId, Option<f64>)>,
+    /// A function of the product.
+    function: Option<ExprId>,
 }
 
 impl Score {
     fn masked(self, mask: ExprId, hidden: Option<f64>) -> Option<Score> {
         self.mask.is_none().then_some(Score { mask: Some((mask, hidden)), ..self })
     }
+}
+
+/// Elements of a parameter whose place is a sum of multiples of the axes of the batch, of rows and of columns.
+pub(super) fn elements(
+    exprs: &Exprs,
+    params: &[Param],
+    batch: &[u32],
+    param: u32,
+    index: &[ExprId],
+    tail: [Option<u32>; 2],
+) -> Option<Elements> {
+    let place = Affine::position(exprs, index, &params[param as usize].ty.shape);
+    let stride = |axis: u32| place.coefficient(exprs, axis);
+    let known = |axis: &u32| batch.contains(axis) || tail.contains(&Some(*axis));
+    let [row, column] = tail;
+    place.axes(exprs)?.iter().all(known).then(|| Elements {
+        param: param as usize,
+        offset: place.constant,
+        batch: batch.iter().map(|&a| stride(a)).collect(),
+        row: row.map_or(Dim::ZERO, stride),
+        column: column.map_or(Dim::ZERO, stride),
+    })
 }
 
 impl<'a> Products<'a> {
@@ -116,44 +169,41 @@ impl<'a> Products<'a> {
     }
 
     fn elements(&self, param: u32, index: &[ExprId], row: Option<u32>, column: Option<u32>) -> Option<Elements> {
-        let place = Affine::position(self.exprs(), index, &self.params[param as usize].ty.shape);
-        let stride = |axis: u32| place.coefficient(self.exprs(), axis);
-        let known = |axis: &u32| self.batch.contains(axis) || Some(*axis) == row || Some(*axis) == column;
-        place.axes(self.exprs())?.iter().all(known).then(|| Elements {
-            param: param as usize,
-            offset: place.constant,
-            batch: self.batch.iter().map(|&a| stride(a)).collect(),
-            row: row.map_or(Dim::ZERO, stride),
-            column: column.map_or(Dim::ZERO, stride),
-        })
+        elements(self.exprs(), self.params, self.batch, param, index, [row, column])
     }
 
     fn extent(&self, axis: u32) -> Dim {
         self.section.axes[axis as usize].extent
     }
 
-    /// Reads a score, from the outside in.
+    /// Reads a score, from the outside in: what is no mask is a function of the product.
     fn score(&self, id: ExprId) -> Option<Score> {
         let node = self.exprs().get(id);
         let literal = |id: ExprId| self.exprs().literal(id).map(|l| l.as_f64());
         let is_product = |id: ExprId| self.exprs().get(id).op == ScalarOp::Local(self.product);
-        match (node.op, &node.args[..]) {
-            (ScalarOp::Local(_), _) if is_product(id) => Some(Score { scale: 1.0, ..Score::default() }),
-            (ScalarOp::Mul, &[a, b]) if is_product(a) => Some(Score { scale: literal(b)?, ..Score::default() }),
-            (ScalarOp::Neg, &[a]) if is_product(a) => Some(Score { scale: -1.0, ..Score::default() }),
-            (ScalarOp::Add, &[a, b]) => {
-                let (inner, mask) = if self.has_product(a) { (a, b) } else { (b, a) };
-                self.score(inner)?.masked(mask, None)
-            }
-            (ScalarOp::Select, &[seen, then, otherwise]) => {
-                let (inner, hidden) = (self.score(then)?, literal(otherwise)?);
-                match self.is_causal(seen) && hidden == f64::NEG_INFINITY {
-                    true => Some(Score { causal: true, ..inner }),
-                    false => inner.masked(seen, Some(hidden)),
-                }
+        let scaled = |scale: f64| Some(Score { scale, ..Score::default() });
+        let known = match (node.op, &node.args[..]) {
+            (ScalarOp::Local(_), _) if is_product(id) => scaled(1.0),
+            (ScalarOp::Mul, &[a, b]) if is_product(a) => literal(b).and_then(scaled),
+            (ScalarOp::Neg, &[a]) if is_product(a) => scaled(-1.0),
+            (ScalarOp::Add, &[a, b]) => match [a, b].map(|x| self.has_product(x)) {
+                [true, false] if literal(b).is_none() => self.score(a).and_then(|inner| inner.masked(b, None)),
+                [false, true] if literal(a).is_none() => self.score(b).and_then(|inner| inner.masked(a, None)),
+                _ => None,
+            },
+            (ScalarOp::Select, &[seen, then, otherwise]) if !self.has_product(seen) => {
+                let hidden = literal(otherwise).filter(|&hidden| hidden <= -1e4);
+                hidden.zip(self.score(then)).and_then(|(hidden, inner)| {
+                    match self.is_causal(seen) && hidden == f64::NEG_INFINITY {
+                        true => Some(Score { causal: true, ..inner }),
+                        false => inner.masked(seen, Some(hidden)),
+                    }
+                })
             }
             _ => None,
-        }
+        };
+        let of_product = || Score { scale: 1.0, function: Some(id), ..Score::default() };
+        known.or_else(|| self.has_product(id).then(of_product))
     }
 
     fn has_product(&self, id: ExprId) -> bool {
@@ -169,16 +219,18 @@ impl<'a> Products<'a> {
             || node.op == ScalarOp::Compare(Compare::Ge) && axes == [query, key]
     }
 
-    fn work(&self, score: Score, values: Dim, v: Elements, pass: AttentionPass) -> Option<Recognised<'a>> {
+    fn place(&self) -> ScorePlace<'a> {
+        let Products { section, batch, query, key, .. } = *self;
+        ScorePlace { section, batch, query, key }
+    }
+
+    fn work(&self, score: Score, slope: Option<ExprId>, values: Dim, v: Elements, pass: AttentionPass) -> Option<Recognised<'a>> {
         let (mut mask, mut computed) = (None, None);
         if let Some((expression, hidden)) = score.mask {
             match (self.load(expression, Some(self.query), Some(self.key)), hidden) {
                 (Some(elements), None) => mask = Some(AttentionMask::Added(elements)),
                 (Some(elements), Some(hidden)) => mask = Some(AttentionMask::Seen(elements, hidden)),
-                (None, _) => {
-                    let Products { section, batch, query, key, .. } = *self;
-                    computed = Some(ComputedMask { section, expression, hidden, batch, query, key });
-                }
+                (None, _) => computed = Some(ComputedMask { place: self.place(), expression, hidden }),
             }
         }
         let q = self.load(self.q, Some(self.query), Some(self.feature))?;
@@ -193,9 +245,11 @@ impl<'a> Products<'a> {
             causal: score.causal,
             operands: [q, k, v],
             mask,
+            score: None,
             pass,
         };
-        Some(Recognised { work, mask: computed })
+        let function = |score: ExprId| ComputedScore { place: self.place(), product: self.product, score, slope };
+        Some(Recognised { work, mask: computed, function: score.function.map(function) })
     }
 
     /// The stores behind the products.
@@ -237,17 +291,21 @@ impl<'a> Products<'a> {
             Some(values) => values,
             None => (Dim::ZERO, self.load(self.k, Some(self.key), Some(self.feature))?),
         };
-        self.work(score, values, v, AttentionPass::Forward { y, lse })
+        self.work(score, None, values, v, AttentionPass::Forward { y, lse })
     }
 
-    /// Whether `p` is `exp(score - max) / sum`.
+    /// Whether `p` is `exp(score - max) / sum`, but where nothing is seen.
     fn is_softmax(&self, p: ExprId, score: ExprId, to: &[u32]) -> bool {
         let exprs = self.exprs();
-        let is = |id: ExprId, local: u32| exprs.get(id).op == ScalarOp::Local(local);
+        let unless_nothing = |id: ExprId, local: u32| {
+            let node = exprs.get(id);
+            node.op == ScalarOp::Select && exprs.get(node.args[2]).op == ScalarOp::Local(local)
+        };
         let node = exprs.get(p);
         let (ScalarOp::Div, &[power, sum], &[max, total]) = (node.op, &node.args[..], to) else { return false };
         let shifted = exprs.get(power).args.first().map(|&s| exprs.get(s));
-        is(sum, total) && shifted.is_some_and(|s| s.op == ScalarOp::Sub && s.args[0] == score && is(s.args[1], max))
+        unless_nothing(sum, total)
+            && shifted.is_some_and(|s| s.op == ScalarOp::Sub && s.args[0] == score && unless_nothing(s.args[1], max))
     }
 }
 
@@ -258,7 +316,16 @@ impl<'a> Products<'a> {
         let &[element] = &axes[..] else { return None };
         let (dy, v) = (self.load(*lhs, Some(self.query), Some(element))?, self.load(*rhs, Some(self.key), Some(element))?);
         let mut cotangents = [None, None, None];
-        let (mut exponent, mut delta) = (None, None);
+        let (mut exponent, mut delta, mut slope) = (None, None, None);
+        // What the cotangent of a score is.
+        let of_score = |id: ExprId| {
+            let node = self.exprs().get(id);
+            let less = |&a: &ExprId| {
+                let node = self.exprs().get(a);
+                node.op == ScalarOp::Sub && self.exprs().get(node.args[0]).op == ScalarOp::Local(*dp)
+            };
+            node.op == ScalarOp::Mul && node.args.get(1).is_some_and(less)
+        };
         for store in self.stores() {
             let Target::Param { param, index, combine: None } = &store.to else { return None };
             let ScalarOp::Local(local) = self.exprs().get(self.unconverted(store.value)).op else { return None };
@@ -275,6 +342,7 @@ impl<'a> Products<'a> {
                 match node.op {
                     ScalarOp::Math(MathFn::Exp) => exponent = Some(node.args[0]),
                     ScalarOp::Sub if self.exprs().get(node.args[0]).op == ScalarOp::Local(*dp) => delta = Some(node.args[1]),
+                    ScalarOp::Mul if of_score(node.args[0]) => slope = Some(node.args[1]),
                     _ => {}
                 }
             }
@@ -285,6 +353,6 @@ impl<'a> Products<'a> {
         // Only the cotangents of products need it.
         let delta = delta.map_or(Some(lse.clone()), |d| self.load(d, Some(self.query), None))?;
         let pass = AttentionPass::Backward { lse, delta, dy, cotangents: Box::new(cotangents) };
-        self.work(self.score(score)?, self.extent(element), v, pass)
+        self.work(self.score(score)?, slope, self.extent(element), v, pass)
     }
 }

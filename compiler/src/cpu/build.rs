@@ -8,10 +8,12 @@ use super::lower::Pass;
 use super::memory::{CodeMemory, MachineCode};
 use super::nest::Plan;
 use super::operand::{Epilogue, Pack, epilogue, pack};
+use super::score::score_loop;
 use super::section::{bindings, loop_function};
 use super::strip::{self, Strip};
 use super::target::Target;
 use crate::fuse::renumber;
+use crate::schedule::schedule;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{Context, FinalizedMachReloc, FinalizedRelocTarget, ir};
@@ -20,7 +22,7 @@ use igneous_ir::dim::{Dim, Symbol};
 use igneous_ir::error::{Error, Result};
 use igneous_ir::kernel::{Kernel, Param, Section, Stage};
 use igneous_ir::types::DType;
-use igneous_runtime::program::{AttentionWork, DotOut, DotWork, KernelFn, LoopWork, Operand, Work};
+use igneous_runtime::program::{AttentionWork, DotOut, DotWork, KernelFn, LoopWork, Operand, ScoreOperand, ScoreWork, Work};
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -71,7 +73,15 @@ enum Pending {
         params: Option<Vec<usize>>,
     },
     Dot(Box<PendingDot>),
-    Attention(Box<AttentionWork>),
+    Attention(Box<AttentionWork>, Option<PendingScore>),
+}
+
+/// A function of scores.
+#[derive(Clone)]
+struct PendingScore {
+    function: usize,
+    scratch: Dim,
+    given: Vec<ScoreOperand>,
 }
 
 #[derive(Clone)]
@@ -143,11 +153,10 @@ pub fn compile_kernels(kernels: &[Kernel], symbols: &[Symbol], target: &Target) 
         if is_attention(kernel) {
             let of = |why: &str| Error::new(format!("kernel {} {why}", kernel.name));
             check_symbols(kernel.params.iter().flat_map(|p| p.ty.shape.iter().copied()), symbols)?;
-            let known = attention_work(kernel).filter(|known| is_single(kernel) && known.mask.is_none());
-            let work = known.map(|known| known.work);
-            let work =
-                work.ok_or_else(|| of("has products for each index of a serial axis, but is no attention in single precision"))?;
-            pending.push(vec![Pending::Attention(Box::new(work))]);
+            let pass = units.attention(kernel).transpose().unwrap_or_else(|| {
+                Err(of("has products for each index of a serial axis, but is no attention in single precision"))
+            })?;
+            pending.push(vec![pass]);
             continue;
         }
         for (number, section) in kernel.sections.iter().enumerate() {
@@ -174,6 +183,23 @@ impl Units {
     fn add(&mut self, name: String, function: Function) -> usize {
         self.list.push(Unit { name, function });
         self.list.len() - 1
+    }
+
+    /// Attention in single precision; none if a kernel is something else.
+    fn attention(&mut self, kernel: &Kernel) -> Result<Option<Pending>> {
+        let Some(known) = attention_work(kernel).filter(|known| is_single(kernel) && known.mask.is_none()) else {
+            return Ok(None);
+        };
+        let Some(function) = known.function else {
+            return Ok(Some(Pending::Attention(Box::new(known.work), None)));
+        };
+        let Some((section, params, given)) = score_loop(&function, &kernel.params) else { return Ok(None) };
+        let mut kernel = Kernel { name: format!("{}.score", kernel.name), params, sections: vec![section], locs: Vec::new() };
+        schedule(&mut kernel);
+        let plan = loop_function(&kernel.sections[0], &kernel.params)?;
+        let scratch = plan.scratch;
+        let function = self.add(kernel.name, Function::Section(plan));
+        Ok(Some(Pending::Attention(Box::new(known.work), Some(PendingScore { function, scratch, given }))))
     }
 
     /// A section of a kernel that has several: loops take only the parameters they use, so that equal ones share code.
@@ -256,7 +282,14 @@ impl Pending {
             Pending::Loop { function, extents, bind, point_ns, rows, scratch, params } => {
                 Work::Loop(LoopWork { function: functions[function], extents, bind, point_ns, rows, scratch, params })
             }
-            Pending::Attention(work) => Work::Attention(work),
+            Pending::Attention(work, score) => {
+                let score = score.map(|PendingScore { function, scratch, given }| ScoreWork {
+                    function: functions[function],
+                    scratch,
+                    given,
+                });
+                Work::Attention(Box::new(AttentionWork { score, ..*work }))
+            }
             Pending::Dot(dot) => {
                 let PendingDot { dtype, batch, m, n, k, lhs, rhs, out, split_k, block } = *dot;
                 let out = match out {

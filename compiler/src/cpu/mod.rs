@@ -29,6 +29,7 @@ mod operand;
 mod passes;
 mod place;
 mod scalar;
+mod score;
 mod section;
 mod share;
 mod split;
@@ -42,7 +43,7 @@ mod window;
 mod winograd;
 
 pub(crate) use affine::Affine;
-pub(crate) use attention::{ComputedMask, Recognised, attention_work, is_attention};
+pub(crate) use attention::{ComputedMask, ComputedScore, Recognised, ScorePlace, attention_work, is_attention};
 pub use build::{CpuCode, Listing, compile_kernels};
 pub use choose::choose_vector_axis;
 pub use dot::contracted_parts;

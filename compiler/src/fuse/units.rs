@@ -10,6 +10,7 @@ use igneous_ir::dim::Dim;
 use igneous_ir::graph::{Graph, Node, Value};
 use igneous_ir::op::Lowering;
 use igneous_ir::ops;
+use igneous_ir::ops::composite::AttentionOperands;
 use igneous_ir::types::{DType, Literal, TensorType};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -201,13 +202,17 @@ pub fn without_reshapes(graph: &Graph, mut value: Value) -> Value {
 
 /// Whether a node runs by itself, and its operands are in memory.
 fn is_opaque(node: &Node) -> bool {
-    node.op.regions().next().is_some() || matches!(node.op.record().lowering, Lowering::Library)
+    match node.op.record().lowering {
+        Lowering::Composite(_) => false,
+        Lowering::Library => true,
+        _ => node.op.regions().next().is_some(),
+    }
 }
 
-/// The mask of an attention.
-fn mask_of(node: &Node) -> Option<Value> {
-    let masked = matches!((node.op.name(), node.operands.len()), ("attention", 4) | ("attention_backward", 7));
-    masked.then(|| node.operands[3])
+/// The mask of an attention, and what a function of its scores is given.
+fn masks_of(node: &Node) -> impl Iterator<Item = Value> {
+    let own = AttentionOperands::of(&node.op, node.operands.len());
+    own.into_iter().flat_map(|own| own.like_scores().map(|k| node.operands[k]).collect::<Vec<_>>())
 }
 
 /// So much less than a mask are the elements that it is computed from by kernels.
@@ -217,7 +222,7 @@ const LESS: f64 = 8.0;
 /// like windows, slopes and borders of documents.
 fn computed_masks(graph: &Graph) -> BTreeSet<u32> {
     let mut computed = BTreeSet::new();
-    for mask in graph.nodes().filter_map(|(_, node)| mask_of(node)) {
+    for mask in graph.nodes().flat_map(|(_, node)| masks_of(node)) {
         let most = typical(graph.ty(mask).shape.iter()) / LESS;
         let (mut tree, mut open) = (BTreeSet::new(), vec![mask]);
         let mut cheap = true;
@@ -251,8 +256,8 @@ fn is_of_positions(node: &Node) -> bool {
 fn attention_operands(graph: &Graph, computed: &BTreeSet<u32>) -> BTreeSet<u32> {
     let mut stored = BTreeSet::new();
     for (_, node) in graph.nodes().filter(|(_, n)| matches!(n.op.record().lowering, Lowering::Composite(_))) {
-        let mask = mask_of(node).filter(|mask| computed.contains(&mask.node));
-        for &operand in node.operands.iter().filter(|&&operand| Some(operand) != mask) {
+        let masks: Vec<Value> = masks_of(node).filter(|mask| computed.contains(&mask.node)).collect();
+        for &operand in node.operands.iter().filter(|operand| !masks.contains(operand)) {
             let mut value = operand;
             loop {
                 let node = graph.node(value.node);

@@ -28,7 +28,10 @@ pub fn compare(graph: &Graph, rewritten: &Graph, inputs: &[Array], expected: &[O
         let other = noise(&for_each_region(rewritten, &mut written_out)?, inputs, k)?;
         let most = 64.0 * found.dtype().epsilon() * largest(&primitives, inputs)?;
         let extra = own.max(other.min(most));
-        oracle.agrees_up_to(found, 4.0 * extra).map_err(|e| e.context(format_args!("output {k}")))?;
+        // The variance of equal numbers is nothing but the square of the error of their mean, which grows with their count.
+        let squared = primitives.nodes().any(|(_, n)| n.op.name() == "welford") && oracle.magnitude() <= extra;
+        let slack = if squared { 64.0 } else { 4.0 };
+        oracle.agrees_up_to(found, slack * extra).map_err(|e| e.context(format_args!("output {k}")))?;
     }
     Ok(())
 }

@@ -3,10 +3,11 @@
 use super::Tensor;
 use super::loss::probability;
 use super::promote::promote;
+use super::score::ScoreMod;
 use crate::apply::try_apply;
 use crate::location::here;
-use igneous_ir::ops::Scores;
-use igneous_ir::{DType, Dim, Error, Result, Shape, ops};
+use igneous_ir::ops::{ScoreFunction, Scores};
+use igneous_ir::{DType, Dim, Error, Loc, Result, Shape, TensorType, ops};
 
 /// Options of [`scaled_dot_product_attention`](Tensor::scaled_dot_product_attention), with PyTorch's defaults.
 #[derive(Clone, Default, Debug)]
@@ -17,6 +18,8 @@ pub struct Attention {
     pub causal: bool,
     /// What products of queries and keys are multiplied with. Default `1 / √D`.
     pub scale: Option<f64>,
+    /// What becomes of the scaled products of queries and keys, before masks are applied. Default: the scores.
+    pub score_mod: Option<ScoreMod>,
     /// The probability with which a weight of a value is zeroed. Default 0.
     pub dropout: f64,
     /// Whether several heads of queries, next to each other on axis -3, share one of keys and values (`enable_gqa`). Default: no.
@@ -26,7 +29,7 @@ pub struct Attention {
 impl Tensor {
     /// `softmax(scale · query keyᵀ) value` (`torch.nn.functional.scaled_dot_product_attention`), where `self` are the queries
     /// `[…, T, D]`, `key` is `[…, S, D]` and `value` `[…, S, E]`; leading axes broadcast. The result is `[…, T, E]`. Without dropout
-    /// nothing of the size `[T, S]` is stored, in the derivative neither. A query that sees no key has NaN.
+    /// nothing of the size `[T, S]` is stored, in the derivative neither. A query that sees no key has zeros.
     ///
     /// ```
     /// use igneous::{Attention, Tensor, default};
@@ -38,7 +41,7 @@ impl Tensor {
     #[track_caller]
     pub fn scaled_dot_product_attention(&self, key: &Tensor, value: &Tensor, options: &Attention) -> Tensor {
         let loc = here();
-        let operands = match Operands::new([self, key, value], options) {
+        let operands = match Operands::new([self, key, value], options, loc) {
             Ok(operands) => operands,
             Err(error) => return error.at(loc).into(),
         };
@@ -46,9 +49,7 @@ impl Tensor {
         let result = if options.dropout > 0.0 {
             operands.with_dropout(options.dropout)
         } else {
-            let Operands { q, k, v, mask, scores, .. } = &operands;
-            let inputs: Vec<&Tensor> = [q, k, v].into_iter().chain(mask).collect();
-            try_apply(ops::attention(*scores), &inputs, loc).map_or_else(Tensor::from, |mut results| results.remove(0))
+            operands.fused(loc).unwrap_or_else(|error| error.at(loc).into())
         };
         match heads {
             None => result,
@@ -70,13 +71,16 @@ struct Operands {
     v: Tensor,
     mask: Option<Tensor>,
     scores: Scores,
+    /// A function of the scores, and what it is given, with as many axes.
+    function: Option<(ScoreFunction, Vec<Tensor>)>,
+    score_mod: Option<ScoreMod>,
     /// The heads that the result has on the axes -4 and -3 together.
     heads: Option<Dim>,
 }
 
 impl Operands {
     #[track_caller]
-    fn new([q, k, v]: [&Tensor; 3], options: &Attention) -> Result<Operands> {
+    fn new([q, k, v]: [&Tensor; 3], options: &Attention, loc: Loc) -> Result<Operands> {
         let error = |message: &str| {
             let error = Error::new(format!("attention {message}"));
             let error = error.note("queries", q.describe()).note("keys", k.describe()).note("values", v.describe());
@@ -114,6 +118,18 @@ impl Operands {
             mask = Some(if m.dtype() == DType::Bool { m } else { m.to_dtype(dtype) });
         }
         let mut heads = None;
+        let mut function = None;
+        if let Some(score_mod) = options.score_mod.as_ref().filter(|_| options.dropout == 0.0) {
+            let tail = if options.grouped { 3 } else { 2 };
+            let lead = |s: &Shape| Shape::from(&s[..s.len().saturating_sub(tail)]);
+            let batch = ops::broadcast_shapes(&lead(&shapes[0]), &lead(&shapes[1]))
+                .and_then(|batch| ops::broadcast_shapes(&batch, &lead(&shapes[2])));
+            let batch = batch.map_err(|_| error("needs leading axes that broadcast"))?;
+            let heads = shapes[0].iter().rev().skip(2).take(tail - 2).copied();
+            let positions = [0, 1].map(|k| shapes[k][shapes[k].len() - 2]);
+            let shape = batch.into_iter().chain(heads).chain(positions).collect();
+            function = Some(score_mod.traced(TensorType { dtype: dtype.compute(), shape }, loc)?);
+        }
         if options.grouped {
             let head = |s: &Shape| s.len().checked_sub(3).map(|axis| s[axis]);
             let (Some(of_q), Some(of_k)) = (head(&shapes[0]), head(&shapes[1])) else {
@@ -127,7 +143,9 @@ impl Operands {
             heads = Some(Dim::from(of_q));
             q = split_heads(&q, of_k, group);
             (k, v) = (k.unsqueeze(-3), v.unsqueeze(-3));
-            mask = mask.map(|m| if m.size(-3) == Dim::ONE { m.unsqueeze(-3) } else { split_heads(&m, of_k, group) });
+            let split = |m: Tensor| if m.size(-3) == Dim::ONE { m.unsqueeze(-3) } else { split_heads(&m, of_k, group) };
+            mask = mask.map(split);
+            function = function.map(|(function, given)| (function, given.into_iter().map(split).collect()));
         }
         let shape = |x: &Tensor| x.ty().map(|ty| ty.shape);
         let lead = |s: &Shape| Shape::from(&s[..s.len() - 2]);
@@ -145,19 +163,51 @@ impl Operands {
             }
         };
         let [q, k, v] = [(&q, &s), (&k, &t), (&v, &u)].map(|(x, s)| x.broadcast_to(&full(s)[..]));
-        let mask = mask.map(|m| {
+        let raised = |m: Tensor| {
             let missing = q.rank().saturating_sub(m.rank());
             let shape: Shape = std::iter::repeat_n(Dim::ONE, missing).chain(m.shape()).collect();
             m.reshape(&shape[..])
-        });
+        };
+        let mask = mask.map(raised);
+        let function = function.map(|(function, given)| (function, given.into_iter().map(raised).collect()));
         let scores = Scores { scale, causal: options.causal, hidden: f64::NEG_INFINITY };
-        Ok(Operands { q, k, v, mask, scores, heads })
+        Ok(Operands { q, k, v, mask, scores, function, score_mod: options.score_mod.clone(), heads })
+    }
+
+    /// Attention as one operator.
+    fn fused(&self, loc: Loc) -> Result<Tensor> {
+        let Operands { q, k, v, mask, scores, function, .. } = self;
+        let inputs = [q, k, v].into_iter().chain(mask);
+        let mut results = match function {
+            None => try_apply(ops::attention(*scores), &inputs.collect::<Vec<_>>(), loc)?,
+            Some((function, given)) => {
+                try_apply(ops::flex_attention(*scores, function.clone()), &inputs.chain(given).collect::<Vec<_>>(), loc)?
+            }
+        };
+        Ok(results.remove(0))
+    }
+
+    /// A function of scores whose heads may be on two axes.
+    #[track_caller]
+    fn modified(&self, score_mod: &ScoreMod, scores: &Tensor) -> Tensor {
+        let own = scores.shape();
+        let together = match (self.heads, own.len().checked_sub(4)) {
+            (Some(heads), Some(axis)) => {
+                own[..axis].iter().copied().chain([heads]).chain(own[axis + 2..].iter().copied()).collect()
+            }
+            _ => own.clone(),
+        };
+        let wide = scores.reshape(&together[..]).to_dtype(scores.dtype().compute());
+        score_mod.apply(&wide).to_dtype(scores.dtype()).reshape(&own[..])
     }
 
     /// Attention of which some weights are dropped, operator by operator.
     #[track_caller]
     fn with_dropout(&self, p: f64) -> Tensor {
         let mut scores = self.q.matmul(&self.k.transpose(-1, -2)) * self.scores.scale;
+        if let Some(score_mod) = &self.score_mod {
+            scores = self.modified(score_mod, &scores);
+        }
         if let Some(mask) = &self.mask {
             scores = match mask.dtype() {
                 DType::Bool => scores.where_(mask, f64::NEG_INFINITY),

@@ -30,6 +30,7 @@ mod promote;
 mod put;
 mod reduce;
 mod scatter;
+mod score;
 mod shape;
 mod window;
 
@@ -48,6 +49,7 @@ pub use pad::PadMode;
 pub use pointwise::{broadcast_tensors, where_};
 pub use promote::promote;
 pub use scatter::{Initial, ScatterKind};
+pub use score::{ScoreMod, ScorePlace};
 pub use window::{
     Border, Conv, ConvOptions, ConvTranspose, ConvTransposeOptions, Extents, Padding, PaddingOptions, Pair, Pool, PoolOptions,
 };
@@ -114,6 +116,7 @@ use std::sync::Arc;
 /// | `x.dim()`, `x.numel()` | [`rank`](Tensor::rank), [`elements`](Tensor::elements) | |
 /// | `x.t()` | [`t`](Tensor::t) | exchanges the last two axes, whatever the rank |
 /// | `F.scaled_dot_product_attention(q, k, v)` | `q.`[`scaled_dot_product_attention`](Tensor::scaled_dot_product_attention)`(&k, &v, &default())` | options are an [`Attention`] |
+/// | `flex_attention(q, k, v, score_mod=f)` | `q.scaled_dot_product_attention(&k, &v, &Attention { score_mod: Some(`[`ScoreMod::new`]`(f)), ..default() })` | positions are tensors |
 /// | `x.to(torch.float64)` | [`to_dtype`](Tensor::to_dtype) | [`to`](Tensor::to) takes a device |
 /// | `x.tolist()` | [`to_vec`](Tensor::to_vec) | |
 /// | `nn.Parameter(x)`, `register_buffer` | [`Tensor::parameter`], [`Tensor::buffer`] | |

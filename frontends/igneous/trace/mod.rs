@@ -16,7 +16,7 @@ mod slots;
 mod variables;
 
 pub(crate) use backward::{backward, grad, make_leaf};
-pub(crate) use closed::{Input, Outside, same_types, variable_operand};
+pub(crate) use closed::{Input, Outside, Yielded, same_types, variable_operand};
 pub(crate) use errors::{creation_error, no_value_error, stale_error};
 pub(crate) use region::{Finished, Output, Parameter, described, trace_region, value_now};
 pub(crate) use slots::{SlotState, set_slot, slot_of, slot_value};

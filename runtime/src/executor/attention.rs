@@ -4,9 +4,9 @@
 
 use super::scope::Scope;
 use super::steps::Context;
-use crate::program::{AttentionMask, AttentionPass, AttentionWork, Elements};
+use crate::program::{AttentionMask, AttentionPass, AttentionWork, Elements, KernelFn, ScoreOperand};
 use crate::scratch::with_scratch;
-use crate::tile::{self, Attention, Backward, Forward, Kernels, Mask, Place};
+use crate::tile::{self, Attention, Backward, Forward, Kernels, Mask, Place, Score};
 use igneous_ir::error::{Error, Result};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -26,7 +26,17 @@ pub(super) struct PlannedAttention {
     causal: bool,
     operands: [Strided; 3],
     mask: Option<(Strided, Option<f32>)>,
+    score: Option<PlannedScore>,
     pass: Pass,
+}
+
+/// A function of the scores.
+struct PlannedScore {
+    code: KernelFn,
+    /// Scratch bytes of the code.
+    scratch: usize,
+    /// What it is given, and whether those are bools.
+    given: Vec<(Strided, bool)>,
 }
 
 enum Pass {
@@ -96,6 +106,18 @@ impl PlannedAttention {
             Some(AttentionMask::Added(elements)) => Some((strided(elements)?, None)),
             Some(AttentionMask::Seen(elements, hidden)) => Some((strided(elements)?, Some(*hidden as f32))),
         };
+        let given = |operand: &ScoreOperand| match operand {
+            ScoreOperand::Numbers(elements) => Ok::<_, Error>((strided(elements)?, false)),
+            ScoreOperand::Bools(elements) => Ok((strided(elements)?, true)),
+        };
+        let score = match &work.score {
+            None => None,
+            Some(score) => Some(PlannedScore {
+                code: score.function,
+                scratch: scope.size(score.scratch)?,
+                given: score.given.iter().map(given).collect::<Result<_>>()?,
+            }),
+        };
         let pass = match &work.pass {
             AttentionPass::Forward { y, lse } => Pass::Forward { y: optional(y)?, lse: optional(lse)? },
             AttentionPass::Backward { lse, delta, dy, cotangents } => {
@@ -114,6 +136,7 @@ impl PlannedAttention {
             causal: work.causal,
             operands: three([q, k, v])?,
             mask,
+            score,
             pass,
             batch,
         })
@@ -193,7 +216,7 @@ impl PlannedAttention {
     /// As [`PlannedAttention::run`].
     unsafe fn forward(&self, batch: usize, tile: Range<usize>, results: [&Option<Strided>; 2], context: &Context) -> Result<()> {
         let (vectors, lanes) = self.vectors(&tile);
-        let scratch = tile::forward_scratch(self.features, self.values, lanes, self.mask.is_some());
+        let scratch = tile::forward_scratch(self.features, self.values, lanes, self.mask.is_some(), self.score_needs());
         // SAFETY: by the caller; the scratch memory is as large as the tile needs.
         with_scratch(scratch * size_of::<f32>(), |scratch| unsafe {
             let index = self.index(batch);
@@ -233,7 +256,7 @@ impl PlannedAttention {
         let Pass::Backward { rows, cotangents } = &self.pass else { return Ok(()) };
         let (vectors, lanes) = self.vectors(&tile);
         let padded = if sums.is_some() { tile::padded(self.features, self.kernels.lanes) } else { 0 };
-        let scratch = tile::backward_scratch(self.features, self.values, lanes, padded, self.mask.is_some());
+        let scratch = tile::backward_scratch(self.features, self.values, lanes, padded, self.mask.is_some(), self.score_needs());
         // SAFETY: by the caller; the scratch memory is as large as the tile needs.
         with_scratch(scratch * size_of::<f32>(), |scratch| unsafe {
             let index = self.index(batch);
@@ -278,6 +301,8 @@ impl PlannedAttention {
             v,
             // SAFETY: by the caller.
             mask: unsafe { self.mask(index, context) },
+            // SAFETY: by the caller.
+            score: unsafe { self.score(index, context) },
             scale: self.scale,
             causal: self.causal,
             queries: self.queries,
@@ -289,18 +314,34 @@ impl PlannedAttention {
         }
     }
 
+    /// How many operands a function of the scores is given, and the scratch bytes of its code.
+    fn score_needs(&self) -> Option<(usize, usize)> {
+        self.score.as_ref().map(|score| (score.given.len(), score.scratch))
+    }
+
+    /// # Safety
+    /// As [`Strided::of_batch`].
+    unsafe fn score(&self, index: &[usize], context: &Context) -> Option<Score> {
+        let PlannedScore { code, scratch, given } = self.score.as_ref()?;
+        // SAFETY: by the caller.
+        let given = given.iter().map(|(elements, bools)| unsafe {
+            match bools {
+                true => seen(elements, 0.0, index, context),
+                false => Mask::Added(elements.of_batch(index, context)),
+            }
+        });
+        Some(Score { code: *code, scratch: *scratch, given: given.collect(), dims: context.dims, error: context.error })
+    }
+
     /// # Safety
     /// As [`Strided::of_batch`].
     unsafe fn mask(&self, index: &[usize], context: &Context) -> Mask {
-        match &self.mask {
-            None => Mask::None,
-            // SAFETY: by the caller.
-            Some((elements, None)) => Mask::Added(unsafe { elements.of_batch(index, context) }),
-            Some((elements, Some(hidden))) => {
-                // SAFETY: by the caller, there is such a parameter.
-                let start = unsafe { *context.params.add(elements.param) }.cast_const();
-                let start = start.wrapping_offset(elements.place(index));
-                Mask::Seen { start, row: elements.row, column: elements.column, hidden: *hidden }
+        // SAFETY: by the caller.
+        unsafe {
+            match &self.mask {
+                None => Mask::None,
+                Some((elements, None)) => Mask::Added(elements.of_batch(index, context)),
+                Some((elements, Some(hidden))) => seen(elements, *hidden, index, context),
             }
         }
     }
@@ -314,4 +355,15 @@ impl PlannedAttention {
         }
         index
     }
+}
+
+/// A mask of bools.
+///
+/// # Safety
+/// As [`Strided::of_batch`].
+unsafe fn seen(elements: &Strided, hidden: f32, index: &[usize], context: &Context) -> Mask {
+    // SAFETY: by the caller, there is such a parameter.
+    let start = unsafe { *context.params.add(elements.param) }.cast_const();
+    let start = start.wrapping_offset(elements.place(index));
+    Mask::Seen { start, row: elements.row, column: elements.column, hidden }
 }

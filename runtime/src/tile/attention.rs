@@ -5,6 +5,7 @@
 //! Milakov and Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135.
 
 use super::exp::exp;
+use super::score::{Block, Lanes, Score, score_scratch};
 use super::simd::Simd;
 use crate::transpose::transpose;
 use std::ops::Range;
@@ -54,6 +55,7 @@ pub(crate) struct Attention {
     pub k: Place,
     pub v: Place,
     pub mask: Mask,
+    pub score: Option<Score>,
     pub scale: f32,
     pub causal: bool,
     /// How many queries and keys there are, and how many numbers a key and a value have.
@@ -75,10 +77,17 @@ pub(crate) struct Forward {
     pub lse: Option<Place>,
 }
 
-/// How many numbers of scratch memory a call for at most `lanes` queries needs.
-pub(crate) fn forward_scratch(features: usize, values: usize, lanes: usize, masked: bool) -> usize {
+/// How many numbers of scratch memory a call for at most `lanes` queries needs. A function of the scores is given so many operands, and
+/// its code needs so many bytes.
+pub(crate) fn forward_scratch(
+    features: usize,
+    values: usize,
+    lanes: usize,
+    masked: bool,
+    score: Option<(usize, usize)>,
+) -> usize {
     let mask = if masked { 2 * BLOCK } else { 0 };
-    (features + values + BLOCK + mask + 3) * lanes
+    (features + values + BLOCK + mask + 3) * lanes + score_scratch(score, BLOCK, lanes)
 }
 
 /// How sums of products begin.
@@ -287,9 +296,10 @@ pub(super) unsafe fn forward<S: Simd, const P: usize, const V: usize>(t: &Forwar
         let lanes = V * S::LANES;
         let panel = a.scratch;
         let sums = panel.add(a.features * lanes);
-        let scores = sums.add(a.values * lanes);
-        let corrections = scores.add(BLOCK * lanes);
+        let products_of_block = sums.add(a.values * lanes);
+        let corrections = products_of_block.add(BLOCK * lanes);
         let mask = corrections.add(3 * lanes);
+        let room = mask.add(if a.mask.is_none() { 0 } else { 2 * BLOCK * lanes });
         pack(a.q.rows_from(a.tile.start), [a.tile.len(), a.features], a.scale, lanes, panel);
         let mut top = [S::set(f32::NEG_INFINITY); V];
         let mut total = [S::zero(); V];
@@ -302,15 +312,20 @@ pub(super) unsafe fn forward<S: Simd, const P: usize, const V: usize>(t: &Forwar
                 k: a.features,
                 x: a.k.rows_from(from),
                 rows: keys,
-                out: scores,
+                out: products_of_block,
                 out_row: lanes,
             };
+            let mut scores = products_of_block;
             let before = top;
             let crosses = a.causal && from + keys > a.tile.start + 1;
-            if a.mask.is_none() && !crosses {
+            if a.mask.is_none() && a.score.is_none() && !crosses {
                 products::<S, P, V, true>(&product, Start::Zero, &mut top);
             } else {
                 products::<S, P, V, false>(&product, Start::Zero, &mut top);
+                if let Some(score) = &a.score {
+                    let (along, others) = (Lanes::Queries, from..from + keys);
+                    [scores, _] = score.apply(Block { products: scores, along, tile: &a.tile, others, lanes, most: BLOCK, room });
+                }
                 a.mask.pack(a.tile.clone(), from..from + keys, lanes, mask, mask.add(BLOCK * lanes));
                 hide::<S, V>(a, from, keys, scores, mask, &mut top);
             }
@@ -352,9 +367,8 @@ pub(super) unsafe fn forward<S: Simd, const P: usize, const V: usize>(t: &Forwar
         if let Some(lse) = t.lse {
             for i in 0..a.tile.len() {
                 let (top, total) = (*tops.add(i), *totals.add(i));
-                // A query that sees none of the keys has NaN, but for want of keys.
-                let log = if total == 0.0 && a.keys > 0 { f32::NAN } else { total.ln() };
-                *lse.at(a.tile.start + i, 0) = top + log;
+                // A query that sees nothing has no probabilities in the derivative.
+                *lse.at(a.tile.start + i, 0) = if total == 0.0 { f32::INFINITY } else { top + total.ln() };
             }
         }
     }
@@ -373,7 +387,7 @@ unsafe fn finish(a: &Attention, y: Place, sums: *mut f32, totals: *const f32, la
             if end == 0 {
                 row.fill(0.0);
             } else {
-                row.iter_mut().zip(totals).for_each(|(x, total)| *x /= total);
+                row.iter_mut().zip(totals).for_each(|(x, &total)| *x = if total == 0.0 { 0.0 } else { *x / total });
             }
         }
         unpack(sums, lanes, [a.tile.len(), a.values], y);

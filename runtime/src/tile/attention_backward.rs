@@ -6,7 +6,9 @@
 
 use super::attention::{Attention, Mask, Place, Products, Start, pack, products, unpack};
 use super::exp::exp;
+use super::score::{Block, Lanes, score_scratch};
 use super::simd::Simd;
+use std::ops::Range;
 
 /// Keys or queries of a block.
 const BLOCK: usize = 64;
@@ -24,10 +26,18 @@ pub(crate) struct Backward {
     pub sums: Option<*mut f32>,
 }
 
-/// How many numbers of scratch memory a call for at most `lanes` queries or keys needs.
-pub(crate) fn backward_scratch(features: usize, values: usize, lanes: usize, padded: usize, masked: bool) -> usize {
+/// How many numbers of scratch memory a call for at most `lanes` queries or keys needs; the rest as for
+/// [`forward_scratch`](super::forward_scratch).
+pub(crate) fn backward_scratch(
+    features: usize,
+    values: usize,
+    lanes: usize,
+    padded: usize,
+    masked: bool,
+    score: Option<(usize, usize)>,
+) -> usize {
     let mask = if masked { 2 * BLOCK } else { 0 };
-    (2 * (features + values) + 2 * BLOCK + mask + 2 + padded) * lanes
+    (2 * (features + values) + 2 * BLOCK + mask + 2 + padded) * lanes + score_scratch(score, BLOCK, lanes)
 }
 
 /// The arrays `[…][lanes]` of a call.
@@ -45,6 +55,8 @@ struct Scratch {
     room: *mut f32,
     /// Two numbers for each lane.
     rows: *mut f32,
+    /// What a function of the scores needs.
+    score: *mut f32,
     /// Keys with [`padded`] features each.
     keys: *mut f32,
 }
@@ -65,8 +77,23 @@ impl Scratch {
         let [p, ds] = [0; 2].map(|_| take(BLOCK));
         let rows = take(2);
         let [mask, room] = [0; 2].map(|_| take(if a.mask.is_none() { 0 } else { BLOCK }));
-        let keys = take(0);
-        Scratch { left, right, of_left, of_right, p, ds, mask, room, rows, keys }
+        let score = take(0);
+        let needs = a.score.as_ref().map(|score| (score.given.len(), score.scratch));
+        // SAFETY: by the caller.
+        let keys = unsafe { score.add(score_scratch(needs, BLOCK, lanes)) };
+        Scratch { left, right, of_left, of_right, p, ds, mask, room, rows, score, keys }
+    }
+}
+
+impl Scratch {
+    /// The scores and their slopes of a block whose products are in `p`, if they are a function of these.
+    ///
+    /// # Safety
+    /// As [`Score::apply`](super::score::Score::apply).
+    unsafe fn scored(&self, a: &Attention, along: Lanes, others: Range<usize>, lanes: usize) -> Option<[*mut f32; 2]> {
+        let block = Block { products: self.p, along, tile: &a.tile, others, lanes, most: BLOCK, room: self.score };
+        // SAFETY: by the caller.
+        a.score.as_ref().map(|score| unsafe { score.apply(block) })
     }
 }
 
@@ -90,6 +117,7 @@ pub(super) unsafe fn of_queries<S: Simd, const P: usize, const V: usize>(t: &Bac
             let keys = BLOCK.min(end - from);
             let operands = [(room.left, a.k.rows_from(from), a.features), (room.right, a.v.rows_from(from), a.values)];
             both::<S, P, V>(operands, keys, &room, lanes);
+            let scored = room.scored(a, Lanes::Queries, from..from + keys, lanes);
             a.mask.pack(a.tile.clone(), from..from + keys, lanes, room.mask, room.room);
             let lse: [S::V; V] = std::array::from_fn(|v| S::load(room.rows.add(v * S::LANES)));
             let delta: [S::V; V] = std::array::from_fn(|v| S::load(room.rows.add(lanes + v * S::LANES)));
@@ -98,7 +126,7 @@ pub(super) unsafe fn of_queries<S: Simd, const P: usize, const V: usize>(t: &Bac
                     // The lanes of queries before the key do not see it.
                     let before = (from + j).saturating_sub(first + v * S::LANES);
                     let unseen = (a.causal && before > 0).then(|| (S::first(before), true));
-                    weights::<S>(a, &room, (j * V + v) * S::LANES, lse[v], delta[v], unseen);
+                    weights::<S>(a, &room, scored, (j * V + v) * S::LANES, [lse[v], delta[v]], unseen);
                 }
             }
             accumulate::<S, P, V>(room.ds, keys, a.k.rows_from(from), a.features, room.of_left, lanes, from > 0);
@@ -136,6 +164,7 @@ pub(super) unsafe fn of_keys<S: Simd, const P: usize, const V: usize>(t: &Backwa
             let queries = BLOCK.min(a.queries - from);
             let operands = [(room.left, a.q.rows_from(from), a.features), (room.right, t.dy.rows_from(from), a.values)];
             both::<S, P, V>(operands, queries, &room, lanes);
+            let scored = room.scored(a, Lanes::Keys, from..from + queries, lanes);
             a.mask.transposed().pack(a.tile.clone(), from..from + queries, lanes, room.mask, room.room);
             for i in 0..queries {
                 let lse = S::splat(t.lse.at(from + i, 0));
@@ -144,7 +173,7 @@ pub(super) unsafe fn of_keys<S: Simd, const P: usize, const V: usize>(t: &Backwa
                     // The lanes of keys behind the query are not seen.
                     let upto = (from + i + 1).saturating_sub(first + v * S::LANES);
                     let unseen = (a.causal && upto < S::LANES).then(|| (S::first(upto), false));
-                    weights::<S>(a, &room, (i * V + v) * S::LANES, lse, delta, unseen);
+                    weights::<S>(a, &room, scored, (i * V + v) * S::LANES, [lse, delta], unseen);
                 }
             }
             if dv.is_some() {
@@ -233,8 +262,8 @@ unsafe fn add_rows<S: Simd, const P: usize>(panel: *const f32, width: usize, k: 
     }
 }
 
-/// From a vector of products and one of cotangents of probabilities: the probabilities and the cotangents of the products, in
-/// their places. `unseen` are the first lanes of a mask, or all others, that see nothing.
+/// From a vector of products, or what is `scored` from them, and one of cotangents of probabilities: the probabilities and the cotangents
+/// of the products, in their places. `unseen` are the first lanes of a mask, or all others, that see nothing.
 ///
 /// # Safety
 /// The CPU has the features of `S`; the offset is inside of the block.
@@ -242,15 +271,15 @@ unsafe fn add_rows<S: Simd, const P: usize>(panel: *const f32, width: usize, k: 
 unsafe fn weights<S: Simd>(
     a: &Attention,
     room: &Scratch,
+    scored: Option<[*mut f32; 2]>,
     offset: usize,
-    lse: S::V,
-    delta: S::V,
+    [lse, delta]: [S::V; 2],
     unseen: Option<(S::Mask, bool)>,
 ) {
     // SAFETY: by the caller.
     unsafe {
         let (p_at, ds_at) = (room.p.add(offset), room.ds.add(offset));
-        let mut score = S::load(p_at);
+        let mut score = S::load(scored.map_or(p_at, |[scores, _]| scores.add(offset)));
         let packed = if a.mask.is_none() { S::zero() } else { S::load(room.mask.add(offset)) };
         score = a.mask.apply::<S>(score, packed);
         if let Some((lanes, first)) = unseen {
@@ -259,6 +288,13 @@ unsafe fn weights<S: Simd>(
         }
         let mut p = exp::<S>(S::sub(score, lse));
         let mut ds = S::mul(p, S::sub(S::load(ds_at), delta));
+        if let Some([_, slopes]) = scored {
+            ds = S::mul(ds, S::load(slopes.add(offset)));
+            // A slope may be infinite where nothing is seen.
+            if let Some((lanes, first)) = unseen {
+                ds = if first { S::blend(lanes, S::zero(), ds) } else { S::blend(lanes, ds, S::zero()) };
+            }
+        }
         if let Mask::Seen { hidden, .. } = a.mask {
             if hidden.is_finite() {
                 let seldom = S::below(lse, S::set(0.5 * hidden), S::set(1.0 / a.keys as f32), S::zero());

@@ -8,6 +8,7 @@ mod bytes;
 mod convert;
 mod exp;
 mod kernels;
+mod score;
 mod simd;
 mod winograd;
 
@@ -15,6 +16,7 @@ pub(crate) use attention::{Attention, Forward, Mask, Place, forward_scratch};
 pub(crate) use attention_backward::{Backward, backward_scratch, padded};
 pub(crate) use convert::{Widen, widening};
 pub(crate) use kernels::{Broadcast, MOST, Reduce, Run, Stream};
+pub(crate) use score::Score;
 use simd::Portable;
 #[cfg(target_arch = "x86_64")]
 use simd::{Avx2, Avx512};

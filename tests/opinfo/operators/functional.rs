@@ -149,7 +149,7 @@ fn attention(c: &Call) -> Outputs {
         causal: c.flag(5, "is_causal", false)?,
         scale: c.named("scale").map(|_| c.named_float("scale", 1.0)).transpose()?,
         grouped: c.named_flag("enable_gqa", false)? && q.rank() > 3,
-        dropout: 0.0,
+        ..Attention::default()
     };
     one(q.scaled_dot_product_attention(&k, &v, &options))
 }

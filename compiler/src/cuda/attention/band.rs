@@ -116,7 +116,7 @@ fn plus(position: &str, distance: Dim) -> String {
 }
 
 fn of_expression(mask: &ComputedMask, id: ExprId, sense: Sense) -> (Band, bool) {
-    let exprs = &mask.section.exprs;
+    let exprs = &mask.place.section.exprs;
     let node = exprs.get(id);
     let of = |k: usize, sense: Sense| of_expression(mask, node.args[k], sense);
     let (less, or_equal) = match (node.op, sense) {
@@ -134,8 +134,8 @@ fn of_expression(mask: &ComputedMask, id: ExprId, sense: Sense) -> (Band, bool) 
     };
     // The left side less the right one: `j - i` or `i - j`, and a constant.
     let difference = Affine::of(exprs, node.args[0]).plus(&Affine::of(exprs, node.args[1]), Dim::constant(-1));
-    let only = difference.axes(exprs).is_some_and(|axes| axes.iter().all(|&a| a == mask.query || a == mask.key));
-    let [i, j] = [mask.query, mask.key].map(|axis| difference.coefficient(exprs, axis).as_const());
+    let only = difference.axes(exprs).is_some_and(|axes| axes.iter().all(|&a| a == mask.place.query || a == mask.place.key));
+    let [i, j] = [mask.place.query, mask.place.key].map(|axis| difference.coefficient(exprs, axis).as_const());
     let forwards = match (i, j) {
         (Some(-1), Some(1)) if only => true,
         (Some(1), Some(-1)) if only => false,

@@ -7,20 +7,22 @@
 
 mod band;
 mod plain;
+mod scores;
 mod tensor;
 mod tiles;
 
 use super::out::Out;
 use super::plan;
 use super::range::ranges;
-use super::scalar::{self, Overrides, UNARY, Unit, Writer, dim, identifier, literal, reserved};
+use super::scalar::{self, UNARY, Unit, Writer, dim, identifier, literal, reserved};
 use super::{Text, assemble};
-use crate::cpu::{ComputedMask, Recognised};
+use crate::cpu::{ComputedMask, ComputedScore, Recognised, ScorePlace};
 use crate::precision::Precision;
 use band::Band;
 use igneous_ir::Result;
 use igneous_ir::dim::Dim;
 use igneous_ir::kernel::Kernel;
+use igneous_ir::scalar::{ExprId, ScalarOp};
 use igneous_ir::types::{DType, Literal};
 use igneous_runtime::cuda::CudaWork;
 use igneous_runtime::program::{AttentionMask, AttentionPass, AttentionWork, Elements};
@@ -32,6 +34,8 @@ const WIDEST: i64 = 256;
 
 /// Minus infinity, the score of what is not seen.
 const INFINITY: &str = "__int_as_float(0xff800000)";
+/// Plus infinity, for the logarithm of the sum of a query that sees nothing: then its probabilities are zero.
+const NO_SUM: &str = "__int_as_float(0x7f800000)";
 
 /// What a kernel computes.
 #[derive(Clone, Copy)]
@@ -77,7 +81,8 @@ pub(super) fn emit(kernel: &Kernel, known: &Recognised, precision: Precision) ->
         let params: Vec<String> = kernel.params.iter().map(|p| identifier(&p.name, &mut taken)).collect();
         let short_index = short_index(kernel, known);
         let unit = RefCell::default();
-        let attention = Attention { kernel, work, band, computed, params, features, values, unit, short_index, taken };
+        let function = known.function;
+        let attention = Attention { kernel, work, band, computed, function, params, features, values, unit, short_index, taken };
         let mut out = Out::default();
         let Blocks { rows, threads, shared } = match half {
             Some(half) => tensor::write(&attention, half, pass, &mut out),
@@ -95,13 +100,15 @@ pub(super) fn emit(kernel: &Kernel, known: &Recognised, precision: Precision) ->
 /// Whether elements and blocks can be numbered with 32 bits; positions always can.
 fn short_index(kernel: &Kernel, known: &Recognised) -> bool {
     let work = &known.work;
-    let in_range = |mask: &ComputedMask| {
+    let in_range = |place: ScorePlace, roots: &[ExprId]| {
         let short = |(lo, hi): (i64, i64)| i32::try_from(lo).is_ok() && i32::try_from(hi).is_ok();
-        ranges(mask.section, &[mask.expression]).into_iter().flatten().all(short)
+        ranges(place.section, roots).into_iter().flatten().all(short)
     };
+    let of_mask = known.mask.is_none_or(|mask| in_range(mask.place, &[mask.expression]));
+    let of_function = known.function.is_none_or(|function| in_range(function.place, &function.roots()));
     let rows = work.batch.iter().copied().product::<Dim>() * work.queries.max(work.keys);
     let mut numbers = kernel.params.iter().map(|p| p.ty.elements()).chain([rows]);
-    numbers.all(|d| d.bounds().1.is_some_and(|hi| hi <= 1 << 30)) && known.mask.iter().all(in_range)
+    numbers.all(|d| d.bounds().1.is_some_and(|hi| hi <= 1 << 30)) && of_mask && of_function
 }
 
 /// The kernels with what is put behind their names. The cotangents of keys and values come from one kernel, or `apart`.
@@ -131,6 +138,8 @@ struct Attention<'a> {
     band: Band,
     /// The mask, if it is not in memory and more than a band.
     computed: Option<ComputedMask<'a>>,
+    /// The function of the scores, if there is one.
+    function: Option<ComputedScore<'a>>,
     params: Vec<String>,
     features: i64,
     values: i64,
@@ -146,6 +155,22 @@ enum Masking {
     Adds,
     /// Gives this score to what is not seen.
     Hides(f64),
+}
+
+/// What is computed of a function of the scores.
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    Value,
+    /// And its slope.
+    Derivative,
+}
+
+/// Texts of what is computed for a query and a key.
+#[derive(Default)]
+struct Computed {
+    mask: Option<String>,
+    score: Option<String>,
+    slope: Option<String>,
 }
 
 /// In which order blocks of rows are begun: those that take longest under a causal mask first.
@@ -166,30 +191,42 @@ impl Attention<'_> {
         }
     }
 
-    /// The value of a computed mask for query `i` and key `j`, or for any if those are not `inside`.
-    fn compute(&self, out: &mut Out, mask: &ComputedMask) -> String {
-        out.line("const int query = inside ? i : 0, key = inside ? j : 0;");
-        let name = |axis: u32| match mask.batch.iter().position(|&b| b == axis) {
+    /// What is computed for query `i` and key `j`, or for any if those are not `inside`: the mask, and the function of a product.
+    fn compute(&self, out: &mut Out, product: &str, wanted: Wanted) -> Computed {
+        let mask = self.computed.map(|mask| mask.expression);
+        let score = self.function.map(|function| function.score);
+        let slope = self.function.filter(|_| wanted == Wanted::Derivative).and_then(|function| function.slope);
+        let roots: Vec<ExprId> = [mask, score, slope].into_iter().flatten().collect();
+        let place = self.computed.map(|mask| mask.place).or(self.function.map(|function| function.place));
+        let Some(place) = place else { return Computed::default() };
+        let exprs = &place.section.exprs;
+        let reached = exprs.reachable(&roots);
+        if reached.iter().any(|&id| matches!(exprs.get(id).op, ScalarOp::Axis(_))) {
+            out.line("const int query = inside ? i : 0, key = inside ? j : 0;");
+        }
+        let name = |axis: u32| match place.batch.iter().position(|&b| b == axis) {
             Some(k) => format!("b{k}"),
-            None if axis == mask.query => "query".to_owned(),
-            None if axis == mask.key => "key".to_owned(),
+            None if axis == place.query => "query".to_owned(),
+            None if axis == place.key => "key".to_owned(),
             None => "0".to_owned(),
         };
         let writer = Writer {
             kernel: self.kernel,
-            section: mask.section,
+            section: place.section,
             unit: &self.unit,
             params: &self.params,
-            axes: (0..mask.section.axes.len() as u32).map(name).collect(),
+            axes: (0..place.section.axes.len() as u32).map(name).collect(),
             locals: Vec::new(),
             interleave: "",
-            ranges: ranges(mask.section, &[mask.expression]),
+            ranges: ranges(place.section, &roots),
             short_index: self.short_index,
             taken: self.taken.clone(),
         };
-        let (lines, named) = writer.block(&[mask.expression], &Overrides::new());
+        let products = reached.iter().filter(|&&id| matches!(exprs.get(id).op, ScalarOp::Local(_)));
+        let (lines, named) = writer.block(&roots, &products.map(|&id| (id, product.to_owned())).collect());
         lines.iter().for_each(|line| out.line(line));
-        writer.text(mask.expression, &named, UNARY)
+        let text = |root: Option<ExprId>| root.map(|root| writer.text(root, &named, UNARY));
+        Computed { mask: text(mask), score: text(score), slope: text(slope) }
     }
 
     fn dtype(&self, e: &Elements) -> DType {

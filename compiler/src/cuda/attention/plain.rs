@@ -1,7 +1,7 @@
 //! Attention in single precision. A block has 32 queries or keys and passes over the others 32 at a time; eight threads have a row
 //! together.
 
-use super::{Attention, Blocks, INFINITY, Masking, Order, Pass, number};
+use super::{Attention, Blocks, Computed, INFINITY, Masking, NO_SUM, Order, Pass, Wanted, number};
 use crate::cuda::THREADS;
 use crate::cuda::out::Out;
 use crate::cuda::scalar::dim;
@@ -27,8 +27,8 @@ struct Rows<'a> {
 }
 
 /// Names of variables below.
-pub(super) const WORDS: &str = "row top sum scores keys values queries cotangents weights weighted first end i j q0 ds of_weight none start query key \
-    added seen score dot shift correction of_row delta_row lse_row lses deltas b0 b1 b2 b3 b4 b5 b6 b7";
+pub(super) const WORDS: &str = "row top sum scores keys values queries cotangents weights weighted first end i j q0 ds of_weight start query key \
+    added seen score slope dot shift correction of_row delta_row lse_row lses deltas b0 b1 b2 b3 b4 b5 b6 b7";
 
 /// Writes the kernel of a pass.
 pub(super) fn write(attention: &Attention, pass: Pass, out: &mut Out) -> Blocks {
@@ -76,22 +76,22 @@ impl Attention<'_> {
         ));
     }
 
-    /// `score` and whether it is `seen`, from `dot`, for query `i` and key `j`.
-    fn score(&self, out: &mut Out) {
+    /// `score` and whether it is `seen`, from `dot`, for query `i` and key `j`; the slope of a function, if that is wanted.
+    fn score(&self, out: &mut Out, wanted: Wanted) -> Option<String> {
         let mut seen = "true".to_owned();
-        let mut score = "dot".to_owned();
         out.line(format!("const bool inside = i < {} && j < {};", dim(self.work.queries), dim(self.work.keys)));
-        let given = match (&self.work.mask, &self.computed) {
-            (Some(AttentionMask::Added(mask) | AttentionMask::Seen(mask, _)), _) => self.load(mask, "i", "j"),
-            (None, Some(mask)) => self.compute(out, mask),
-            (None, None) => String::new(),
+        let Computed { mask, score, slope } = self.compute(out, "dot", wanted);
+        let mut score = score.unwrap_or_else(|| "dot".to_owned());
+        let given = match &self.work.mask {
+            Some(AttentionMask::Added(mask) | AttentionMask::Seen(mask, _)) => self.load(mask, "i", "j"),
+            None => mask.unwrap_or_default(),
         };
         match self.masking() {
             Masking::Nothing => {}
-            Masking::Adds => score = format!("inside ? dot + {given} : 0.0f"),
+            Masking::Adds => score = format!("inside ? {score} + {given} : 0.0f"),
             Masking::Hides(hidden) => {
                 seen = format!("inside && {given}");
-                score = format!("seen ? dot : {}", number(hidden));
+                score = format!("seen ? {score} : {}", number(hidden));
             }
         }
         out.line(format!("bool seen = {seen};"));
@@ -100,6 +100,7 @@ impl Attention<'_> {
             out.line(format!("if ({}) {{ seen = false; score = {INFINITY}; }}", outside.join(" || ")));
         }
         out.line(format!("if (!inside) {{ seen = false; score = {INFINITY}; }}"));
+        slope
     }
 
     fn exp(&self, argument: &str) -> String {
@@ -179,7 +180,7 @@ impl Attention<'_> {
         out.line(format!("const int column = part + e * {TEAM};"));
         out.line("const int j = k0 + column;");
         self.dot(out, "dot", ["queries", "row"], ["keys", "column"], f);
-        self.score(out);
+        self.score(out, Wanted::Value);
         out.line("scores[e] = score;");
         out.line("shift = max_f32(shift, score);");
         out.close();
@@ -204,15 +205,13 @@ impl Attention<'_> {
         out.line("__syncthreads();");
         out.close();
         out.open(format!("if (i < {}) {{", dim(work.queries)));
-        out.line(format!("const bool none = {} == 0;", dim(work.keys)));
-        // Nothing that is seen gives no number.
-        out.line(format!("if (!none && top == {INFINITY}) sum = __int_as_float(0x7fc00000);"));
         if let Some(y) = y {
-            self.store_part(out, y, "i", v, "none ? 0.0f : weighted[e] / sum");
+            self.store_part(out, y, "i", v, "sum == 0.0f ? 0.0f : weighted[e] / sum");
         }
         if let Some(lse) = lse {
             self.unit.borrow_mut().math.insert((MathFn::Log, DType::F32));
-            out.line(format!("if (part == 0) {}", self.store(lse, "i", "0", "top + log_f32(sum)")));
+            let value = format!("sum == 0.0f ? {NO_SUM} : top + log_f32(sum)");
+            out.line(format!("if (part == 0) {}", self.store(lse, "i", "0", &value)));
         }
         out.close();
         out.line("__syncthreads();");
@@ -223,12 +222,13 @@ impl Attention<'_> {
     /// The probability and the cotangent of the product of query `i` and key `j`.
     fn cotangent(&self, out: &mut Out, query: &str, key: &str, lse: &str, delta: &str) {
         self.dot(out, "dot", ["queries", query], ["keys", key], self.features);
-        self.score(out);
+        let slope = self.score(out, Wanted::Derivative);
         self.dot(out, "of_weight", ["cotangents", query], ["values", key], self.values);
         let seen = self.exp(&format!("score - {lse}"));
         let weight = self.unseen(lse).map_or(seen.clone(), |unseen| format!("seen ? {seen} : {unseen}"));
         out.line(format!("const float w = inside ? {weight} : 0.0f;"));
-        out.line(format!("const float ds = seen ? w * (of_weight - {delta}) : 0.0f;"));
+        let slope = slope.map_or(String::new(), |slope| format!(" * {slope}"));
+        out.line(format!("const float ds = seen ? w * (of_weight - {delta}){slope} : 0.0f;"));
     }
 
     fn of_queries(&self, out: &mut Out, dq: &Elements) -> i64 {

@@ -2,20 +2,20 @@
 //! `cp.async` brings to shared memory meanwhile. Scores and probabilities stay in registers.
 
 use super::band::RowsAre;
-use super::tiles::{MaskTile, Products, Shared, THREADS, Tile, WARPS};
-use super::{Attention, Blocks, INFINITY, Masking, Order, Pass, number};
+use super::scores::Scores;
+use super::tiles::{Products, Shared, THREADS, Tile, WARPS};
+use super::{Attention, Blocks, INFINITY, Masking, NO_SUM, Order, Pass, number};
 use crate::cuda::out::Out;
 use crate::cuda::scalar::dim;
 use igneous_ir::dim::Dim;
 use igneous_ir::scalar::MathFn;
 use igneous_ir::types::DType;
-use igneous_runtime::program::{AttentionMask, AttentionPass, Elements};
-use std::f64::consts::LOG2_E;
+use igneous_runtime::program::{AttentionPass, Elements};
 
 /// Names of variables below.
 pub(super) const WORDS: &str = "queries keys values cotangents lses deltas mask fill_queries fill_keys fill_values fill_cotangents \
-    fill_rows fill_mask given query key first start end i j q0 k n s x row top sum score of_weight weighted of_row seen sees weight shift \
-    correction none factor b0 b1 b2 b3 b4 b5 b6 b7";
+    fill_rows fill_mask given query key first start end i j q0 k n s x row top sum product score slope of_weight weighted of_row seen sees \
+    weight shift correction factor b0 b1 b2 b3 b4 b5 b6 b7";
 
 /// The most features and values together whose sums a thread keeps for sixteen rows.
 const TOGETHER: i64 = 256;
@@ -32,16 +32,16 @@ fn padded(width: i64) -> i64 {
 
 /// How much of a product is in registers at a time.
 #[derive(Clone, Copy)]
-struct Shape {
+pub(super) struct Shape {
     /// Sixteens of rows of a warp.
-    high: i64,
+    pub high: i64,
     /// Rows of the others.
-    block: i64,
+    pub block: i64,
 }
 
 impl Shape {
-    /// As much as there are registers for, so that machine code spills none. A mask takes some for its elements; where there is one and
-    /// elements are numbered with 64 bits, a few dozen bytes of wide heads are spilled.
+    /// As much as there are registers for, so that machine code spills none. A mask takes some for its elements, and a function of the
+    /// scores for what it computes.
     fn of(pass: Pass, features: i64, values: i64, masked: bool) -> Shape {
         let widest = features.max(values);
         match pass {
@@ -55,14 +55,14 @@ impl Shape {
     }
 
     /// Rows of a block.
-    fn rows(self) -> i64 {
+    pub fn rows(self) -> i64 {
         WARPS * 16 * self.high
     }
 }
 
 /// Writes the kernel of a pass.
 pub(super) fn write(attention: &Attention, half: DType, pass: Pass, out: &mut Out) -> Blocks {
-    let masked = attention.masking() != Masking::Nothing;
+    let masked = attention.masking() != Masking::Nothing || attention.function.is_some();
     let shape = Shape::of(pass, padded(attention.features), padded(attention.values), masked);
     out.line("const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;");
     out.line(format!("const int row0 = warp * {};", 16 * shape.high));
@@ -77,18 +77,10 @@ pub(super) fn write(attention: &Attention, half: DType, pass: Pass, out: &mut Ou
     Blocks { rows: shape.rows(), threads: THREADS as u32, shared }
 }
 
-struct Tensor<'a> {
-    attention: &'a Attention<'a>,
-    products: Products<'a>,
-    shape: Shape,
-}
-
-/// The scores of a block.
-struct Scores<'m> {
-    rows: RowsAre,
-    /// The first of the others.
-    column0: &'static str,
-    mask: Option<&'m MaskTile<'m>>,
+pub(super) struct Tensor<'a> {
+    pub attention: &'a Attention<'a>,
+    pub products: Products<'a>,
+    pub shape: Shape,
 }
 
 impl<'a> Tensor<'a> {
@@ -120,105 +112,6 @@ impl<'a> Tensor<'a> {
     fn commit(&self, out: &mut Out) {
         self.attention.helper("copy_commit");
         out.line("copy_commit();");
-    }
-
-    /// Whether scores are the products, multiplied with the scale in the exponent.
-    fn raw(&self) -> bool {
-        self.attention.masking() == Masking::Nothing && self.attention.work.scale > 0.0
-    }
-
-    /// Two to this times the difference of scores is the exponential.
-    fn exponent(&self) -> f64 {
-        if self.raw() { LOG2_E * self.attention.work.scale } else { LOG2_E }
-    }
-
-    /// The exponential of a score less something, which is given times the exponent where scores are products.
-    fn exp(&self, score: &str, less: &str) -> String {
-        self.attention.helper("exp2_approx");
-        match self.raw() {
-            true => format!("exp2_approx(fmaf({score}, {}, -{less}))", number(self.exponent())),
-            // Numbers so large that their multiples are infinite stand for minus infinity in masks.
-            false => format!("exp2_approx(({score} - {less}) * {})", number(LOG2_E)),
-        }
-    }
-
-    /// A loop over the elements of the scores, with the query `i` and the key `j` of each.
-    fn each_score(&self, out: &mut Out, rows: RowsAre, column0: &str) {
-        for (variable, end) in [("r", self.shape.high), ("n", self.shape.block / 8), ("e", 4)] {
-            out.line("#pragma unroll");
-            out.open(format!("for (int {variable} = 0; {variable} < {end}; ++{variable}) {{"));
-        }
-        let [row, column] = if rows == RowsAre::Queries { ["i", "j"] } else { ["j", "i"] };
-        out.line(format!("const int {row} = first + row0 + r * 16 + group + e / 2 * 8;"));
-        out.line(format!("const int {column} = {column0} + n * 8 + pair + e % 2;"));
-    }
-
-    fn end_each(&self, out: &mut Out) {
-        (0..3).for_each(|_| out.close());
-    }
-
-    /// Whether some key of a block is outside of what a query may see, or behind the last key.
-    fn crosses(&self, rows: RowsAre, column0: &str) -> Option<String> {
-        let work = self.attention.work;
-        let Shape { block, high } = self.shape;
-        let mut terms = self.attention.band.crossed(rows, ["first + row0", column0], [16 * high, block]);
-        if rows == RowsAre::Queries && work.keys.rem(block as usize) != Dim::ZERO {
-            terms.push(format!("k0 + {block} > {}", dim(work.keys)));
-        }
-        (!terms.is_empty()).then(|| terms.join(" || "))
-    }
-
-    /// Gives what is not seen of products the score minus infinity.
-    fn hide(&self, out: &mut Out, rows: RowsAre, column0: &str) {
-        let Some(crosses) = self.crosses(rows, column0) else { return };
-        out.open(format!("if ({crosses}) {{"));
-        self.each_score(out, rows, column0);
-        let mut hidden = self.attention.band.outside();
-        if rows == RowsAre::Queries {
-            hidden.push(format!("j >= {}", dim(self.attention.work.keys)));
-        }
-        out.line(format!("if ({}) score[r][n][e] = {INFINITY};", hidden.join(" || ")));
-        self.end_each(out);
-        out.close();
-    }
-
-    /// The part of the mask that a block of scores needs, if there is one.
-    fn mask(&self, rows: RowsAre, stages: i64) -> Option<MaskTile<'a>> {
-        let (Some(AttentionMask::Added(elements)) | Some(AttentionMask::Seen(elements, _))) = &self.attention.work.mask else {
-            return None;
-        };
-        let (own, others) = (self.shape.rows(), self.shape.block);
-        let [queries, keys] = if rows == RowsAre::Queries { [own, others] } else { [others, own] };
-        Some(MaskTile { elements, dtype: self.attention.dtype(elements), queries, keys, stages })
-    }
-
-    /// `x`, the score, and with a mask of bools whether it is `seen`; there is no such pair outside.
-    fn score(&self, out: &mut Out, rows: RowsAre, mask: Option<&MaskTile>) {
-        let Attention { work, .. } = self.attention;
-        let outside: String = self.attention.band.outside().iter().map(|condition| format!(" && !({condition})")).collect();
-        out.line(format!("const bool inside = i < {} && j < {}{outside};", dim(work.queries), dim(work.keys)));
-        let product = format!("score[r][n][e] * {}", number(work.scale));
-        let (own, other) = ("row0 + r * 16 + group + e / 2 * 8", "n * 8 + pair + e % 2");
-        let [query, key] = if rows == RowsAre::Queries { [own, other] } else { [other, own] };
-        // Read inside and outside, so that there is no branch.
-        let given = match (mask, &self.attention.computed) {
-            (Some(mask), _) => mask.load(self.attention, "stage", query, key),
-            (None, Some(mask)) => self.attention.compute(out, mask),
-            (None, None) => String::new(),
-        };
-        match self.attention.masking() {
-            Masking::Nothing => out.line(format!("const float x = inside ? {product} : {INFINITY};")),
-            Masking::Adds => {
-                out.line(format!("const float given = {given};"));
-                out.line(format!("const float x = inside ? {product} + given : {INFINITY};"));
-            }
-            Masking::Hides(hidden) => {
-                out.line(format!("const bool seen = inside & {given};"));
-                let hidden =
-                    if hidden.is_finite() { format!("inside ? {} : {INFINITY}", number(hidden)) } else { INFINITY.into() };
-                out.line(format!("const float x = seen ? {product} : {hidden};"));
-            }
-        }
     }
 
     fn forward(&self, out: &mut Out, y: Option<&Elements>, lse: Option<&Elements>) -> i64 {
@@ -274,17 +167,6 @@ impl<'a> Tensor<'a> {
         shared.bytes
     }
 
-    /// Whether a warp sees anything of a block; none if each does.
-    fn sees(&self, out: &mut Out, rows: RowsAre, column0: &str) -> Option<&'static str> {
-        let Shape { high, block } = self.shape;
-        let terms = self.attention.band.touched(rows, ["first + row0", column0], [16 * high, block]);
-        if terms.is_empty() {
-            return None;
-        }
-        out.line(format!("const bool sees = {};", terms.join(" && ")));
-        Some("sees")
-    }
-
     /// What is done if a condition holds, or always.
     fn where_it(&self, out: &mut Out, holds: Option<&str>, write: impl FnOnce(&mut Out)) {
         if let Some(condition) = holds {
@@ -294,55 +176,6 @@ impl<'a> Tensor<'a> {
         if holds.is_some() {
             out.close();
         }
-    }
-
-    /// Weights instead of scores, with the sums so far corrected for a new maximum.
-    fn softmax(&self, out: &mut Out, mask: Option<&MaskTile>, width: Option<i64>) {
-        let Shape { high, block } = self.shape;
-        if self.raw() {
-            self.hide(out, RowsAre::Queries, "k0");
-        } else {
-            self.each_score(out, RowsAre::Queries, "k0");
-            self.score(out, RowsAre::Queries, mask);
-            out.line("score[r][n][e] = x;");
-            self.end_each(out);
-        }
-        for (variable, end) in [("r", high), ("h", 2)] {
-            out.line("#pragma unroll");
-            out.open(format!("for (int {variable} = 0; {variable} < {end}; ++{variable}) {{"));
-        }
-        out.line("float shift = top[r][h];");
-        out.line("#pragma unroll");
-        out.line(format!(
-            "for (int n = 0; n < {}; ++n) shift = fmaxf(shift, fmaxf(score[r][n][h * 2], score[r][n][h * 2 + 1]));",
-            block / 8
-        ));
-        for by in [1, 2] {
-            out.line(format!("shift = fmaxf(shift, __shfl_xor_sync(0xffffffffu, shift, {by}));"));
-        }
-        // While nothing is seen, the sum stays zero.
-        let times = if self.raw() { format!(" * {}", number(self.exponent())) } else { String::new() };
-        out.line(format!("const float base = shift == {INFINITY} ? 0.0f : shift{times};"));
-        out.line(format!("const float correction = {};", self.exp("top[r][h]", "base")));
-        out.line("top[r][h] = shift;");
-        out.line("sum[r][h] *= correction;");
-        out.line("#pragma unroll");
-        out.open(format!("for (int n = 0; n < {}; ++n) {{", block / 8));
-        out.line("#pragma unroll");
-        out.open("for (int e = h * 2; e < h * 2 + 2; ++e) {");
-        out.line(format!("score[r][n][e] = {};", self.exp("score[r][n][e]", "base")));
-        out.line("sum[r][h] += score[r][n][e];");
-        out.close();
-        out.close();
-        if let Some(width) = width {
-            out.line("#pragma unroll");
-            out.open(format!("for (int n = 0; n < {}; ++n) {{", width / 8));
-            out.line("weighted[r][n][h * 2] *= correction;");
-            out.line("weighted[r][n][h * 2 + 1] *= correction;");
-            out.close();
-        }
-        out.close();
-        out.close();
     }
 
     /// The loops over the rows of a thread, with the number of each and whether there is such a row.
@@ -358,22 +191,19 @@ impl<'a> Tensor<'a> {
     /// Stores the results of the rows.
     fn finish(&self, out: &mut Out, y: Option<&Elements>, lse: Option<&Elements>) {
         let Attention { work, values, .. } = self.attention;
-        out.line(format!("const bool none = {} == 0;", dim(work.keys)));
         self.each_row(out, "i", work.queries);
         for by in [1, 2] {
             out.line(format!("sum[r][h] += __shfl_xor_sync(0xffffffffu, sum[r][h], {by});"));
         }
-        // Nothing that is seen gives no number.
-        out.line(format!("if (!none && top[r][h] == {INFINITY}) sum[r][h] = __int_as_float(0x7fc00000);"));
         out.open("if (inside) {");
         if let Some(y) = y {
-            out.line("const float factor = none ? 0.0f : 1.0f / sum[r][h];");
+            out.line("const float factor = sum[r][h] == 0.0f ? 0.0f : 1.0f / sum[r][h];");
             self.products.store(out, y, "i", *values, "weighted", Some("factor"));
         }
         if let Some(lse) = lse {
             self.attention.unit.borrow_mut().math.insert((MathFn::Log, DType::F32));
             let times = if self.raw() { format!(" * {}", number(work.scale)) } else { String::new() };
-            let value = format!("top[r][h]{times} + log_f32(sum[r][h])");
+            let value = format!("sum[r][h] == 0.0f ? {NO_SUM} : top[r][h]{times} + log_f32(sum[r][h])");
             out.line(format!("if (pair == 0) {}", self.attention.store(lse, "i", "0", &value)));
         }
         out.close();
@@ -385,37 +215,6 @@ impl<'a> Tensor<'a> {
     fn end(&self, out: &mut Out) {
         self.wait(out);
         out.close();
-    }
-
-    /// Puts the weights into `score`, and the cotangents of the products but for the scale into `of_weight`, if those are wanted.
-    fn cotangents(&self, out: &mut Out, scores: &Scores, [lse, delta]: [&str; 2], of_products: bool) {
-        let Scores { rows, column0, mask } = *scores;
-        if self.raw() {
-            self.hide(out, rows, column0);
-        }
-        self.each_score(out, rows, column0);
-        let mut weight = self.exp("x", lse);
-        if self.raw() {
-            out.line("const float x = score[r][n][e];");
-        } else {
-            self.score(out, rows, mask);
-        }
-        if let Some(unseen) = self.attention.unseen(lse) {
-            weight = format!("seen ? {weight} : inside ? {unseen} : 0.0f");
-        }
-        out.line(format!("const float weight = {weight};"));
-        out.line("score[r][n][e] = weight;");
-        if of_products {
-            let ds = format!("weight * (of_weight[r][n][e] - {delta})");
-            let ds = if matches!(self.attention.masking(), Masking::Hides(_)) { format!("seen ? {ds} : 0.0f") } else { ds };
-            out.line(format!("of_weight[r][n][e] = {ds};"));
-        }
-        self.end_each(out);
-    }
-
-    /// The logarithms of the sums, as [`Tensor::exp`] wants them.
-    fn less(&self, lse: &str) -> String {
-        if self.raw() { format!("{lse} * {}", number(LOG2_E)) } else { lse.to_owned() }
     }
 
     fn of_queries(&self, out: &mut Out, dq: &Elements) -> i64 {

@@ -171,8 +171,8 @@ impl Products<'_> {
         if self.copies(tile) {
             self.attention.helper("copy_async");
             let eights = tile.padded / 8;
-            // Each copy at once would take registers for all addresses.
-            out.line("#pragma unroll 4");
+            // Each copy at once would take registers for all addresses, beside what a pass keeps in them.
+            out.line(format!("#pragma unroll {}", if tile.stages > 1 { 2 } else { 4 }));
             out.open(format!("for (int e = threadIdx.x; e < {}; e += {THREADS}) {{", tile.rows * eights));
             out.line(format!("const int l = e / {eights}, h = e % {eights} * 8;"));
             let along = if tile.width < tile.padded { format!(" && h < {}", tile.width) } else { String::new() };

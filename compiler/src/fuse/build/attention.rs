@@ -5,18 +5,19 @@ use crate::fuse::units::Units;
 use igneous_ir::dim::Dim;
 use igneous_ir::graph::{Graph, Value};
 use igneous_ir::kernel::{AxisKind, Kernel, Local, Stage};
-use igneous_ir::op::ReduceKind;
-use igneous_ir::ops::composite::Scores;
+use igneous_ir::op::{Indexing, Lowering, ReduceKind};
+use igneous_ir::ops::composite::{AttentionOperands, ScoreFunction, Scores};
+use igneous_ir::ops::structural::{CONSTANT, INPUT};
 use igneous_ir::scalar::{Exprs, S, ScalarOp};
-use igneous_ir::types::DType;
+use igneous_ir::types::{DType, TensorType};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-/// Builds the kernel of the node `hero`, which is `attention` or `attention_backward`.
+/// Builds the kernel of the node `hero`, which is an attention or its derivative.
 pub(super) fn build(graph: &Graph, units: &Units, hero: u32, outputs: &BTreeSet<Value>) -> Result<Built, Refusal> {
     let members = BTreeSet::from([hero]);
     let wanted = |result: u32| outputs.contains(&Value { node: hero, result });
-    if graph.node(hero).op.name() == "attention" {
+    if matches!(graph.node(hero).op.name(), "attention" | "flex_attention") {
         let exprs = RefCell::new(Exprs::default());
         let builder = Builder::new(graph, units, &members, &exprs);
         Pass::over_queries(&builder, hero).forward(wanted);
@@ -129,28 +130,75 @@ impl<'b, 'g, 'x> Pass<'b, 'g, 'x> {
         S::of(self.builder.exprs, id)
     }
 
-    /// The element of the mask.
-    fn mask(&self) -> Option<S<'x>> {
-        let operands = &self.builder.graph.node(self.node).operands;
-        if !matches!(operands.len(), 4 | 7) {
-            return None;
-        }
-        let shape = &self.builder.graph.ty(operands[3]).shape;
-        let index = self.batch.iter().chain([&self.query, &self.key]);
-        let index: Vec<S<'x>> = index.zip(shape).map(|(&s, &d)| if d == Dim::ONE { self.builder.zero() } else { s }).collect();
-        Some(self.builder.at(operands[3], &index))
+    fn layout(&self) -> AttentionOperands {
+        let node = self.builder.graph.node(self.node);
+        AttentionOperands::of(&node.op, node.operands.len()).expect("the units' role says that it is attention")
     }
 
-    /// The score from a product of query and key.
-    fn score(&self, product: S<'x>) -> S<'x> {
+    /// The element of an operand that stretches to the scores.
+    fn like_scores(&self, k: usize) -> S<'x> {
+        let value = self.builder.graph.node(self.node).operands[k];
+        let shape = &self.builder.graph.ty(value).shape;
+        let index = self.batch.iter().chain([&self.query, &self.key]);
+        let index: Vec<S<'x>> = index.zip(shape).map(|(&s, &d)| if d == Dim::ONE { self.builder.zero() } else { s }).collect();
+        self.builder.at(value, &index)
+    }
+
+    /// The element of the mask.
+    fn mask(&self) -> Option<S<'x>> {
+        self.layout().mask.map(|k| self.like_scores(k))
+    }
+
+    /// The results of the function of the scores for a scaled product, if there is one.
+    fn function(&self, product: S<'x>) -> Option<Vec<S<'x>>> {
+        let function = ScoreFunction::of(&self.builder.graph.node(self.node).op)?;
+        let graph = function.graph();
+        let mut given = std::iter::once(product).chain(self.layout().given.map(|k| self.like_scores(k)));
+        let mut values: Vec<S<'x>> = Vec::with_capacity(graph.len());
+        for (_, node) in graph.nodes() {
+            let value = match node.op.record().lowering {
+                _ if node.op.is(&INPUT) => given.next().expect("an operand for each input was checked"),
+                _ if node.op.is(&CONSTANT) => {
+                    let id = self.builder.exprs.borrow_mut().constant(node.op.array("value").literal(0));
+                    S::of(self.builder.exprs, id)
+                }
+                Lowering::Map(lower) => {
+                    let operands: Vec<TensorType> = node.operands.iter().map(|&v| graph.ty(v).clone()).collect();
+                    let load = |k: usize, _: &[S<'_>]| S::of(self.builder.exprs, values[node.operands[k].node as usize].id);
+                    let (op, results) = (&node.op, &node.results);
+                    let (operands, exprs) = (&operands[..], self.builder.exprs);
+                    let id = lower(&Indexing { exprs, op, operands, results, result: 0, index: &[], load: &load }).id;
+                    S::of(self.builder.exprs, id)
+                }
+                _ => unreachable!("functions of scores are pointwise"),
+            };
+            values.push(value);
+        }
+        Some(graph.outputs().iter().map(|(v, _)| values[v.node as usize]).collect())
+    }
+
+    /// The score from a product of query and key, and what its cotangent is multiplied with for that of the product.
+    fn score(&self, product: S<'x>) -> (S<'x>, S<'x>) {
         let Scores { scale, causal, hidden } = self.scores;
-        let mut score = product * product.lit(scale);
+        let mut slope = product.lit(scale);
+        let mut score = product * slope;
+        if let Some(results) = self.function(score) {
+            score = results[0];
+            if let Some(&by_score) = results.get(1) {
+                // As it is, so that it can be told from the rest.
+                let exprs = self.builder.exprs;
+                slope = S::of(exprs, exprs.borrow_mut().raw(ScalarOp::Mul, &[by_score.id, slope.id], DType::F32));
+            }
+        }
         match self.mask() {
             Some(mask) if mask.dtype() == DType::Bool => score = mask.select(score, score.lit(hidden)),
             Some(mask) => score = score + wide(mask),
             None => {}
         }
-        if causal { self.key.le(self.query).select(score, score.lit(f64::NEG_INFINITY)) } else { score }
+        if causal {
+            score = self.key.le(self.query).select(score, score.lit(f64::NEG_INFINITY));
+        }
+        (score, slope)
     }
 
     fn product(&self) -> S<'x> {
@@ -159,19 +207,22 @@ impl<'b, 'g, 'x> Pass<'b, 'g, 'x> {
     }
 
     fn forward(&self, wanted: impl Fn(u32) -> bool) {
-        let score = self.score(self.product());
+        let (score, _) = self.score(self.product());
         let to = [self.local(Vec::new()), self.local(Vec::new())];
         let reduce =
             Stage::Reduce { kind: ReduceKind::OnlineSoftmax, axes: vec![self.axis(self.key)], body: score.id, to: to.to_vec() };
         self.builder.stages.borrow_mut().push(reduce);
         let [max, sum] = to.map(|local| self.read(local, &[]));
+        // A query that sees nothing has zeros, and no probabilities in the derivative.
+        let nothing = max.equals(max.lit(f64::NEG_INFINITY));
         if wanted(0) {
+            let (shift, total) = (nothing.select(max.lit(0.0), max), nothing.select(sum.lit(1.0), sum));
             let v = self.operand(2, &[self.key, self.element]);
-            let y = self.dot([self.query, self.element, self.key], (score - max).exp() / sum, v);
+            let y = self.dot([self.query, self.element, self.key], (score - shift).exp() / total, v);
             self.store(0, &[self.query, self.element], y);
         }
         if wanted(1) {
-            self.store(1, &[self.query], max + sum.log());
+            self.store(1, &[self.query], nothing.select(max.lit(f64::INFINITY), max + sum.log()));
         }
     }
 
@@ -183,7 +234,7 @@ impl<'b, 'g, 'x> Pass<'b, 'g, 'x> {
 
     /// The probability of the key, and the cotangent of the product of query and key.
     fn cotangent_of_product(&self) -> (S<'x>, S<'x>) {
-        let score = self.score(self.product());
+        let (score, slope) = self.score(self.product());
         let dy = self.behind(2, &[self.query, self.element]);
         let dp = self.dot([self.query, self.key, self.element], dy, self.operand(2, &[self.key, self.element]));
         let (lse, delta) = (self.behind(0, &[self.query]), self.behind(1, &[self.query]));
@@ -196,7 +247,7 @@ impl<'b, 'g, 'x> Pass<'b, 'g, 'x> {
             let each = p.lit(1.0) / S::extent(self.builder.exprs, keys).cast(DType::F32);
             p = seen.select(p, lse.lt(p.lit(0.5 * self.scores.hidden)).select(each, p.lit(0.0)));
         }
-        let ds = p * (dp - delta) * p.lit(self.scores.scale);
+        let ds = p * (dp - delta) * slope;
         (p, seen.map_or(ds, |seen| seen.select(ds, ds.lit(0.0))))
     }
 

@@ -32,6 +32,8 @@ pub static COMPOSITE: &[&Record] = &[
     &ATTENTION_BACKWARD,
     &CROSS_ENTROPY,
     &DROPOUT,
+    &FLEX_ATTENTION,
+    &FLEX_ATTENTION_BACKWARD,
     &GELU,
     &LAYER_NORM,
     &LOG_SOFTMAX,

@@ -112,8 +112,9 @@ impl Case {
                     .collect();
                 let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
-                let p: Vec<f64> = scores.iter().map(|s| (s - top).exp() / sum).collect();
-                lses.push(top + sum.ln());
+                let nothing = top == f64::NEG_INFINITY;
+                let p: Vec<f64> = scores.iter().map(|s| if nothing { 0.0 } else { (s - top).exp() / sum }).collect();
+                lses.push(if nothing { f64::INFINITY } else { top + sum.ln() });
                 let row: Vec<f64> =
                     (0..self.values).map(|c| (0..self.keys).map(|j| p[j] * of(v, v_shape, [b, j, c])).sum()).collect();
                 let dy_at = |c: usize| f64::from(dy[(b * self.queries + i) * self.values + c]);
@@ -154,6 +155,7 @@ impl Case {
             causal: self.causal,
             operands: [self.elements(0, q, self.turned), self.elements(1, k, self.turned), self.elements(2, v, self.turned)],
             mask,
+            score: None,
             pass,
         }))
     }
@@ -251,10 +253,13 @@ fn masks() {
 }
 
 #[test]
-fn a_query_that_sees_nothing_has_nan() {
+fn a_query_that_sees_nothing_has_zeros_and_no_derivative() {
     let case = Case { mask: Hides::AllFromOne(f64::NEG_INFINITY), ..PLAIN };
-    let y = floats(&case.run(1, [true; 3])[0]);
-    assert!(y[..PLAIN.values].iter().all(|y| y.is_finite()) && y[PLAIN.values..7 * PLAIN.values].iter().all(|y| y.is_nan()));
+    case.check();
+    let results = case.run(1, [true; 3]);
+    let (y, dq) = (floats(&results[0]), floats(&results[2]));
+    assert!(y[..PLAIN.values].iter().all(|&y| y != 0.0) && y[PLAIN.values..7 * PLAIN.values].iter().all(|&y| y == 0.0));
+    assert!(dq[PLAIN.features..7 * PLAIN.features].iter().all(|&d| d == 0.0));
 }
 
 #[test]
