@@ -119,7 +119,7 @@ fn split_libraries(kernel: &Kernel, options: &Options) -> Vec<Part> {
 fn alternative(kernel: &Kernel, section: &Section, options: &Options) -> Option<Alternative> {
     let matmul = options.matmul.under(options.precision);
     let operation = product::of(kernel, section, matmul)
-        .map(Operation::Product)
+        .map(|product| Operation::Product(Box::new(product)))
         .or_else(|| convolution::of(kernel, section, matmul).map(Operation::Convolution))?;
     let known = operation.is_constant();
     let alternative = Alternative { operation, choices: options.choices.clone() };

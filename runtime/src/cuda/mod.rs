@@ -105,7 +105,7 @@ pub struct Alternative {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Operation {
     /// A matrix product.
-    Product(Product),
+    Product(Box<Product>),
     /// A convolution or a derivative of one.
     Convolution(Convolution),
 }
@@ -141,7 +141,8 @@ impl Operation {
     fn operands(&self, size: &dyn Fn(Dim) -> Option<usize>) -> Option<Vec<(usize, usize)>> {
         match self {
             Operation::Convolution(convolution) => Some(convolution.tensors.iter().map(|whole| (whole.param, 0)).collect()),
-            Operation::Product(Product { types, lhs, rhs, result, bias, added, .. }) => {
+            Operation::Product(product) => {
+                let Product { types, lhs, rhs, result, bias, added, .. } = &**product;
                 let matrices = [(rhs, types.operands), (lhs, types.operands), (result, types.result)];
                 let places = matrices.into_iter().map(|(matrix, dtype)| (matrix.param, matrix.offset, dtype));
                 let bias = bias.iter().map(|&(param, offset)| (param, offset, types.result));
