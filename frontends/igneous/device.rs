@@ -85,7 +85,9 @@ impl Device {
     /// If the device is not available, or the CPU, whose memory the system limits.
     pub fn set_memory_limit(self, bytes: usize) -> Result<()> {
         match self {
-            Device::Cpu => Err(Error::new("the memory of device cpu has no limit of its own: the system sets one to the process")),
+            Device::Cpu => {
+                Err(Error::new("the memory of device cpu has no limit of its own: the system sets one to the process"))
+            }
             Device::Cuda(number) => on_gpu(number, |gpu| {
                 gpu.account().set_limit(bytes);
                 Ok(())

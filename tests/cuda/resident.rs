@@ -254,7 +254,8 @@ fn a_limit_of_memory_holds() -> Result<()> {
     let f = compile(|x: Tensor| x.expand((100, 1000)) + 1.0).device(device);
     device.set_memory_limit(100_000)?;
     let error = f.run(x.clone()).expect_err("the result has 400,000 bytes").to_string();
-    for part in ["400000 bytes are more than the limit", "of the 100000 bytes that may be are in use", "f32[100, 1000], output 0"] {
+    for part in ["400000 bytes are more than the limit", "of the 100000 bytes that may be are in use", "f32[100, 1000], output 0"]
+    {
         assert!(error.contains(part), "`{part}` is not in {error}");
     }
     device.set_memory_limit(usize::MAX)?;
