@@ -62,6 +62,8 @@ pub struct Emulator {
 
 /// The device's memory.
 struct Arena {
+    base: *mut u8,
+    /// The first place in it where a block may begin.
     start: *mut u8,
     blocks: Mutex<Blocks>,
 }
@@ -139,8 +141,9 @@ impl Emulator {
         let folder = Some(of_build).filter(made).unwrap_or_else(|| std::env::temp_dir().join(name));
         std::fs::create_dir_all(&folder).expect("a folder for compiled kernels can be made");
         // SAFETY: the size is not zero.
-        let start = unsafe { std::alloc::alloc_zeroed(MEMORY_LAYOUT) };
-        assert!(!start.is_null(), "there is no memory for the device");
+        let base = unsafe { std::alloc::alloc_zeroed(MEMORY_LAYOUT) };
+        assert!(!base.is_null(), "there is no memory for the device");
+        let start = base.wrapping_add(base.align_offset(ALIGNMENT));
         Emulator {
             compiler,
             folder,
@@ -159,7 +162,7 @@ impl Emulator {
             behind: Arc::default(),
             waits: Arc::default(),
             violations: Mutex::default(),
-            arena: Arena { start, blocks: Mutex::default() },
+            arena: Arena { base, start, blocks: Mutex::default() },
             account: Account::default(),
             recording: Mutex::default(),
             replays: AtomicUsize::new(0),
@@ -305,14 +308,17 @@ fn lines(file: &Path, code: [usize; 2]) -> String {
     format!(" ({})", text.lines().map(short).collect::<Vec<_>>().join(" after "))
 }
 
-const MEMORY_LAYOUT: Layout = match Layout::from_size_align(MEMORY, 4096) {
+/// What blocks of a device are aligned to.
+const ALIGNMENT: usize = 256;
+/// Aligned by hand: all of what the system aligns further is written to.
+const MEMORY_LAYOUT: Layout = match Layout::from_size_align(MEMORY + ALIGNMENT, 16) {
     Ok(layout) => layout,
-    Err(_) => panic!("the size is a multiple of the alignment"),
+    Err(_) => panic!("the alignment is a power of two"),
 };
 
 /// Bytes that a block takes.
 fn extent(bytes: usize) -> usize {
-    (bytes + 2 * GUARD).next_multiple_of(256)
+    (bytes + 2 * GUARD).next_multiple_of(ALIGNMENT)
 }
 
 impl Device for Emulator {
@@ -502,7 +508,7 @@ impl Fetched for Late {
 impl Drop for Emulator {
     fn drop(&mut self) {
         // SAFETY: nobody has memory of the device any more.
-        unsafe { std::alloc::dealloc(self.arena.start, MEMORY_LAYOUT) };
+        unsafe { std::alloc::dealloc(self.arena.base, MEMORY_LAYOUT) };
         let used = lock(&self.used);
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             if !used.contains(&entry.path().with_extension("so")) {
