@@ -158,7 +158,8 @@ impl Emitter<'_> {
         let raw = if same { self.load_along_depth(product, side, 16 / size) } else { None };
         let at_once = if raw.is_some() { 16 / size } else { 1 };
         let per_row = DEPTH / size / at_once;
-        out.line("#pragma unroll");
+        // Elements that are computed one by one take registers, of which the sums have most.
+        out.line(if raw.is_some() { "#pragma unroll" } else { "#pragma unroll 8" });
         out.open(format!("for (int e = threadIdx.x; e < {}; e += 256) {{", extent * per_row));
         match raw.is_some() || self.along_depth(product, side.expression) {
             true => out.line(format!(

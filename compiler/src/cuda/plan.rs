@@ -5,7 +5,7 @@ use super::range::ranges;
 use super::tile::{Product, SIDE, Tile};
 use super::transpose::Transposed;
 use igneous_ir::dim::Dim;
-use igneous_ir::kernel::{Access, CHUNK, Kernel, LANES, Local, Section, Stage, Store, Target};
+use igneous_ir::kernel::{Access, AxisKind, CHUNK, Kernel, LANES, Local, Section, Stage, Store, Target};
 use igneous_ir::scalar::{ExprId, ScalarOp};
 
 /// What the threads of a block do.
@@ -207,7 +207,9 @@ pub(super) fn short_index(kernel: &Kernel) -> bool {
             .into_iter()
             .flatten()
             .all(|(lo, hi)| i32::try_from(lo).is_ok() && i32::try_from(hi).is_ok());
-        indices && fits(section.axes.iter().map(|a| a.extent).product())
+        let count = |kind: AxisKind| section.axes.iter().filter(|a| a.kind == kind).map(|a| a.extent).product();
+        // Points are counted by one number, and what is done at each of them by another.
+        indices && fits(count(AxisKind::Parallel)) && fits(count(AxisKind::Serial))
     });
     sections && kernel.params.iter().all(|p| fits(p.ty.elements()))
 }

@@ -150,7 +150,8 @@ impl Emitter<'_> {
     /// Puts a part of an operand into shared memory, zeros where there is nothing. Neighbouring threads take neighbours in memory.
     fn fill(&self, out: &mut Out, product: &Product, side: &Side, depth: &str) {
         let (extent, name) = (side.extent, side.name);
-        out.line("#pragma unroll");
+        // Each takes registers, of which the sums have most.
+        out.line("#pragma unroll 4");
         out.open(format!("for (int e = threadIdx.x; e < {}; e += 256) {{", DEPTH * extent));
         match self.along_depth(product, side.expression) {
             true => out.line(format!("const int h = e % {DEPTH}, l = e / {DEPTH};")),
