@@ -117,7 +117,8 @@ impl Emitter<'_> {
             self.fill(out, &product, side, &depth);
         }
         out.line("__syncthreads();");
-        out.line("#pragma unroll");
+        // Of a sum of that many terms all would be loaded at once, into registers that there are not.
+        out.line("#pragma unroll 8");
         out.open(format!("for (int k = 0; k < {DEPTH}; ++k) {{"));
         for (side, (own, count)) in sides.iter().zip([("ty", tm), ("tx", tn)]) {
             let name = side.name;
@@ -150,8 +151,7 @@ impl Emitter<'_> {
     /// Puts a part of an operand into shared memory, zeros where there is nothing. Neighbouring threads take neighbours in memory.
     fn fill(&self, out: &mut Out, product: &Product, side: &Side, depth: &str) {
         let (extent, name) = (side.extent, side.name);
-        // Each takes registers, of which the sums have most.
-        out.line("#pragma unroll 4");
+        out.line("#pragma unroll");
         out.open(format!("for (int e = threadIdx.x; e < {}; e += 256) {{", DEPTH * extent));
         match self.along_depth(product, side.expression) {
             true => out.line(format!("const int h = e % {DEPTH}, l = e / {DEPTH};")),
